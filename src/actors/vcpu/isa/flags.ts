@@ -1,0 +1,250 @@
+/**
+ * Lazy arithmetic flags. An instruction stores what its flags follow from; whoever needs a flag works it out.
+ *
+ *   kind        A               B                    CF            OF                     AF
+ *   ──────────  ──────────────  ───────────────────  ────────────  ─────────────────────  ────────────
+ *   BITS        the six flags in place, B unused
+ *   SUB, SBB    first operand   second operand       A < B, A ≤ B  from A, B and result   from A^B^result
+ *   ADD, ADC    result          second operand       A < B, A ≤ B  from A, B and result   from A^B^result
+ *   LOGIC       result          unused               0             0                      0
+ *   INC, DEC    result          CF before, 0 or 1    B             A at the sign border   A at a nibble border
+ *   RESULT      result          CF OF AF in place    B             B                      B
+ *
+ * SBB and ADC are SUB and ADD with a borrow or carry in, so the kind is the base kind plus that carry. A and B are
+ * zero extended from the operand size. ZF, SF and PF follow from the result; from SUB on upwards a kind ≥ ADD has it
+ * in A as it stands.
+ *
+ * Flags that the SDM leaves undefined take the values that the Intel cores at hand give; see UNDEFINED_FLAGS.
+ */
+import { CPU } from '../../../shared/layout/cpu.ts';
+import { Code, type Size, type Value } from './code.ts';
+import { type FunctionBody, I32, I64, type ModuleBuilder } from './wasm-module.ts';
+
+export const FLAGS_BITS = 0;
+export const FLAGS_SUB = 1;
+export const FLAGS_SBB = 2;
+export const FLAGS_ADD = 3;
+export const FLAGS_ADC = 4;
+export const FLAGS_LOGIC = 5;
+export const FLAGS_INC = 6;
+export const FLAGS_DEC = 7;
+export const FLAGS_RESULT = 8;
+
+export const CF = 1 << 0;
+export const PF = 1 << 2;
+export const AF = 1 << 4;
+export const ZF = 1 << 6;
+export const SF = 1 << 7;
+export const OF = 1 << 11;
+export const ARITHMETIC_FLAGS = CF | PF | AF | ZF | SF | OF;
+
+export const RFLAGS_FIXED = 1 << 1;
+export const RFLAGS_TF = 1 << 8;
+export const RFLAGS_IF = 1 << 9;
+export const RFLAGS_DF = 1 << 10;
+export const RFLAGS_IOPL = 3 << 12;
+export const RFLAGS_NT = 1 << 14;
+export const RFLAGS_RF = 1 << 16;
+export const RFLAGS_VM = 1 << 17;
+export const RFLAGS_AC = 1 << 18;
+export const RFLAGS_VIF = 1 << 19;
+export const RFLAGS_VIP = 1 << 20;
+export const RFLAGS_ID = 1 << 21;
+
+/** Functions over the lazy state, shared by all handlers of a module. All take `cpu`. */
+export interface FlagHelpers {
+  /** (cpu) → the six flags in place. */
+  readonly flags: FunctionBody;
+  /** (cpu) → CF, 0 or 1. */
+  readonly carry: FunctionBody;
+  /** (cpu, even condition code) → 0 or 1. */
+  readonly condition: FunctionBody;
+}
+
+export function kindWord(kind: number, size: Size): number {
+  return kind | (size << 8);
+}
+
+const stateA = (code: Code, cpu: Value): Value => code.load(I64, 8, cpu, CPU.at.FLAGS_RESULT_A);
+const stateB = (code: Code, cpu: Value): Value => code.load(I64, 8, cpu, CPU.at.FLAGS_RESULT_B);
+const stateKindWord = (code: Code, cpu: Value): Value => code.load(I32, 4, cpu, CPU.at.FLAGS_KIND);
+/** The kind alone. The size lies above it and never reaches bit 12. */
+const stateKind = (code: Code, cpu: Value): Value => code.load(I32, 1, cpu, CPU.at.FLAGS_KIND);
+
+/** Records the lazy state. `kind` may be a value, when a carry decides between a kind and the next. */
+export function setFlags(code: Code, cpu: Value, kind: number | Value, size: Size, a: Value, b: Value): void {
+  code.store(8, cpu, CPU.at.FLAGS_RESULT_A, a);
+  code.store(8, cpu, CPU.at.FLAGS_RESULT_B, b);
+  const word = typeof kind === 'number' ? code.i32(kindWord(kind, size)) : kind.add(size << 8);
+  code.store(4, cpu, CPU.at.FLAGS_KIND, word);
+}
+
+/** LOGIC needs no second operand, so it stores none. */
+export function setLogicFlags(code: Code, cpu: Value, size: Size, result: Value): void {
+  code.store(8, cpu, CPU.at.FLAGS_RESULT_A, result);
+  code.store(4, cpu, CPU.at.FLAGS_KIND, code.i32(kindWord(FLAGS_LOGIC, size)));
+}
+
+/** Records all six flags in place (i32). */
+export function setFlagBits(code: Code, cpu: Value, bits: Value): void {
+  code.store(8, cpu, CPU.at.FLAGS_RESULT_A, bits.wide());
+  code.store(4, cpu, CPU.at.FLAGS_KIND, code.i32(FLAGS_BITS));
+}
+
+/** The six flags in place, i32. */
+export function flagBits(code: Code, cpu: Value, helpers: FlagHelpers): Value {
+  return code.let(code.call(I32, helpers.flags, cpu));
+}
+
+/** CF as i32 0 or 1. */
+export function carryFlag(code: Code, cpu: Value, helpers: FlagHelpers): Value {
+  return code.let(
+    code.choose(
+      stateKind(code, cpu).eq(FLAGS_SUB),
+      stateA(code, cpu).ltU(stateB(code, cpu)),
+      code.call(I32, helpers.carry, cpu),
+    ),
+  );
+}
+
+/**
+ * Condition code `cc` (0…15) as i32 truth. What follows a compare, a test or a loop count is inline; the rest calls.
+ *
+ * @source Intel SDM vol. 1, appendix B, "EFLAGS Condition Codes"
+ */
+export function condition(code: Code, cpu: Value, helpers: FlagHelpers, cc: number): Value {
+  const negated = (cc & 1) === 1;
+  const even = cc & 14;
+  const truth = conditionEven(code, cpu, helpers, even);
+  return code.let(negated ? truth.isZero() : truth);
+}
+
+function conditionEven(code: Code, cpu: Value, helpers: FlagHelpers, cc: number): Value {
+  const slow = code.call(I32, helpers.condition, cpu, code.i32(cc));
+  const a = stateA(code, cpu);
+  const b = stateB(code, cpu);
+  const kind = (): Value => stateKind(code, cpu);
+  const afterSub = (fast: Value, otherwise: Value): Value =>
+    code.choose(kind().eq(FLAGS_SUB), fast, otherwise);
+  const afterLogic = (fast: Value): Value => code.choose(kind().eq(FLAGS_LOGIC), fast, slow);
+  /** Moves the sign bit of the operand size to bit 63. */
+  const up = (value: Value): Value =>
+    value.shl(code.i32(64).sub(stateKindWord(code, cpu).shrU(8).shl(3)).wide());
+  switch (cc) {
+    case 2:
+      return afterSub(a.ltU(b), slow);
+    case 4:
+      return afterSub(a.eq(b), code.choose(kind().geU(FLAGS_ADD), a.isZero(), slow));
+    case 6:
+      return afterSub(a.leU(b), slow);
+    case 8:
+      return afterSub(up(a.sub(b)).ltS(0), code.choose(kind().geU(FLAGS_ADD), up(a).ltS(0), slow));
+    case 12:
+      return afterSub(up(a).ltS(up(b)), afterLogic(up(a).ltS(0)));
+    case 14:
+      return afterSub(up(a).leS(up(b)), afterLogic(up(a).leS(0)));
+    default:
+      return slow;
+  }
+}
+
+/** Writes the shared functions. */
+export function buildFlagHelpers(module: ModuleBuilder): FlagHelpers {
+  const flags = module.function([I32], [I32]);
+  writeFlags(flags);
+  const carry = module.function([I32], [I32]);
+  writeCarry(carry, flags);
+  const conditionBody = module.function([I32, I32], [I32]);
+  writeCondition(conditionBody, flags);
+  return { flags, carry, condition: conditionBody };
+}
+
+function writeFlags(fn: FunctionBody): void {
+  const code = new Code(fn);
+  const cpu = code.parameter(0, I32);
+  const kind = code.let(stateKind(code, cpu));
+  const a = code.let(stateA(code, cpu));
+  const b = code.let(stateB(code, cpu));
+  code.if(kind.isZero(), () => code.return(a.low().and(ARITHMETIC_FLAGS)));
+  const bits = code.let(stateKindWord(code, cpu).shrU(8).shl(3).wide());
+  const up = code.let(code.i64(64).sub(bits));
+  const result = code.variable(a);
+  // CF, OF and AF in place.
+  const three = code.variable(code.i64(0));
+  const sign = (value: Value): Value => value.shl(up).shrU(63);
+  const pack = (carry: Value, overflow: Value, adjust: Value): void =>
+    three.assign(carry.wide().or(overflow.shl(11)).or(adjust.and(AF)));
+  const is = (wanted: number): Value => kind.eq(wanted);
+
+  code.if(kind.leU(FLAGS_SBB), () => {
+    const borrow = is(FLAGS_SBB);
+    result.assign(a.sub(b).sub(borrow.wide()));
+    const carry = code.choose(borrow, a.leU(b), a.ltU(b));
+    const differ = a.xor(b);
+    pack(carry, sign(differ.and(a.xor(result))), differ.xor(result));
+  });
+  code.if(is(FLAGS_ADD).or(is(FLAGS_ADC)), () => {
+    const carryIn = is(FLAGS_ADC);
+    const first = code.let(a.sub(b).sub(carryIn.wide()));
+    const carry = code.choose(carryIn, a.leU(b), a.ltU(b));
+    pack(carry, sign(a.xor(first).and(a.xor(b))), a.xor(b).xor(first));
+  });
+  const border = code.let(code.i64(1).shl(bits.sub(1)));
+  code.if(is(FLAGS_INC), () =>
+    pack(b.low(), a.eq(border).wide(), a.and(15).isZero().wide().shl(4)),
+  );
+  code.if(is(FLAGS_DEC), () =>
+    pack(b.low(), a.eq(border.sub(1)).wide(), a.and(15).eq(15).wide().shl(4)),
+  );
+  code.if(is(FLAGS_RESULT), () => three.assign(b));
+
+  const parity = result.and(0xff).popcnt().and(1).xor(1);
+  const zero = result.shl(up).isZero().wide();
+  three
+    .or(parity.shl(2))
+    .or(zero.shl(6))
+    .or(sign(result).shl(7))
+    .low()
+    .put();
+}
+
+function writeCarry(fn: FunctionBody, flags: FunctionBody): void {
+  const code = new Code(fn);
+  const cpu = code.parameter(0, I32);
+  const kind = code.let(stateKind(code, cpu));
+  const a = stateA(code, cpu);
+  const b = stateB(code, cpu);
+  code.if(kind.eq(FLAGS_LOGIC), () => code.return(code.i32(0)));
+  code.if(kind.geU(FLAGS_INC), () => code.return(b.low().and(1)));
+  code.if(kind.eq(FLAGS_ADD), () => code.return(a.ltU(b)));
+  code.call(I32, flags, cpu).and(CF).put();
+}
+
+function writeCondition(fn: FunctionBody, flags: FunctionBody): void {
+  const code = new Code(fn);
+  const cc = code.parameter(1, I32);
+  const bits = code.let(code.call(I32, flags, code.parameter(0, I32)));
+  const has = (mask: number): Value => bits.and(mask).ne(0);
+  const signNotOverflow = has(SF).xor(has(OF));
+  const when = (wanted: number, truth: Value): void =>
+    code.if(cc.eq(wanted), () => code.return(truth));
+  when(0, has(OF));
+  when(2, has(CF));
+  when(4, has(ZF));
+  when(6, has(CF | ZF));
+  when(8, has(SF));
+  when(10, has(PF));
+  when(12, signNotOverflow);
+  signNotOverflow.or(has(ZF)).put();
+}
+
+/** Sign bit of a clean value, as an i64 0 or 1. */
+export function signBit(value: Value, size: Size): Value {
+  return value.bit(size * 8 - 1);
+}
+
+/** CF and OF (each an i64 0 or 1) as the B of kind RESULT. */
+export function carryOverflow(carry: Value, overflow: Value): Value {
+  return carry.or(overflow.shl(11));
+}
+

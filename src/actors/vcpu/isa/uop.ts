@@ -1,0 +1,95 @@
+/**
+ * The micro-op record: one decoded instruction with its operands resolved to addresses, as the generated
+ * interpreter reads it. Records of a block stand one after the other; 64 bytes, one cache line.
+ */
+import { CPU } from '../../../shared/layout/cpu.ts';
+import type { Mem } from '../../../shared/mem.ts';
+import { i32, i64, struct, u8, u16 } from '../../../shared/struct.ts';
+import { type NormalInsn, recordImmediate } from './forms.ts';
+import type { MemOperand, Operand, RegOperand } from './insn.ts';
+
+const OWN = 'this vCPU';
+
+export const UOP = struct(
+  'uop',
+  {
+    PC: i64(OWN, 'linear address of the instruction'),
+    IMM: i64(OWN, 'immediate, zero-extended from the operand size; the target of a direct branch'),
+    DISP: i64(OWN, 'displacement of the memory operand'),
+    HANDLER: u16(OWN, 'table index of the fast handler'),
+    EMULATED: u16(OWN, 'table index of the single-step handler'),
+    DST: i32(OWN, 'shared-memory address of the destination register'),
+    SRC: i32(OWN, 'shared-memory address of the source register'),
+    BASE: i32(OWN, 'shared-memory address of the base register, or of CPU.ZERO'),
+    INDEX: i32(OWN, 'shared-memory address of the index register, or of CPU.ZERO'),
+    SEG: i32(OWN, 'shared-memory address of CPU.FS_BASE, CPU.GS_BASE or CPU.ZERO'),
+    LINK_TAKEN: i32(OWN, 'record of the branch target, LINK_OPEN or LINK_NEVER'),
+    LINK_NEXT: i32(OWN, 'record of the next instruction in memory, LINK_OPEN or LINK_NEVER'),
+    SCALE: u8(OWN, 'log2 of the index scale'),
+    ADDRESS_CUT: u8(OWN, 'bits cut off the effective address: 0, or 32 with a 32-bit address size'),
+    LENGTH: u8(OWN, 'bytes of the instruction; of a block start: instructions in the block'),
+    REMAIN: u8(OWN, 'instructions from this one to the end of the block, both included'),
+    INSN_INDEX: i32(OWN, "index in the host's list of instructions of this cache"),
+  },
+  64,
+);
+
+/** Not linked yet: leave with EXIT_BLOCK and EXIT_LINK so that the host can patch the word. */
+export const LINK_OPEN = 0;
+/** Always through the jump cache: the target is on another page, or straddles two. */
+export const LINK_NEVER = -1;
+
+/** What a record says besides its instruction. */
+export interface RecordPlace {
+  readonly handler: number;
+  readonly emulated: number;
+  readonly remain: number;
+  readonly insnIndex: number;
+  readonly linkTaken: number;
+  readonly linkNext: number;
+}
+
+/**
+ * Writes one record for `insn`, whose registers live in the CPU area at `cpu`.
+ *
+ * @param insn  normalised (see forms.ts), so that the record and the form agree about operands
+ */
+export function writeRecord(mem: Mem, at: number, cpu: number, insn: NormalInsn, place: RecordPlace): void {
+  const zero = cpu + CPU.at.ZERO;
+  const memory = memoryOperand(insn.dst) ?? memoryOperand(insn.src);
+  const word = (field: number, value: number): void => {
+    mem.i32[(at + field) >> 2] = value;
+  };
+  mem.i64[(at + UOP.at.PC) >> 3] = insn.rip;
+  mem.i64[(at + UOP.at.IMM) >> 3] = recordImmediate(insn);
+  mem.i64[(at + UOP.at.DISP) >> 3] = memory?.disp ?? 0n;
+  mem.u16[(at + UOP.at.HANDLER) >> 1] = place.handler;
+  mem.u16[(at + UOP.at.EMULATED) >> 1] = place.emulated;
+  word(UOP.at.DST, registerAddress(cpu, insn.dst) ?? zero);
+  word(UOP.at.SRC, registerAddress(cpu, insn.src) ?? registerAddress(cpu, insn.src2) ?? zero);
+  word(UOP.at.BASE, memory === null || memory.base < 0 ? zero : cpu + CPU.at.GPR + memory.base * 8);
+  word(UOP.at.INDEX, memory === null || memory.index < 0 ? zero : cpu + CPU.at.GPR + memory.index * 8);
+  word(UOP.at.SEG, segmentAddress(cpu, memory?.seg ?? insn.seg));
+  word(UOP.at.LINK_TAKEN, place.linkTaken);
+  word(UOP.at.LINK_NEXT, place.linkNext);
+  mem.u8[at + UOP.at.SCALE] = Math.log2(memory?.scale ?? 1);
+  mem.u8[at + UOP.at.ADDRESS_CUT] = (memory?.addressSize ?? insn.addressSize) === 4 ? 32 : 0;
+  mem.u8[at + UOP.at.LENGTH] = insn.length;
+  mem.u8[at + UOP.at.REMAIN] = place.remain;
+  word(UOP.at.INSN_INDEX, place.insnIndex);
+}
+
+function memoryOperand(operand: Operand | null): MemOperand | null {
+  return operand?.kind === 'mem' ? operand : null;
+}
+
+function registerAddress(cpu: number, operand: Operand | null): number | null {
+  if (operand?.kind !== 'reg') return null;
+  const register: RegOperand = operand;
+  return cpu + CPU.at.GPR + register.reg * 8 + (register.high ? 1 : 0);
+}
+
+function segmentAddress(cpu: number, segment: 'none' | 'fs' | 'gs'): number {
+  if (segment === 'fs') return cpu + CPU.at.FS_BASE;
+  return segment === 'gs' ? cpu + CPU.at.GS_BASE : cpu + CPU.at.ZERO;
+}

@@ -1,0 +1,410 @@
+/**
+ * Writes WebAssembly modules: a growing byte buffer, a function body with one method per kind of instruction, and
+ * the module around them. Knows nothing of x86.
+ *
+ * @source WebAssembly Core Specification 2.0, "Binary Format"; threads proposal for the 0xfe opcodes
+ */
+
+export const I32 = 0x7f;
+export const I64 = 0x7e;
+const EMPTY = 0x40;
+export type ValueType = typeof I32 | typeof I64;
+
+const END = 0x0b;
+const FUNCREF = 0x70;
+const MEMORY_SHARED = 3;
+
+/** A byte buffer that grows. */
+export class ByteWriter {
+  #bytes: Uint8Array;
+  #length = 0;
+
+  constructor(capacity = 256) {
+    this.#bytes = new Uint8Array(capacity);
+  }
+  get length(): number {
+    return this.#length;
+  }
+  /** What was written so far; valid until the next write. */
+  view(): Uint8Array<ArrayBuffer> {
+    return this.#bytes.subarray(0, this.#length) as Uint8Array<ArrayBuffer>;
+  }
+  u8(value: number): void {
+    this.#reserve(1);
+    this.#bytes[this.#length++] = value;
+  }
+  bytes(values: ArrayLike<number>): void {
+    this.#reserve(values.length);
+    this.#bytes.set(values, this.#length);
+    this.#length += values.length;
+  }
+  /** Unsigned LEB128 of a 32-bit number. */
+  unsigned(value: number): void {
+    this.#reserve(5);
+    let rest = value >>> 0;
+    while (rest >= 0x80) {
+      this.#bytes[this.#length++] = (rest & 0x7f) | 0x80;
+      rest >>>= 7;
+    }
+    this.#bytes[this.#length++] = rest;
+  }
+  /** Signed LEB128 of a 32-bit number. */
+  signed(value: number): void {
+    this.#reserve(5);
+    let rest = value | 0;
+    for (;;) {
+      const group = rest & 0x7f;
+      rest >>= 7;
+      const last = (rest === 0 && (group & 0x40) === 0) || (rest === -1 && (group & 0x40) !== 0);
+      this.#bytes[this.#length++] = last ? group : group | 0x80;
+      if (last) return;
+    }
+  }
+  /** Signed LEB128 of a 64-bit number. */
+  signed64(value: bigint): void {
+    if (value >= -0x80000000n && value <= 0x7fffffffn) {
+      this.signed(Number(value));
+      return;
+    }
+    this.#reserve(10);
+    let rest = BigInt.asIntN(64, value);
+    for (;;) {
+      const group = Number(rest & 0x7fn);
+      rest >>= 7n;
+      const last = (rest === 0n && (group & 0x40) === 0) || (rest === -1n && (group & 0x40) !== 0);
+      this.#bytes[this.#length++] = last ? group : group | 0x80;
+      if (last) return;
+    }
+  }
+  name(text: string): void {
+    const bytes = new TextEncoder().encode(text);
+    this.unsigned(bytes.length);
+    this.bytes(bytes);
+  }
+  #reserve(count: number): void {
+    const wanted = this.#length + count;
+    if (wanted <= this.#bytes.length) return;
+    let capacity = this.#bytes.length * 2;
+    while (capacity < wanted) capacity *= 2;
+    const grown = new Uint8Array(capacity);
+    grown.set(this.view());
+    this.#bytes = grown;
+  }
+}
+
+/** Opcodes used by name. Arithmetic is by {@link Operator}. */
+const OP = {
+  unreachable: 0x00,
+  block: 0x02,
+  loop: 0x03,
+  if: 0x04,
+  else: 0x05,
+  br: 0x0c,
+  brIf: 0x0d,
+  return: 0x0f,
+  call: 0x10,
+  callIndirect: 0x11,
+  drop: 0x1a,
+  select: 0x1b,
+  localGet: 0x20,
+  localSet: 0x21,
+  localTee: 0x22,
+  i32Const: 0x41,
+  i64Const: 0x42,
+  bulk: 0xfc,
+  atomic: 0xfe,
+} as const;
+
+/** Opcode of each binary operator: [for i32, for i64]. */
+// biome-ignore format: table
+export const BINARY = {
+  add: [0x6a, 0x7c], sub: [0x6b, 0x7d], mul: [0x6c, 0x7e],
+  divS: [0x6d, 0x7f], divU: [0x6e, 0x80], remS: [0x6f, 0x81], remU: [0x70, 0x82],
+  and: [0x71, 0x83], or: [0x72, 0x84], xor: [0x73, 0x85],
+  shl: [0x74, 0x86], shrS: [0x75, 0x87], shrU: [0x76, 0x88], rotl: [0x77, 0x89], rotr: [0x78, 0x8a],
+} as const;
+export type Binary = keyof typeof BINARY;
+
+/** Comparisons; the result is an i32. */
+// biome-ignore format: table
+export const COMPARE = {
+  eq: [0x46, 0x51], ne: [0x47, 0x52], ltS: [0x48, 0x53], ltU: [0x49, 0x54], gtS: [0x4a, 0x55], gtU: [0x4b, 0x56],
+  leS: [0x4c, 0x57], leU: [0x4d, 0x58], geS: [0x4e, 0x59], geU: [0x4f, 0x5a],
+} as const;
+export type Compare = keyof typeof COMPARE;
+
+/** One operand in, same type out. */
+export const UNARY = {
+  clz: [0x67, 0x79],
+  ctz: [0x68, 0x7a],
+  popcnt: [0x69, 0x7b],
+  extend8S: [0xc0, 0xc2],
+  extend16S: [0xc1, 0xc3],
+} as const;
+export type Unary = keyof typeof UNARY;
+
+export const I32_EQZ = 0x45;
+export const I64_EQZ = 0x50;
+export const I32_WRAP_I64 = 0xa7;
+export const I64_EXTEND_I32_S = 0xac;
+export const I64_EXTEND_I32_U = 0xad;
+export const I64_EXTEND32_S = 0xc4;
+
+/** Loads by bytes: zero-extending to i64, and to i32. */
+const I64_LOAD: Readonly<Record<number, number>> = { 1: 0x31, 2: 0x33, 4: 0x35, 8: 0x29 };
+const I32_LOAD: Readonly<Record<number, number>> = { 1: 0x2d, 2: 0x2f, 4: 0x28 };
+const I64_STORE: Readonly<Record<number, number>> = { 1: 0x3c, 2: 0x3d, 4: 0x3e, 8: 0x37 };
+const I32_STORE: Readonly<Record<number, number>> = { 1: 0x3a, 2: 0x3b, 4: 0x36 };
+
+/** i64 atomic read-modify-writes, by operation and bytes. */
+const ATOMIC = {
+  add: { 1: 0x22, 2: 0x23, 4: 0x24, 8: 0x1f },
+  sub: { 1: 0x29, 2: 0x2a, 4: 0x2b, 8: 0x26 },
+  and: { 1: 0x30, 2: 0x31, 4: 0x32, 8: 0x2d },
+  or: { 1: 0x37, 2: 0x38, 4: 0x39, 8: 0x34 },
+  xor: { 1: 0x3e, 2: 0x3f, 4: 0x40, 8: 0x3b },
+  xchg: { 1: 0x45, 2: 0x46, 4: 0x47, 8: 0x42 },
+  cmpxchg: { 1: 0x4c, 2: 0x4d, 4: 0x4e, 8: 0x49 },
+} as const;
+export type AtomicOperation = keyof typeof ATOMIC;
+export type Width = 1 | 2 | 4 | 8;
+
+const ALIGN_LOG2 = { 1: 0, 2: 1, 4: 2, 8: 3 } as const;
+
+/** One function: its type, its locals and its instructions, written in order. */
+export class FunctionBody {
+  readonly code = new ByteWriter();
+  readonly index: number;
+  readonly typeIndex: number;
+  readonly #locals: ValueType[] = [];
+  readonly #parameterCount: number;
+
+  constructor(index: number, typeIndex: number, parameterCount: number) {
+    this.index = index;
+    this.typeIndex = typeIndex;
+    this.#parameterCount = parameterCount;
+  }
+
+  /** A new local variable, zero at first. */
+  local(type: ValueType): number {
+    this.#locals.push(type);
+    return this.#parameterCount + this.#locals.length - 1;
+  }
+  op(opcode: number): void {
+    this.code.u8(opcode);
+  }
+  i32(value: number): void {
+    this.code.u8(OP.i32Const);
+    this.code.signed(value);
+  }
+  i64(value: bigint): void {
+    this.code.u8(OP.i64Const);
+    this.code.signed64(BigInt.asIntN(64, value));
+  }
+  get(local: number): void {
+    this.#withIndex(OP.localGet, local);
+  }
+  set(local: number): void {
+    this.#withIndex(OP.localSet, local);
+  }
+  tee(local: number): void {
+    this.#withIndex(OP.localTee, local);
+  }
+  /** Zero-extending load to `type`. Alignment is a hint only, so 1 is always right. */
+  load(type: ValueType, bytes: Width, offset: number): void {
+    const opcode = (type === I64 ? I64_LOAD : I32_LOAD)[bytes];
+    if (opcode === undefined) throw new RangeError(`no i32 load of ${bytes} bytes`);
+    this.#memory(opcode, 0, offset);
+  }
+  store(type: ValueType, bytes: Width, offset: number): void {
+    const opcode = (type === I64 ? I64_STORE : I32_STORE)[bytes];
+    if (opcode === undefined) throw new RangeError(`no i32 store of ${bytes} bytes`);
+    this.#memory(opcode, 0, offset);
+  }
+  /** Atomic operation on zero-extended i64 values; the address has to be aligned or the module traps. */
+  atomic(operation: AtomicOperation, bytes: Width): void {
+    this.code.u8(OP.atomic);
+    this.#memory(ATOMIC[operation][bytes], ALIGN_LOG2[bytes], 0);
+  }
+  atomicLoad32(offset: number): void {
+    this.code.u8(OP.atomic);
+    this.#memory(0x10, 2, offset);
+  }
+  /** Full fence. */
+  fence(): void {
+    this.code.bytes([OP.atomic, 0x03, 0x00]);
+  }
+  memoryCopy(): void {
+    this.code.bytes([OP.bulk, 0x0a, 0x00, 0x00]);
+  }
+  memoryFill(): void {
+    this.code.bytes([OP.bulk, 0x0b, 0x00]);
+  }
+  block(type?: ValueType): void {
+    this.code.bytes([OP.block, type ?? EMPTY]);
+  }
+  loop(): void {
+    this.code.bytes([OP.loop, EMPTY]);
+  }
+  if(type?: ValueType): void {
+    this.code.bytes([OP.if, type ?? EMPTY]);
+  }
+  else(): void {
+    this.code.u8(OP.else);
+  }
+  end(): void {
+    this.code.u8(END);
+  }
+  br(depth: number): void {
+    this.#withIndex(OP.br, depth);
+  }
+  brIf(depth: number): void {
+    this.#withIndex(OP.brIf, depth);
+  }
+  return(): void {
+    this.code.u8(OP.return);
+  }
+  drop(): void {
+    this.code.u8(OP.drop);
+  }
+  select(): void {
+    this.code.u8(OP.select);
+  }
+  unreachable(): void {
+    this.code.u8(OP.unreachable);
+  }
+  call(functionIndex: number): void {
+    this.#withIndex(OP.call, functionIndex);
+  }
+  callIndirect(typeIndex: number): void {
+    this.#withIndex(OP.callIndirect, typeIndex);
+    this.code.u8(0);
+  }
+
+  /** The body as the code section wants it: local declarations, instructions, end. */
+  encode(): Uint8Array {
+    const out = new ByteWriter(this.code.length + 32);
+    const runs: { count: number; type: ValueType }[] = [];
+    for (const type of this.#locals) {
+      const last = runs.at(-1);
+      if (last?.type === type) last.count++;
+      else runs.push({ count: 1, type });
+    }
+    out.unsigned(runs.length);
+    for (const run of runs) {
+      out.unsigned(run.count);
+      out.u8(run.type);
+    }
+    out.bytes(this.code.view());
+    out.u8(END);
+    return out.view();
+  }
+
+  #withIndex(opcode: number, index: number): void {
+    this.code.u8(opcode);
+    this.code.unsigned(index);
+  }
+  #memory(opcode: number, alignLog2: number, offset: number): void {
+    this.code.u8(opcode);
+    this.code.unsigned(alignLog2);
+    this.code.unsigned(offset);
+  }
+}
+
+/** A module with one imported shared memory, one function table and any number of functions. */
+export class ModuleBuilder {
+  readonly #types: { params: readonly ValueType[]; results: readonly ValueType[] }[] = [];
+  readonly #typeIndices = new Map<string, number>();
+  readonly #functions: FunctionBody[] = [];
+  readonly #exports: { name: string; index: number }[] = [];
+  #table: readonly number[] = [];
+
+  type(params: readonly ValueType[], results: readonly ValueType[]): number {
+    const key = `${params.join()}>${results.join()}`;
+    const known = this.#typeIndices.get(key);
+    if (known !== undefined) return known;
+    const index = this.#types.length;
+    this.#types.push({ params, results });
+    this.#typeIndices.set(key, index);
+    return index;
+  }
+  function(params: readonly ValueType[], results: readonly ValueType[]): FunctionBody {
+    const body = new FunctionBody(this.#functions.length, this.type(params, results), params.length);
+    this.#functions.push(body);
+    return body;
+  }
+  export(name: string, body: FunctionBody): void {
+    this.#exports.push({ name, index: body.index });
+  }
+  /** The function table, from entry 0. */
+  table(functionIndices: readonly number[]): void {
+    this.#table = functionIndices;
+  }
+
+  /** @param memory the shared memory import: names, and limits in 64 KiB pages */
+  encode(memory: { module: string; name: string; min: number; max: number }): Uint8Array<ArrayBuffer> {
+    const out = new ByteWriter(1 << 16);
+    out.bytes([0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
+    const section = (id: number, write: (bytes: ByteWriter) => void): void => {
+      const bytes = new ByteWriter(1024);
+      write(bytes);
+      out.u8(id);
+      out.unsigned(bytes.length);
+      out.bytes(bytes.view());
+    };
+    section(1, (bytes) => {
+      bytes.unsigned(this.#types.length);
+      for (const { params, results } of this.#types) {
+        bytes.u8(0x60);
+        bytes.unsigned(params.length);
+        bytes.bytes(params);
+        bytes.unsigned(results.length);
+        bytes.bytes(results);
+      }
+    });
+    section(2, (bytes) => {
+      bytes.unsigned(1);
+      bytes.name(memory.module);
+      bytes.name(memory.name);
+      bytes.bytes([2, MEMORY_SHARED]);
+      bytes.unsigned(memory.min);
+      bytes.unsigned(memory.max);
+    });
+    section(3, (bytes) => {
+      bytes.unsigned(this.#functions.length);
+      for (const body of this.#functions) bytes.unsigned(body.typeIndex);
+    });
+    section(4, (bytes) => {
+      bytes.unsigned(1);
+      bytes.bytes([FUNCREF, 1]);
+      bytes.unsigned(this.#table.length);
+      bytes.unsigned(this.#table.length);
+    });
+    section(7, (bytes) => {
+      bytes.unsigned(this.#exports.length);
+      for (const { name, index } of this.#exports) {
+        bytes.name(name);
+        bytes.u8(0);
+        bytes.unsigned(index);
+      }
+    });
+    section(9, (bytes) => {
+      bytes.unsigned(1);
+      bytes.u8(0);
+      bytes.u8(OP.i32Const);
+      bytes.signed(0);
+      bytes.u8(END);
+      bytes.unsigned(this.#table.length);
+      for (const index of this.#table) bytes.unsigned(index);
+    });
+    section(10, (bytes) => {
+      bytes.unsigned(this.#functions.length);
+      for (const body of this.#functions) {
+        const encoded = body.encode();
+        bytes.unsigned(encoded.length);
+        bytes.bytes(encoded);
+      }
+    });
+    return out.view();
+  }
+}

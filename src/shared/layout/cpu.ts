@@ -1,0 +1,144 @@
+/**
+ * The CPU area: everything one vCPU's emulator core works on. One area per vCPU; the core gets its base address
+ * as `cpu` and reaches all of it by constant offsets.
+ *
+ *   0x0000   CPU struct: registers, lazy flags, exit information, access log
+ *   0x1000   soft TLB: 2 privilege sets × 3 kinds × 256 entries
+ *   0x8000   jump cache: 4096 entries, linear address → micro-op record
+ *   0x20000  micro-op arena (UOP_ARENA_BYTES)
+ *
+ * Written by its own vCPU's thread only, except where the writer column says otherwise. KVMI reads registers here
+ * while the vCPU is outside guest mode.
+ */
+import { i32, i64, struct, u8 } from '../struct.ts';
+
+/** How many accesses one instruction (one REP iteration) can make; the deepest is ENTER level 31, not modelled. */
+export const ACCESS_LOG_LIMIT = 8;
+
+const OWN = 'this vCPU';
+
+export const CPU = struct(
+  'cpu',
+  {
+    GPR: i64(OWN, 'rax rcx rdx rbx rsp rbp rsi rdi r8…r15, in encoding order', 16),
+    ZERO: i64('nobody', 'always 0: base or index of an address that has none'),
+    RIP: i64(OWN, 'address of the current instruction; precise after every exit'),
+    FLAGS_RESULT_A: i64(OWN, 'lazy arithmetic flags, first operand or result'),
+    FLAGS_RESULT_B: i64(OWN, 'lazy arithmetic flags, second operand'),
+    FLAGS_KIND: i32(OWN, 'lazy arithmetic flags, kind | size << 8; kind 0: A holds CF PF AF ZF SF OF in place'),
+    BUDGET: i32(OWN, 'instructions left before the core returns; charged per block, at its start'),
+    RFLAGS: i64(OWN, 'the bits that are not arithmetic: TF IF DF IOPL NT RF VM AC VIF VIP ID (bit 1 reads as 1)'),
+    FS_BASE: i64(OWN, 'linear base of FS'),
+    GS_BASE: i64(OWN, 'linear base of GS'),
+    TLB: i32(OWN, 'address of the TLB set of the current privilege level (see tlbTable)'),
+    REQUESTS: i32('anyone (or)', 'REQ_* bits; the core leaves at the next block start when non-zero'),
+    CPL: i32(OWN, 'current privilege level, 0…3'),
+
+    EXIT_KIND: i32(OWN, 'EXIT_*: why the core returned'),
+    EXIT_UOP: i32(OWN, 'address of the micro-op record the exit is about'),
+    EXIT_SIZE: i32(OWN, 'bytes of the access that missed'),
+    EXIT_ACCESS: i32(OWN, 'ACCESS_R | ACCESS_W of the access that missed'),
+    EXIT_LINK: i32(OWN, 'EXIT_BLOCK: address of the link word to patch, or 0'),
+    EXIT_VECTOR: i32(OWN, 'EXIT_EXCEPTION: the vector, without error code'),
+    EXIT_GVA: i64(OWN, 'linear address of the access that missed'),
+
+    LOG_COUNT: i32(OWN, 'emulated step: accesses of this instruction already carried out'),
+    LOG_NEXT: i32(OWN, 'emulated step: index of the access the instruction is at'),
+    LOG_KIND: i32(OWN, 'per access: LOG_READ, LOG_WRITE or LOG_CAS', ACCESS_LOG_LIMIT),
+    LOG_SIZE: i32(OWN, 'per access: bytes, 1 2 4 8', ACCESS_LOG_LIMIT),
+    LOG_GVA: i64(OWN, 'per access: linear address', ACCESS_LOG_LIMIT),
+    LOG_VALUE: i64(OWN, 'per access: value read, or value to write (zero extended)', ACCESS_LOG_LIMIT),
+    LOG_EXPECT: i64(OWN, 'LOG_CAS: value that must still be there', ACCESS_LOG_LIMIT),
+
+    CR0: i64(OWN, 'control register 0'),
+    CR2: i64(OWN, 'page-fault linear address'),
+    CR3: i64(OWN, 'gpa of the PML4 | flags'),
+    CR4: i64(OWN, 'control register 4'),
+    CR8: i64(OWN, 'task priority'),
+    EFER: i64(OWN, 'extended features'),
+    GDTR_BASE: i64(OWN, 'GDT linear base'),
+    IDTR_BASE: i64(OWN, 'IDT linear base'),
+    GDTR_LIMIT: i32(OWN, 'GDT limit, bytes - 1'),
+    IDTR_LIMIT: i32(OWN, 'IDT limit, bytes - 1'),
+    SELECTORS: i32(OWN, 'es cs ss ds fs gs ldtr tr', 8),
+    TR_BASE: i64(OWN, 'TSS linear base'),
+    LDTR_BASE: i64(OWN, 'LDT linear base'),
+    TR_LIMIT: i32(OWN, 'TSS limit, bytes - 1'),
+    LDTR_LIMIT: i32(OWN, 'LDT limit, bytes - 1'),
+    KERNEL_GS_BASE: i64(OWN, 'MSR C0000102: swapped in by SWAPGS'),
+    STAR: i64(OWN, 'MSR C0000081'),
+    LSTAR: i64(OWN, 'MSR C0000082'),
+    CSTAR: i64(OWN, 'MSR C0000083'),
+    SFMASK: i64(OWN, 'MSR C0000084'),
+    TSC_OFFSET: i64(OWN, 'added to the instruction count by RDTSC'),
+    RETIRED: i64(OWN, 'instructions retired since reset'),
+    MISC_FEATURES: i64(OWN, 'MSR 00000140 (MISC_FEATURES_ENABLES)'),
+    PAT: i64(OWN, 'MSR 00000277'),
+    APIC_BASE: i64(OWN, 'MSR 0000001B'),
+    TSC_AUX: i64(OWN, 'MSR C0000103'),
+    FETCH_BYTES: u8(OWN, 'instruction bytes fetched for an emulated step', 16),
+  },
+  64,
+);
+
+export const CPU_TLB = 0x1000;
+export const CPU_JUMP_CACHE = 0x8000;
+export const CPU_UOPS = 0x20000;
+export const UOP_ARENA_BYTES = 4 * 1024 * 1024;
+export const CPU_AREA_BYTES = CPU_UOPS + UOP_ARENA_BYTES;
+
+// ── soft TLB ────────────────────────────────────────────────────────────────────────────────────────────────
+/**
+ * One entry. A hit is `((va + size − 1) & ~4095) === tag`: one comparison that also rejects page crossings.
+ * An empty entry has tag −1, whose low bits no page address has.
+ */
+export const TLB_ENTRY = struct('tlb-entry', {
+  TAG: i64(OWN, 'linear page address, or -1'),
+  ADDEND: i32(OWN, 'shared-memory address = low 32 bits of the linear address + this'),
+  GFN: i32(OWN, 'guest frame it maps, for selective flushes and the I6 oracle'),
+});
+export const TLB_ENTRIES = 256;
+export const TLB_READ = 0;
+export const TLB_WRITE = 1;
+export const TLB_FETCH = 2;
+export const TLB_TABLE_BYTES = TLB_ENTRIES * 16;
+/** Read, write and fetch tables of one privilege level, one after the other. */
+export const TLB_SET_BYTES = 3 * TLB_TABLE_BYTES;
+
+/** Address of one TLB table. `user` is CPL 3; the core reads the set's address from CPU.TLB. */
+export function tlbTable(cpu: number, user: boolean, kind: number): number {
+  return cpu + CPU_TLB + (user ? TLB_SET_BYTES : 0) + kind * TLB_TABLE_BYTES;
+}
+
+// ── jump cache ──────────────────────────────────────────────────────────────────────────────────────────────
+/** Entry: i64 rip (or −1), i32 micro-op record. Index: (rip ^ rip >> 12) & 4095. Cleared on every TLB flush. */
+export const JUMP_ENTRIES = 4096;
+export const JUMP_ENTRY_BYTES = 16;
+
+// ── exits ───────────────────────────────────────────────────────────────────────────────────────────────────
+/** Budget used up, or REQUESTS non-zero: at a block start, nothing of the block executed. */
+export const EXIT_BUDGET = 1;
+/** Next block unknown: RIP says which; EXIT_LINK where to record it. */
+export const EXIT_BLOCK = 2;
+/** A data access missed the TLB or crossed a page: EXIT_GVA, EXIT_SIZE, EXIT_ACCESS. Nothing of it happened. */
+export const EXIT_MEMORY = 3;
+/** The instruction is one the host carries out (see HOST_OPS in isa/insn.ts). */
+export const EXIT_HOST = 4;
+/** The instruction raised EXIT_VECTOR (divide error). Nothing of it happened. */
+export const EXIT_EXCEPTION = 5;
+/** A LOCK operation on a misaligned operand: to be emulated under the split lock. */
+export const EXIT_SPLIT_LOCK = 6;
+/** Emulated step only: access number LOG_NEXT is described in the log and has to be carried out. */
+export const EXIT_ACCESS = 7;
+/** Emulated step only: the instruction (or one REP iteration) is complete; RIP and registers are committed. */
+export const EXIT_DONE = 8;
+
+export const LOG_READ = 1;
+export const LOG_WRITE = 2;
+/** Atomic: store VALUE if EXPECT is still there, else the instruction restarts. */
+export const LOG_CAS = 3;
+
+// Access kinds. The numbers are KVMI_PAGE_ACCESS_*, so policy and access meet without translation.
+export const ACCESS_R = 1;
+export const ACCESS_W = 2;
+export const ACCESS_X = 4;

@@ -1,0 +1,75 @@
+/**
+ * One thread's typed views of the machine's shared memory.
+ *
+ * All addresses are byte offsets into the one shared `WebAssembly.Memory`. The Atomics helpers are the only
+ * way metadata is touched: sequentially consistent, and easy to find when a scheduler has to own them.
+ */
+export class Mem {
+  readonly wasm: WebAssembly.Memory;
+  readonly u8: Uint8Array<SharedArrayBuffer>;
+  readonly u16: Uint16Array<SharedArrayBuffer>;
+  readonly i32: Int32Array<SharedArrayBuffer>;
+  readonly u32: Uint32Array<SharedArrayBuffer>;
+  readonly i64: BigInt64Array<SharedArrayBuffer>;
+  readonly u64: BigUint64Array<SharedArrayBuffer>;
+  readonly f64: Float64Array<SharedArrayBuffer>;
+
+  constructor(wasm: WebAssembly.Memory) {
+    const buffer = wasm.buffer as unknown as SharedArrayBuffer;
+    this.wasm = wasm;
+    this.u8 = new Uint8Array(buffer);
+    this.u16 = new Uint16Array(buffer);
+    this.i32 = new Int32Array(buffer);
+    this.u32 = new Uint32Array(buffer);
+    this.i64 = new BigInt64Array(buffer);
+    this.u64 = new BigUint64Array(buffer);
+    this.f64 = new Float64Array(buffer);
+  }
+
+  load(addr: number): number {
+    return Atomics.load(this.i32, addr >>> 2);
+  }
+  store(addr: number, value: number): void {
+    Atomics.store(this.i32, addr >>> 2, value);
+  }
+  add(addr: number, delta: number): number {
+    return Atomics.add(this.i32, addr >>> 2, delta);
+  }
+  or(addr: number, bits: number): number {
+    return Atomics.or(this.i32, addr >>> 2, bits);
+  }
+  and(addr: number, bits: number): number {
+    return Atomics.and(this.i32, addr >>> 2, bits);
+  }
+  exchange(addr: number, value: number): number {
+    return Atomics.exchange(this.i32, addr >>> 2, value);
+  }
+  /** Returns the value found; the exchange happened when that equals `expected`. */
+  cas(addr: number, expected: number, value: number): number {
+    return Atomics.compareExchange(this.i32, addr >>> 2, expected, value);
+  }
+  /** Wakes up to `count` waiters on the word at `addr`. */
+  notify(addr: number, count = Number.POSITIVE_INFINITY): number {
+    return Atomics.notify(this.i32, addr >>> 2, count);
+  }
+
+  load64(addr: number): bigint {
+    return Atomics.load(this.u64, addr / 8);
+  }
+  store64(addr: number, value: bigint): void {
+    Atomics.store(this.u64, addr / 8, value);
+  }
+  exchange64(addr: number, value: bigint): bigint {
+    return Atomics.exchange(this.u64, addr / 8, value);
+  }
+  cas64(addr: number, expected: bigint, value: bigint): bigint {
+    return Atomics.compareExchange(this.u64, addr / 8, expected, value);
+  }
+
+  load16(addr: number): number {
+    return Atomics.load(this.u16, addr >>> 1);
+  }
+  store16(addr: number, value: number): void {
+    Atomics.store(this.u16, addr >>> 1, value);
+  }
+}

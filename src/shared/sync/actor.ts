@@ -1,0 +1,83 @@
+/**
+ * Who is running: the identity a path carries through every lock it takes.
+ *
+ * One per thread in the parallel engine, one per coroutine in an explored run. Locks report to it before and after
+ * what they do; it hands the report to the checker, the statistics and the trace, whichever are switched on.
+ */
+import type { Mem } from '../mem.ts';
+import type { LockChecks } from './checks.ts';
+import type { LockClass, LockMode } from './lock-class.ts';
+import type { Waiter } from './point.ts';
+import { LockStats } from './stats.ts';
+
+export type LockTraceKind = 'acquire' | 'acquired' | 'release' | 'wait' | 'wake';
+export type LockTrace = (kind: LockTraceKind, cls: LockClass, addr: number, mode: LockMode) => void;
+
+export interface ActorOptions {
+  /** From 1: it is stored in lock words, where 0 means nobody. Below 2^29. */
+  readonly id: number;
+  readonly name: string;
+  readonly mem: Mem;
+  readonly checks?: LockChecks | null;
+  /** Address of this actor's statistics block, `STATS_BYTES` long, 8-aligned; 0 to keep none. */
+  readonly stats?: number;
+  /** Time for the statistics and for timeouts, ns. */
+  readonly clock?: () => number;
+  /** Looks at a busy spinning lock before sleeping on it. 0 when explored: a spin is only a longer schedule. */
+  readonly spinLimit?: number;
+}
+
+export class Actor implements Waiter {
+  readonly id: number;
+  readonly name: string;
+  readonly mem: Mem;
+  readonly clock: () => number;
+  readonly spinLimit: number;
+  expect = 0;
+  timeoutMs = Number.POSITIVE_INFINITY;
+  checks: LockChecks | null;
+  trace: LockTrace | null = null;
+  readonly #stats: LockStats | null;
+
+  constructor(opts: ActorOptions) {
+    const { id, name, mem, checks = null, stats = 0, clock = () => 0, spinLimit = 50 } = opts;
+    this.id = id;
+    this.name = name;
+    this.mem = mem;
+    this.clock = clock;
+    this.spinLimit = spinLimit;
+    this.checks = checks;
+    this.#stats = stats === 0 ? null : new LockStats(mem, stats, clock);
+  }
+
+  /** Before the first attempt, so that an inversion is reported even if it deadlocks. */
+  acquiring(cls: LockClass, addr: number, mode: LockMode): void {
+    if (this.checks !== null) this.checks.acquiring(cls, addr, mode);
+    if (this.trace !== null) this.trace('acquire', cls, addr, mode);
+  }
+
+  /** The lock was busy. */
+  waitBegins(cls: LockClass, addr: number, mode: LockMode): void {
+    if (this.#stats !== null) this.#stats.waitBegins(cls);
+    if (this.trace !== null) this.trace('wait', cls, addr, mode);
+  }
+
+  waitEnds(cls: LockClass, addr: number, mode: LockMode): void {
+    if (this.#stats !== null) this.#stats.waitEnds(cls);
+    if (this.trace !== null) this.trace('wake', cls, addr, mode);
+  }
+
+  /** `side` tells SRCU sections apart: the index that must be handed back. */
+  acquired(cls: LockClass, addr: number, mode: LockMode, side = 0): void {
+    if (this.checks !== null) this.checks.acquired(cls, addr, mode, side);
+    if (this.#stats !== null) this.#stats.acquired(cls);
+    if (this.trace !== null) this.trace('acquired', cls, addr, mode);
+  }
+
+  /** Before the release becomes visible. */
+  releasing(cls: LockClass, addr: number, mode: LockMode, side = 0): void {
+    if (this.checks !== null) this.checks.releasing(cls, addr, mode, side);
+    if (this.#stats !== null) this.#stats.releasing(cls);
+    if (this.trace !== null) this.trace('release', cls, addr, mode);
+  }
+}
