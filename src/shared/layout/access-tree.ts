@@ -3,8 +3,8 @@
  * Guarded by mmu_lock and access_tree_lock for writing, access_tree_lock for reading.
  */
 import { i32, struct } from '../struct.ts';
-import { ADDRESS_SPACES } from './vm.ts';
 import { SLOT_LIMIT, TRACK_MODES } from './memslot.ts';
+import { ADDRESS_SPACES } from './vm.ts';
 
 export const TREE_FANOUT = 64;
 export const TREE_SHIFT = 6;
@@ -23,7 +23,11 @@ export const MEM_ACCESS = struct(
     VERSION: i32('mmu_lock + tree lock', 'POLICY_SEQ of the last tightening: an older approval is void'),
     GEN: i32('allocator', 'bumped on every allocation (I12)'),
     NEXT: i32('allocator', 'free list: 1 + index'),
-    ACTIVE: i32('mmu_lock', 'per mode: slots in which this entry holds a track count', TRACK_MODES * ACTIVE_WORDS),
+    ACTIVE: i32(
+      'mmu_lock',
+      'per mode: slots in which this entry holds a track count',
+      TRACK_MODES * ACTIVE_WORDS,
+    ),
   },
   32,
 );
@@ -31,7 +35,11 @@ export const MEM_ACCESS = struct(
 export const TREE_NODE = struct(
   'tree-node',
   {
-    CHILD: i32('mmu_lock + tree lock', '1 + index of a tree node, at the last level of a mem-access entry', TREE_FANOUT),
+    CHILD: i32(
+      'mmu_lock + tree lock',
+      '1 + index of a tree node, at the last level of a mem-access entry',
+      TREE_FANOUT,
+    ),
     USED: i32('mmu_lock + tree lock', 'children that are not 0'),
     NEXT: i32('allocator', 'free list: 1 + index'),
   },

@@ -25,9 +25,15 @@ export const CPU = struct(
     RIP: i64(OWN, 'address of the current instruction; precise after every exit'),
     FLAGS_RESULT_A: i64(OWN, 'lazy arithmetic flags, first operand or result'),
     FLAGS_RESULT_B: i64(OWN, 'lazy arithmetic flags, second operand'),
-    FLAGS_KIND: i32(OWN, 'lazy arithmetic flags, kind | size << 8; kind 0: A holds CF PF AF ZF SF OF in place'),
+    FLAGS_KIND: i32(
+      OWN,
+      'lazy arithmetic flags, kind | size << 8; kind 0: A holds CF PF AF ZF SF OF in place',
+    ),
     BUDGET: i32(OWN, 'instructions left before the core returns; charged per block, at its start'),
-    RFLAGS: i64(OWN, 'the bits that are not arithmetic: TF IF DF IOPL NT RF VM AC VIF VIP ID (bit 1 reads as 1)'),
+    RFLAGS: i64(
+      OWN,
+      'the bits that are not arithmetic: TF IF DF IOPL NT RF VM AC VIF VIP ID (bit 1 reads as 1)',
+    ),
     FS_BASE: i64(OWN, 'linear base of FS'),
     GS_BASE: i64(OWN, 'linear base of GS'),
     TLB: i32(OWN, 'address of the TLB set of the current privilege level (see tlbTable)'),

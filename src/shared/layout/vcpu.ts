@@ -9,7 +9,10 @@ const OWN = 'this vCPU';
 export const VCPU = struct(
   'vcpu',
   {
-    MODE: i32('this vCPU; kicker (IN_GUEST → EXITING)', 'OUTSIDE_GUEST | IN_GUEST | EXITING_GUEST | READING_TABLES'),
+    MODE: i32(
+      'this vCPU; kicker (IN_GUEST → EXITING)',
+      'OUTSIDE_GUEST | IN_GUEST | EXITING_GUEST | READING_TABLES',
+    ),
     OUTSIDE_COUNT: i32(OWN, 'bumped on every transition to OUTSIDE_GUEST: what a waited request waits for'),
     WAKE_SEQ: i32('anyone (add)', 'sequence word: kicks, jobs and replies wake a sleeping vCPU through it'),
     STATE: i32(OWN, 'VCPU_*: what it is doing, for people'),

@@ -21,7 +21,11 @@ export const VM = struct(
     MMU_NOTIFIER_END: i32('mmu_lock', 'gfn after its last'),
     MN_ACTIVE_INVALIDATE: i32('mn_invalidate_lock', 'invalidations that began on the active slot sets'),
     MN_WAITERS: i32('mn_invalidate_lock', 'sequence word: bumped when the count above reaches 0'),
-    ACTIVE_SET: i32('slots_lock holder', 'per address space: index (0, 1) of the active slot set', ADDRESS_SPACES),
+    ACTIVE_SET: i32(
+      'slots_lock holder',
+      'per address space: index (0, 1) of the active slot set',
+      ADDRESS_SPACES,
+    ),
     PENDING_SLOT: i32('mmu_lock', 'per set: 1 + index into the pending slot records, 0 for none', 2),
     NOTIFIER_HEAD: i32('mmu_lock', '1 + index of the first page-track notifier node, 0 for none'),
 

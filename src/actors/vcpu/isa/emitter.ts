@@ -308,9 +308,7 @@ export class FastEmitter extends RecordEmitter {
   }
   #leaveAccess(kind: number, address: Value, size: Size, access: number): void {
     const what = this.i32(size | (access << 8));
-    this.return(
-      this.call(I32, this.helpers.leaveAccess, this.uop, this.cpu, this.i32(kind), address, what),
-    );
+    this.return(this.call(I32, this.helpers.leaveAccess, this.uop, this.cpu, this.i32(kind), address, what));
   }
   override loadGuest(address: Value, size: Size): Value {
     return this.let(this.load(I64, size, this.translate(address, size, ACCESS_R), 0));
@@ -406,9 +404,7 @@ export class FastEmitter extends RecordEmitter {
   }
   /** The block's start: charges its instructions, or leaves when budget or requests say so. */
   blockStart(): void {
-    const left = this.let(
-      this.load(I32, 4, this.cpu, CPU.at.BUDGET).sub(this.field(I32, 1, UOP.at.LENGTH)),
-    );
+    const left = this.let(this.load(I32, 4, this.cpu, CPU.at.BUDGET).sub(this.field(I32, 1, UOP.at.LENGTH)));
     this.cpu.put();
     this.fn.atomicLoad32(CPU.at.REQUESTS);
     const requests = this.fn.local(I32);
@@ -428,7 +424,11 @@ export class FastEmitter extends RecordEmitter {
 
 /** The record that the jump cache has for `rip`, or 0 (i32). See {@link jumpKey}. */
 export function lookUpJump(code: Code, cpu: Value, rip: Value): Value {
-  const slot = rip.xor(rip.shrU(12)).low().and(JUMP_ENTRIES - 1).shl(4);
+  const slot = rip
+    .xor(rip.shrU(12))
+    .low()
+    .and(JUMP_ENTRIES - 1)
+    .shl(4);
   const entry = code.let(cpu.add(slot));
   const level = code.load(I64, 4, cpu, CPU.at.CPL);
   const hit = code.load(I64, 8, entry, CPU_JUMP_CACHE).eq(rip.xor(level.shl(61)));
@@ -451,9 +451,7 @@ export class EmulatedEmitter extends RecordEmitter {
     const index = this.#accesses++;
     const what = this.i32(index | (kind << 8) | (size << 16));
     this.if(this.load(I32, 4, this.cpu, CPU.at.LOG_COUNT).leU(index), () =>
-      this.return(
-        this.call(I32, this.helpers.leaveLog, this.uop, this.cpu, what, address, value, expect),
-      ),
+      this.return(this.call(I32, this.helpers.leaveLog, this.uop, this.cpu, what, address, value, expect)),
     );
     return index;
   }

@@ -190,22 +190,13 @@ function writeFlags(fn: FunctionBody): void {
     pack(carry, sign(a.xor(first).and(a.xor(b))), a.xor(b).xor(first));
   });
   const border = code.let(code.i64(1).shl(bits.sub(1)));
-  code.if(is(FLAGS_INC), () =>
-    pack(b.low(), a.eq(border).wide(), a.and(15).isZero().wide().shl(4)),
-  );
-  code.if(is(FLAGS_DEC), () =>
-    pack(b.low(), a.eq(border.sub(1)).wide(), a.and(15).eq(15).wide().shl(4)),
-  );
+  code.if(is(FLAGS_INC), () => pack(b.low(), a.eq(border).wide(), a.and(15).isZero().wide().shl(4)));
+  code.if(is(FLAGS_DEC), () => pack(b.low(), a.eq(border.sub(1)).wide(), a.and(15).eq(15).wide().shl(4)));
   code.if(is(FLAGS_RESULT), () => three.assign(b));
 
   const parity = result.and(0xff).popcnt().and(1).xor(1);
   const zero = result.shl(up).isZero().wide();
-  three
-    .or(parity.shl(2))
-    .or(zero.shl(6))
-    .or(sign(result).shl(7))
-    .low()
-    .put();
+  three.or(parity.shl(2)).or(zero.shl(6)).or(sign(result).shl(7)).low().put();
 }
 
 function writeCarry(fn: FunctionBody, flags: FunctionBody): void {
@@ -226,8 +217,7 @@ function writeCondition(fn: FunctionBody, flags: FunctionBody): void {
   const bits = code.let(code.call(I32, flags, code.parameter(0, I32)));
   const has = (mask: number): Value => bits.and(mask).ne(0);
   const signNotOverflow = has(SF).xor(has(OF));
-  const when = (wanted: number, truth: Value): void =>
-    code.if(cc.eq(wanted), () => code.return(truth));
+  const when = (wanted: number, truth: Value): void => code.if(cc.eq(wanted), () => code.return(truth));
   when(0, has(OF));
   when(2, has(CF));
   when(4, has(ZF));
@@ -247,4 +237,3 @@ export function signBit(value: Value, size: Size): Value {
 export function carryOverflow(carry: Value, overflow: Value): Value {
   return carry.or(overflow.shl(11));
 }
-

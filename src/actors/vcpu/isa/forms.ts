@@ -41,7 +41,17 @@ export const ENTER_LEVELS = 4;
 const HINTS: ReadonlySet<string> = new Set([
   'nop', 'pause', 'lfence', 'sfence', 'prefetch', 'endbr64', 'clflush',
 ]); // biome-ignore format: table
-const UNARY_DST: ReadonlySet<string> = new Set(['inc', 'dec', 'neg', 'not', 'bswap', 'setcc', 'pop', 'cmpxchg8b', 'cmpxchg16b']);
+const UNARY_DST: ReadonlySet<string> = new Set([
+  'inc',
+  'dec',
+  'neg',
+  'not',
+  'bswap',
+  'setcc',
+  'pop',
+  'cmpxchg8b',
+  'cmpxchg16b',
+]);
 const UNARY_SRC: ReadonlySet<string> = new Set(['mul', 'imul', 'div', 'idiv', 'push', 'jmpind', 'callind']);
 const SHIFTS: ReadonlySet<string> = new Set(['rol', 'ror', 'rcl', 'rcr', 'shl', 'shr', 'sar']);
 const NO_OPERANDS: ReadonlySet<string> = new Set([
@@ -56,7 +66,16 @@ const LOCKABLE: ReadonlySet<string> = new Set([
   'add', 'or', 'adc', 'sbb', 'and', 'sub', 'xor', 'inc', 'dec', 'neg', 'not', 'bts', 'btr', 'btc',
   'xadd', 'cmpxchg', 'cmpxchg8b',
 ]); // biome-ignore format: table
-const DIRECT_BRANCHES: ReadonlySet<string> = new Set(['jmp', 'jcc', 'jrcxz', 'loop', 'loope', 'loopne', 'call', 'fall']);
+const DIRECT_BRANCHES: ReadonlySet<string> = new Set([
+  'jmp',
+  'jcc',
+  'jrcxz',
+  'loop',
+  'loope',
+  'loopne',
+  'call',
+  'fall',
+]);
 const RSP = 4;
 
 /** Puts the operands of `insn` where the semantics expect them, and folds synonyms together. */
@@ -195,11 +214,37 @@ function enumerateForms(): Form[] {
             for (const src2 of pattern.src2 ?? (['none'] as const))
               for (const cc of pattern.cc ?? [0])
                 for (const rep of pattern.rep ?? (['none'] as const))
-                  forms.push({ op, size, srcSize: size, dst, src, src2, cc, lock: pattern.lock ?? false, rep });
+                  forms.push({
+                    op,
+                    size,
+                    srcSize: size,
+                    dst,
+                    src,
+                    src2,
+                    cc,
+                    lock: pattern.lock ?? false,
+                    rep,
+                  });
   };
   const either: readonly Shape[] = ['reg', 'memory'];
 
-  add(['blockstart', 'fall', 'stale', 'host', 'fence', 'nop', 'jmp', 'call', 'jrcxz', 'loop', 'loope', 'loopne'], {});
+  add(
+    [
+      'blockstart',
+      'fall',
+      'stale',
+      'host',
+      'fence',
+      'nop',
+      'jmp',
+      'call',
+      'jrcxz',
+      'loop',
+      'loope',
+      'loopne',
+    ],
+    {},
+  );
   add(['jcc'], { cc: CONDITIONS });
   add(['jmpind', 'callind'], { src: ['reg', ...EVERY_MEMORY] });
   add(['ret'], { src: ['imm'] });
@@ -249,7 +294,12 @@ function enumerateForms(): Form[] {
   add(['xlat'], { sizes: [1] });
 
   const lock = true;
-  add(['add', 'or', 'adc', 'sbb', 'and', 'sub', 'xor'], { sizes: SIZES, dst: ['memory'], src: ['reg', 'imm'], lock });
+  add(['add', 'or', 'adc', 'sbb', 'and', 'sub', 'xor'], {
+    sizes: SIZES,
+    dst: ['memory'],
+    src: ['reg', 'imm'],
+    lock,
+  });
   add(['inc', 'dec', 'neg', 'not'], { sizes: SIZES, dst: ['memory'], lock });
   add(['bts', 'btr', 'btc'], { sizes: WIDE, dst: ['memory'], src: ['reg', 'imm'], lock });
   add(['xadd', 'cmpxchg'], { sizes: SIZES, dst: ['memory'], src: ['reg'], lock });

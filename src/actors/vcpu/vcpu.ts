@@ -1,0 +1,145 @@
+/**
+ * One vCPU as its own thread sees it: handles on its registers (shared memory) and the few things that live between
+ * two steps of one instruction.
+ */
+import { CPU } from '../../shared/layout/cpu.ts';
+import { VCPU } from '../../shared/layout/vcpu.ts';
+import type { Mem } from '../../shared/mem.ts';
+import type { Actor } from '../../shared/sync/actor.ts';
+import type { Vm } from '../mmu/vm.ts';
+import type { Core } from './isa/core.ts';
+
+/** What became of a step that touched guest memory or privileged state. */
+export const OUTCOME_OK = 0;
+/** The guest must take an exception: `vcpu.fault` says which. Nothing of the step is committed. */
+export const OUTCOME_FAULT = 1;
+/** The introspector answered RETRY (or an atomic lost a race): start the instruction again. */
+export const OUTCOME_RETRY = 2;
+/** The machine is going down (CRASH, triple fault, stop): leave the run loop. */
+export const OUTCOME_DEAD = 3;
+export type Outcome = 0 | 1 | 2 | 3;
+
+/** An exception the guest must take. */
+export interface GuestFault {
+  vector: number;
+  /** −1 when the vector pushes none. */
+  errorCode: number;
+  /** #PF: the linear address for CR2. */
+  address: bigint;
+}
+
+type Word64 =
+  | 'RIP'
+  | 'RFLAGS'
+  | 'FS_BASE'
+  | 'GS_BASE'
+  | 'CR0'
+  | 'CR2'
+  | 'CR3'
+  | 'CR4'
+  | 'CR8'
+  | 'EFER'
+  | 'GDTR_BASE'
+  | 'IDTR_BASE'
+  | 'TR_BASE'
+  | 'LDTR_BASE'
+  | 'KERNEL_GS_BASE'
+  | 'STAR'
+  | 'LSTAR'
+  | 'CSTAR'
+  | 'SFMASK'
+  | 'TSC_OFFSET'
+  | 'RETIRED'
+  | 'MISC_FEATURES'
+  | 'PAT'
+  | 'APIC_BASE'
+  | 'TSC_AUX'
+  | 'EXIT_GVA';
+type Word32 =
+  | 'CPL'
+  | 'BUDGET'
+  | 'TLB'
+  | 'REQUESTS'
+  | 'EXIT_KIND'
+  | 'EXIT_UOP'
+  | 'EXIT_SIZE'
+  | 'EXIT_ACCESS'
+  | 'EXIT_LINK'
+  | 'EXIT_VECTOR'
+  | 'LOG_COUNT'
+  | 'LOG_NEXT'
+  | 'GDTR_LIMIT'
+  | 'IDTR_LIMIT'
+  | 'TR_LIMIT'
+  | 'LDTR_LIMIT';
+
+export class Vcpu {
+  readonly index: number;
+  readonly vm: Vm;
+  readonly mem: Mem;
+  readonly actor: Actor;
+  readonly core: Core;
+  /** Address of the CPU area. */
+  readonly cpu: number;
+  /** Address of the control block. */
+  readonly ctl: number;
+  /** Valid after OUTCOME_FAULT. */
+  readonly fault: GuestFault = { vector: 0, errorCode: -1, address: 0n };
+  /** What the last linear read gave, zero extended. */
+  value = 0n;
+
+  constructor(vm: Vm, index: number, actor: Actor, core: Core) {
+    this.index = index;
+    this.vm = vm;
+    this.mem = vm.mem;
+    this.actor = actor;
+    this.core = core;
+    this.cpu = vm.cpu(index);
+    this.ctl = vm.layout.vcpus + index * VCPU.bytes;
+  }
+
+  /** General register by encoding number, unsigned 64 bits. */
+  gpr(n: number): bigint {
+    return this.mem.u64[(this.cpu + CPU.at.GPR) / 8 + n]!;
+  }
+  setGpr(n: number, value: bigint): void {
+    this.mem.u64[(this.cpu + CPU.at.GPR) / 8 + n] = value;
+  }
+  /** A 64-bit word of the CPU struct, unsigned. */
+  get64(name: Word64): bigint {
+    return this.mem.u64[(this.cpu + CPU.at[name]) / 8]!;
+  }
+  set64(name: Word64, value: bigint): void {
+    this.mem.u64[(this.cpu + CPU.at[name]) / 8] = value;
+  }
+  /** A 32-bit word of the CPU struct, signed. */
+  get32(name: Word32): number {
+    return this.mem.i32[(this.cpu + CPU.at[name]) >>> 2]!;
+  }
+  set32(name: Word32, value: number): void {
+    this.mem.i32[(this.cpu + CPU.at[name]) >>> 2] = value;
+  }
+  /** Selector: 0 es, 1 cs, 2 ss, 3 ds, 4 fs, 5 gs, 6 ldtr, 7 tr. */
+  selector(n: number): number {
+    return this.mem.i32[((this.cpu + CPU.at.SELECTORS) >>> 2) + n]!;
+  }
+  setSelector(n: number, value: number): void {
+    this.mem.i32[((this.cpu + CPU.at.SELECTORS) >>> 2) + n] = value;
+  }
+  /** Bumps a counter of the control block. */
+  count(name: keyof typeof VCPU.at, kind = 0): void {
+    this.mem.i64[(this.ctl + VCPU.at[name]) / 8 + kind]! += 1n;
+  }
+  /** Address of a word of the control block. */
+  word(name: keyof typeof VCPU.at): number {
+    return this.ctl + VCPU.at[name];
+  }
+
+  /** Notes the exception and says so. */
+  raise(vector: number, errorCode = -1, address = 0n): Outcome {
+    this.fault.vector = vector;
+    this.fault.errorCode = errorCode;
+    this.fault.address = address;
+    return OUTCOME_FAULT;
+  }
+}
