@@ -236,7 +236,7 @@ function callerStack(frames: number): string {
   const lines = (new Error().stack ?? '').split('\n').slice(1);
   Error.stackTraceLimit = limit;
   return lines
-    .filter((line) => !line.includes(OWN_FOLDER) && !line.includes('<anonymous>'))
+    .filter((line) => !line.includes(OWN_FOLDER) && !line.includes('(<anonymous>)'))
     .slice(0, frames)
     .map((line) => line.trim().replace(/^at /, ''))
     .join('\n');

@@ -11,8 +11,8 @@ import { LOCK_CLASSES, type LockClass } from './lock-class.ts';
 export const STATS = struct(
   'lock stats',
   {
-    ACQUISITIONS: f64('this actor', 'times taken; srcu: sections entered; completion: waits that ended'),
-    CONTENDED: f64('this actor', 'times it had to wait; srcu: grace periods asked for'),
+    ACQUISITIONS: f64('this actor', 'times taken; srcu: sections entered'),
+    CONTENDED: f64('this actor', 'times it had to wait; srcu: grace periods; completion: waits'),
     WAIT_NS: f64('this actor', 'time waited, ns'),
     WAIT_NS_MAX: f64('this actor', 'longest wait, ns'),
     HOLD_NS: f64('this actor', 'time held, ns; nested srcu sections count as the outermost'),
@@ -55,7 +55,6 @@ export class LockStats {
 
   acquired(cls: LockClass): void {
     this.#cells[this.#record(cls) + ACQUISITIONS]! += 1;
-    if (cls.kind === 'completion') return;
     const depth = this.#heldDepth[cls.id]!;
     this.#heldDepth[cls.id] = depth + 1;
     if (depth === 0) this.#heldSince[cls.id] = this.#clock();

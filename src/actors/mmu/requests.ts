@@ -1,0 +1,115 @@
+/**
+ * Requests and kicks: how one actor makes a vCPU notice something.
+ *
+ * Both sides follow the two-variable protocol: the requester writes REQUESTS, then reads MODE; the vCPU writes MODE,
+ * then reads REQUESTS. Whichever comes second sees the other (RC-20).
+ *
+ * @source virt/kvm/kvm_main.c: kvm_make_all_cpus_request, kvm_vcpu_kick; Documentation/virt/kvm/vcpu-requests.rst
+ */
+import { CPU } from '../../shared/layout/cpu.ts';
+import { EXITING_GUEST, IN_GUEST, OUTSIDE_GUEST } from '../../shared/layout/vcpu.ts';
+import type { Actor } from '../../shared/sync/actor.ts';
+import { notifying, type Path, reading, updating, waiting } from '../../shared/sync/point.ts';
+import type { Vm } from './vm.ts';
+
+/** Address of the request word of vCPU `index`. */
+export function requestWord(vm: Vm, index: number): number {
+  return vm.cpu(index) + CPU.at.REQUESTS;
+}
+
+/** kvm_make_request: sets bits for one vCPU. Almost always to be followed by a kick. */
+export function* makeRequest(vm: Vm, index: number, bits: number): Path<void> {
+  yield updating(requestWord(vm, index));
+  vm.mem.or(requestWord(vm, index), bits);
+}
+
+/**
+ * kvm_vcpu_kick: wakes a sleeping vCPU. One in guest mode polls its request word, so posting was enough for it; the
+ * mode is moved to EXITING_GUEST so that people (and the oracle) can see that it has been told.
+ */
+export function* kick(vm: Vm, index: number): Path<void> {
+  const mode = vm.vcpuWord(index, 'MODE');
+  yield updating(mode);
+  vm.mem.cas(mode, IN_GUEST, EXITING_GUEST);
+  const wake = vm.vcpuWord(index, 'WAKE_SEQ');
+  yield updating(wake);
+  vm.mem.add(wake, 1);
+  yield notifying(wake);
+  vm.mem.notify(wake);
+}
+
+export interface RequestAll {
+  readonly bits: number;
+  /** Wait until every vCPU that was not outside guest mode has left it once. */
+  readonly wait: boolean;
+  /** Wake vCPUs that sleep; without it they see the request before they enter the guest. */
+  readonly wakeup?: boolean;
+  /** vCPU that need not be told: the caller itself. −1 for none. */
+  readonly except?: number;
+}
+
+/**
+ * kvm_make_all_cpus_request.
+ *
+ * @locking allowed under mmu_lock even when it waits: a vCPU acknowledges by leaving guest mode, for which it needs no
+ *          lock, and one that is outside guest mode is not waited for
+ */
+export function* requestAll(actor: Actor, vm: Vm, request: RequestAll): Path<void> {
+  const { mem } = vm;
+  const waitFor: number[] = [];
+  const counts: number[] = [];
+  yield updating(vm.word('FLUSH_REQUESTS'));
+  mem.add(vm.word('FLUSH_REQUESTS'), 1);
+  for (let index = 0; index < vm.vcpuCount; index++) {
+    if (index === request.except) continue;
+    yield* makeRequest(vm, index, request.bits);
+    // ORDER: count before mode. A vCPU that leaves between the two has changed the count we compare with.
+    const countWord = vm.vcpuWord(index, 'OUTSIDE_COUNT');
+    yield reading(countWord);
+    const count = mem.load(countWord);
+    const modeWord = vm.vcpuWord(index, 'MODE');
+    yield reading(modeWord);
+    if (mem.load(modeWord) !== OUTSIDE_GUEST) {
+      yield updating(modeWord);
+      mem.cas(modeWord, IN_GUEST, EXITING_GUEST);
+      waitFor.push(index);
+      counts.push(count);
+    }
+    if (request.wakeup === true) yield* kick(vm, index);
+  }
+  if (!request.wait || waitFor.length === 0) return;
+
+  const began = actor.clock();
+  actor.checks?.allowWait('acknowledgement of a vCPU request: its sender needs no lock');
+  for (const [i, index] of waitFor.entries()) {
+    const countWord = vm.vcpuWord(index, 'OUTSIDE_COUNT');
+    for (;;) {
+      yield reading(countWord);
+      if (mem.load(countWord) !== counts[i]) break;
+      actor.expect = counts[i]!;
+      yield waiting(countWord);
+    }
+    yield updating(vm.word('FLUSH_ACKS'));
+    mem.add(vm.word('FLUSH_ACKS'), 1);
+  }
+  actor.checks?.endAllowedWait();
+  const waitedUs = Math.round((actor.clock() - began) / 1000);
+  const longest = vm.word('FLUSH_WAIT_US_MAX');
+  for (let seen = mem.load(longest); waitedUs > seen; ) {
+    const found = mem.cas(longest, seen, waitedUs);
+    if (found === seen) break;
+    seen = found;
+  }
+}
+
+/** Publishes that the vCPU is outside guest mode and lets waiting requesters go on. */
+export function* leaveGuestMode(vm: Vm, index: number): Path<void> {
+  const { mem } = vm;
+  yield updating(vm.vcpuWord(index, 'MODE'));
+  mem.store(vm.vcpuWord(index, 'MODE'), OUTSIDE_GUEST);
+  const count = vm.vcpuWord(index, 'OUTSIDE_COUNT');
+  yield updating(count);
+  mem.add(count, 1);
+  yield notifying(count);
+  mem.notify(count);
+}
