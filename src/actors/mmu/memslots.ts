@@ -7,7 +7,6 @@
 import {
   SLOT,
   SLOT_INVALID,
-  SLOT_LIMIT,
   SLOT_LOG_DIRTY,
   SLOT_READONLY,
   SLOT_SET,
@@ -295,7 +294,7 @@ function* changeSlot(
     if (logsNow) yield* writeProtectSlot(actor, vm, next);
   }
   if (removes && old !== null) {
-    yield* clearActiveBits(actor, vm, old);
+    if (change === 'delete') yield* clearActiveBits(actor, vm, old);
     releaseArch(vm, old.arch);
   }
   mem.add(vm.word(COUNTERS[change]), 1);
@@ -332,6 +331,3 @@ function* clearPending(actor: Actor, vm: Vm, asId: number): Path<void> {
 function nextInstance(vm: Vm): number {
   return vm.mem.load(vm.word('SLOT_CREATES')) + vm.mem.load(vm.word('SLOT_MOVES')) + 1;
 }
-
-/** Positions of an `active` bitset that one address space has. */
-export const ACTIVE_POSITIONS = SLOT_LIMIT;

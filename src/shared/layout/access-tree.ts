@@ -7,7 +7,6 @@ import { SLOT_LIMIT, TRACK_MODES } from './memslot.ts';
 import { ADDRESS_SPACES } from './vm.ts';
 
 export const TREE_FANOUT = 64;
-export const TREE_SHIFT = 6;
 /** 64⁴ gfns: 64 GiB of guest physical space. */
 export const TREE_LEVELS = 4;
 

@@ -170,6 +170,7 @@ export function decode(bytes: Uint8Array, at: number, available: number, rip: bi
   const root = nodes[opcode]!;
   let node: Node = root;
   while (!isLeaf(node)) {
+    if (lock && !node.lock) return undefinedOpcode(map, opcode, choiceName(root, modrm), 'lock', lock);
     if (modrm < 0 && node.kind <= BY_RM) {
       modrm = next();
       if (short) return ended();
@@ -177,15 +178,17 @@ export function decode(bytes: Uint8Array, at: number, available: number, rip: bi
     node = node.next[pick(node.kind, modrm)]!;
   }
   const leaf: Leaf = node;
-  if (leaf.op !== null && leaf.modrm && modrm < 0) {
+  if (leaf.op === null) return undefinedOpcode(map, opcode, choiceName(root, modrm), leaf.note, lock);
+  if (lock && !leaf.lock) return undefinedOpcode(map, opcode, choiceName(root, modrm), 'lock', lock);
+  if (leaf.modrm && modrm < 0) {
     modrm = next();
     if (short) return ended();
   }
   const inMemory = leaf.modrm && modrm < 0xc0 && leaf.mod !== MOD_IGNORED;
-  if (leaf.op === null || (leaf.mod === MOD_MEM && !inMemory)) {
-    return undefinedOpcode(map, opcode, choiceName(root, modrm), leaf.note, lock);
+  if (leaf.mod === MOD_MEM && !inMemory) {
+    return undefinedOpcode(map, opcode, choiceName(root, modrm), '', lock);
   }
-  if (lock && !(leaf.lock && inMemory && leaf.dst.at === AT_RM)) {
+  if (lock && !(inMemory && leaf.dst.at === AT_RM)) {
     return undefinedOpcode(map, opcode, choiceName(root, modrm), 'lock', lock);
   }
 
@@ -447,10 +450,10 @@ function undefinedOpcode(
 
 /** " /5" of a group, " c8" where all of ModRM chose, " register" where only mod did. */
 function choiceName(root: Node, modrm: number): string {
-  if (modrm < 0) return '';
   let node = root;
   let name = '';
   while (!isLeaf(node)) {
+    if (modrm < 0 && node.kind <= BY_RM) return '';
     if (node.kind === BY_RM) return ` ${hex(modrm)}`;
     if (node.kind === BY_REG && name === '') name = ` /${(modrm >> 3) & 7}`;
     if (node.kind === BY_MOD) name += modrm >= 0xc0 ? ' register' : ' memory';

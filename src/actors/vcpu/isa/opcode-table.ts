@@ -114,6 +114,8 @@ export interface Leaf {
 
 export interface Branch {
   readonly kind: number;
+  /** LOCK is legal on some leaf below. */
+  readonly lock: boolean;
   readonly next: readonly Node[];
 }
 
@@ -200,7 +202,7 @@ const GROUP7 = group(
   byMod('smsw Ew', 'smsw Ev'),
   '!',
   'lmsw -,Ew',
-  byMod('invlpg -,Mb', byRm(bare('swapgs'), bare('rdtscp'), '!', '!', '!', '!', '!', '!')),
+  byMod('invlpg -,Mb', byRm('swapgs', 'rdtscp', '!', '!', '!', '!', '!', '!')),
 );
 
 const GROUP8 = group('!', '!', '!', '!', 'bt Ev,Ub', 'bts Ev,Ub lock', 'btr Ev,Ub lock', 'btc Ev,Ub lock');
@@ -368,7 +370,8 @@ const REPNE: readonly string[] = ['cmps', 'scas'];
 
 function compile(cell: Cell): Node {
   if (typeof cell === 'string') return compileText(cell);
-  return { kind: cell.by, next: cell.cells.map(compile) };
+  const next = cell.cells.map(compile);
+  return { kind: cell.by, lock: next.some((node) => node.lock), next };
 }
 
 function compileText(text: Text): Leaf {
