@@ -5,7 +5,7 @@
  * one at each state. Executions that reach the same state are continued once: a state is the memory, the futex queues,
  * and for each actor everything its memory operations have answered so far. Since an actor can know nothing else,
  * equal states have equal futures, and the number of schedules is still counted exactly. It follows that a trial
- * keeps all its state in `mem`, behind the methods of `Mem` (checks may look at the raw views).
+ * keeps all its state in `mem`, behind the 32-bit methods of `Mem` (checks may look at the raw views).
  *
  * `waiting` is a real futex: the actor sleeps if the cell still holds what it expects, and `mem.notify` wakes the
  * longest sleepers first, as ECMAScript's waiter lists do. A wait with a finite timeout may also time out at any moment.
@@ -13,8 +13,8 @@
 import { Mem } from '../../src/shared/mem.ts';
 import {
   NOTIFYING,
-  POINT_KINDS,
   type Path,
+  POINT_KINDS,
   type Point,
   READING,
   STEPPING,
@@ -90,7 +90,7 @@ export function explore(opts: ExploreOptions): Explored {
 
   while (pending.length > 0 && failure === null) {
     const { choices, from } = pending.pop()!;
-    const run = new Run(mem, opts, choices.length > 0);
+    const run = new Run(mem, opts);
     for (const choice of choices) run.step(choice);
     let before = from;
     for (;;) {
@@ -132,53 +132,53 @@ class Run {
   readonly #trial: Trial;
   /** Each actor's next point, or ENDED, or ASLEEP. */
   readonly #at: Point[];
-  /** What the next step hands to each actor's last point. */
-  readonly #answers: number[];
-  /** Cell each sleeper sleeps on, in order of falling asleep. */
+  /** Actors that have been woken and have not run since. */
+  readonly #woken: boolean[];
+  /** Who sleeps, in order of falling asleep. */
   #sleepers: { actor: number; addr: number; timed: boolean }[] = [];
+  readonly #log: { actor: number; at: Point; woken: boolean }[] = [];
   #last = -1;
   #preempted = 0;
 
-  constructor(mem: WatchedMem, { bytes, setUp }: ExploreOptions, replaying: boolean) {
+  constructor(mem: WatchedMem, { bytes, setUp }: ExploreOptions) {
     this.#mem = mem;
     mem.reset(bytes);
     this.#trial = setUp(mem);
     mem.histories = this.#trial.actors.map(() => 0);
     mem.onNotify = (addr, count) => this.#wake(addr, count);
-    this.#answers = this.#trial.actors.map(() => 0);
+    this.#woken = this.#trial.actors.map(() => false);
     this.#at = this.#trial.actors.map(() => ENDED);
     for (let actor = 0; actor < this.#at.length; actor++) this.#resume(actor, 0);
-    if (!replaying) this.#check();
+    this.#check();
   }
 
   /** Runnable actors, the one that ran last first. */
   enabled(preemptions: number): number[] {
     const runnable: number[] = [];
-    this.#at.forEach((at, actor) => {
-      if (at >= 0 || (at === ASLEEP && this.#sleepers.some((s) => s.actor === actor && s.timed))) {
-        runnable.push(actor);
-      }
-    });
-    if (this.#last < 0 || !runnable.includes(this.#last)) return runnable;
-    if (this.#preempted >= preemptions && this.#at[this.#last]! >= 0) return [this.#last];
+    for (let actor = 0; actor < this.#at.length; actor++) if (this.#canRun(actor)) runnable.push(actor);
+    if (!runnable.includes(this.#last)) return runnable;
+    if (this.#preempted >= preemptions) return [this.#last];
     return [this.#last, ...runnable.filter((actor) => actor !== this.#last)];
   }
 
   /** Lets `actor` do the operation it has announced, and go on to its next point. */
   step(actor: number): void {
-    if (this.#last >= 0 && this.#last !== actor && this.#at[this.#last]! >= 0) this.#preempted += 1;
+    if (this.#last >= 0 && this.#last !== actor && this.#canRun(this.#last)) this.#preempted += 1;
     this.#last = actor;
     this.choices.push(actor);
     const at = this.#at[actor]!;
+    const woken = this.#woken[actor]!;
+    this.#log.push({ actor, at, woken });
+    this.#woken[actor] = false;
     if (at === ASLEEP) {
       this.#sleepers = this.#sleepers.filter((sleeper) => sleeper.actor !== actor);
       this.#resume(actor, WAIT_TIMED_OUT);
-    } else if (at % POINT_KINDS === WAITING && this.#answers[actor] === 0) {
+    } else if (woken) {
+      this.#resume(actor, WAIT_WOKEN);
+    } else if (at % POINT_KINDS === WAITING) {
       this.#wait(actor, Math.floor(at / POINT_KINDS));
     } else {
-      const answer = this.#answers[actor] === WOKEN ? WAIT_WOKEN : 0;
-      this.#answers[actor] = 0;
-      this.#resume(actor, answer);
+      this.#resume(actor, 0);
     }
     this.#check();
   }
@@ -197,22 +197,27 @@ class Run {
   key(preemptions: number): string {
     const bound = preemptions === Number.POSITIVE_INFINITY ? '' : `${this.#last}:${this.#preempted}`;
     const sleepers = this.#sleepers.map(({ actor, addr }) => `${actor}@${addr}`).join();
-    return `${this.#mem.image()}|${this.#mem.histories}|${this.#at}|${this.#answers}|${sleepers}|${bound}`;
+    return [this.#mem.image(), this.#mem.histories, this.#at, this.#woken, sleepers, bound].join('|');
+  }
+
+  #canRun(actor: number): boolean {
+    const at = this.#at[actor]!;
+    return (
+      at >= 0 || (at === ASLEEP && this.#sleepers.some((sleeper) => sleeper.actor === actor && sleeper.timed))
+    );
   }
 
   #resume(actor: number, answer: number): void {
-    const { path } = this.#trial.actors[actor]!;
     this.#mem.running = actor;
     this.#mem.observe(answer);
     try {
-      const next = path.next(answer);
+      const next = this.#trial.actors[actor]!.path.next(answer);
       this.#at[actor] = next.done === true ? ENDED : next.value;
     } catch (error) {
       this.#at[actor] = ENDED;
-      this.failure = this.#fail('thrown', String(error));
-    } finally {
-      this.#mem.running = -1;
+      this.failure ??= this.#fail('thrown', String(error));
     }
+    this.#mem.running = -1;
   }
 
   #wait(actor: number, addr: number): void {
@@ -232,7 +237,7 @@ class Run {
     this.#sleepers = this.#sleepers.filter((sleeper) => !woken.includes(sleeper));
     for (const { actor } of woken) {
       this.#at[actor] = addr * POINT_KINDS + WAITING;
-      this.#answers[actor] = WOKEN;
+      this.#woken[actor] = true;
     }
     return woken.length;
   }
@@ -243,19 +248,14 @@ class Run {
   }
 
   #fail(kind: ExploreFailure['kind'], message: string): ExploreFailure {
-    return { kind, message, schedule: this.#schedule() };
+    const schedule = this.#log.map(({ actor, at, woken }) => {
+      if (at === ASLEEP) return `actor ${actor} times out`;
+      const cell = `0x${Math.floor(at / POINT_KINDS).toString(16)}`;
+      return `actor ${actor} ${woken ? 'wakes at' : KIND_NAMES[at % POINT_KINDS]} ${cell}`;
+    });
+    return { kind, message, schedule };
   }
-
-  /** Replays the choices on a fresh trial, to name each step. */
-  #schedule(): string[] {
-    return this.#log;
-  }
-
-  readonly #log: string[] = [];
 }
-
-/** Stored answer of an actor that `notify` has woken but that has not run since. */
-const WOKEN = 1;
 
 /** Shared memory that notes what each actor's operations answered, and turns `notify` over to the explorer. */
 class WatchedMem extends Mem {

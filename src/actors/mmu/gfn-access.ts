@@ -1,0 +1,246 @@
+/**
+ * Page access as KVMI sets it: policy into the access tree, mechanism into track counters and sptes.
+ *
+ * @source the seed patch: kvmi_get_gfn_access, kvmi_restricted_page_access, kvmi_add_memslot, kvmi_remove_memslot;
+ *         virt/kvm/introspection/kvmi.c: kvmi_set_gfn_access; arch/x86/kvm/kvmi.c: kvmi_arch_update_page_tracking
+ */
+import { FULL_ACCESS } from '../../shared/layout/access-tree.ts';
+import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
+import { TRACK_PREEXEC, TRACK_PREREAD, TRACK_PREWRITE } from '../../shared/layout/memslot.ts';
+import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
+import { REF_ACTIVE_KEY_NO_AS, REF_TRACK_INVALID_SLOT } from '../../shared/quirks.ts';
+import type { Actor } from '../../shared/sync/actor.ts';
+import { type Path, updating } from '../../shared/sync/point.ts';
+import { readLock, readUnlock, writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
+import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
+import {
+  entriesOf,
+  entryWord,
+  insertEntry,
+  isActive,
+  lookupEntry,
+  readPolicy,
+  releaseReserve,
+  removeEntry,
+  reserveEntry,
+  setActive,
+} from './access-tree.ts';
+import { EINVAL, ENOMEM } from './errno.ts';
+import { kvmiGet, kvmiPut } from './kvmi-ref.ts';
+import { activeSet, findSlot, isVisible, pendingSlot, type Slot } from './memslots.ts';
+import { provideSlotCallbacks, trackAdd, trackRemove } from './page-track.ts';
+import { NOTIFIER_KVMI } from '../../shared/layout/access-tree.ts';
+import { flushRemoteTlbs } from './protect.ts';
+import type { Vm } from './vm.ts';
+
+/** Access bit ↔ tracking mode, in the order they are processed. */
+export const TRACKED_BITS = [
+  { bit: ACCESS_R, mode: TRACK_PREREAD },
+  { bit: ACCESS_W, mode: TRACK_PREWRITE },
+  { bit: ACCESS_X, mode: TRACK_PREEXEC },
+] as const;
+
+/**
+ * kvmi_arch_update_page_tracking: makes the track counts of one slot agree with `access`. Idempotent per slot.
+ *
+ * @returns whether remote TLBs must be flushed before mmu_lock is released
+ * @locking mmu_lock for write, access_tree_lock held, slot kept alive
+ */
+function* updateTracking(vm: Vm, slot: Slot, gfn: number, entry: number, access: number): Path<boolean> {
+  let flush = false;
+  for (const { bit, mode } of TRACKED_BITS) {
+    const tracked = isActive(vm, entry, mode, slot);
+    const allowed = (access & bit) !== 0;
+    if (allowed && tracked) {
+      yield* trackRemove(vm, slot, gfn, mode);
+      setActive(vm, entry, mode, slot, false);
+    } else if (!allowed && !tracked) {
+      if (yield* trackAdd(vm, slot, gfn, mode)) flush = true;
+      setActive(vm, entry, mode, slot, true);
+    }
+  }
+  return flush;
+}
+
+/** Slots whose tracking follows the policy of `gfn`: visible ones, and one being created, in every address space. */
+function slotsToTrack(vm: Vm, gfn: number): Slot[] {
+  const slots: Slot[] = [];
+  // The reference looks the slot up in address space 0 only (RC-04) ...
+  const spaces = vm.quirk(REF_ACTIVE_KEY_NO_AS) ? 1 : ADDRESS_SPACES;
+  for (let asId = 0; asId < spaces; asId++) {
+    const slot = findSlot(vm, activeSet(vm, asId), gfn);
+    // ... and takes an INVALID one for good (RC-02).
+    if (slot !== null && (isVisible(slot) || vm.quirk(REF_TRACK_INVALID_SLOT))) slots.push(slot);
+    const pending = pendingSlot(vm, asId);
+    if (
+      pending !== null &&
+      gfn >= pending.baseGfn &&
+      gfn < pending.baseGfn + pending.npages &&
+      pending.instance !== slot?.instance
+    ) {
+      slots.push(pending);
+    }
+  }
+  return slots;
+}
+
+/**
+ * kvmi_set_gfn_access: what the introspector allows on `gfn` from now on.
+ *
+ * When it returns, no vCPU can perform an access that `access` denies without a new event: sptes are tight, TLBs are
+ * flushed, and emulated accesses re-validate at their effect (I2).
+ *
+ * @param access  ACCESS_R | ACCESS_W | ACCESS_X that remain allowed; 7 forgets the page
+ * @param opts.needSlot  refuse a gfn without a visible slot, as the wire command does; otherwise the policy is stored
+ *                       and takes hold when a slot appears
+ * @returns 0, −EINVAL or −ENOMEM
+ * @locking takes kvm.srcu → mmu_lock → access_tree_lock; waits for TLB acknowledgements under them
+ */
+export function* setGfnAccess(
+  actor: Actor,
+  vm: Vm,
+  gfn: number,
+  access: number,
+  opts: { needSlot: boolean } = { needSlot: false },
+): Path<number> {
+  if ((access & ~FULL_ACCESS) !== 0 || gfn < 0 || gfn >= vm.layout.config.gfnCount) return -EINVAL;
+  if (opts.needSlot && !(yield* hasVisibleSlot(actor, vm, gfn))) return -EINVAL;
+  const reserve = yield* reserveEntry(vm);
+  if (reserve === null) return -ENOMEM;
+
+  const section = yield* srcuReadLock(actor, vm.srcu);
+  yield* writeLock(actor, vm.mmuLock);
+  yield* writeLock(actor, vm.accessTreeLock);
+  const found = lookupEntry(vm, gfn);
+  let flush = false;
+  if (found >= 0 || access !== FULL_ACCESS) {
+    const before = found >= 0 ? vm.mem.load(entryWord(vm, found, 'ACCESS')) : FULL_ACCESS;
+    const entry = found >= 0 ? found : insertEntry(vm, gfn, access, reserve);
+    yield updating(entryWord(vm, entry, 'ACCESS'));
+    vm.mem.store(entryWord(vm, entry, 'ACCESS'), access);
+    if ((before & ~access) !== 0) {
+      // Approvals given before this moment no longer hold for what it denies.
+      vm.mem.store(entryWord(vm, entry, 'VERSION'), vm.mem.add(vm.word('POLICY_SEQ'), 1) + 1);
+    }
+    for (const slot of slotsToTrack(vm, gfn)) {
+      if (yield* updateTracking(vm, slot, gfn, entry, access)) flush = true;
+    }
+    if (flush) yield* flushRemoteTlbs(actor, vm);
+  }
+  let removed = reserve;
+  if (found >= 0 && access === FULL_ACCESS) {
+    removed = { entry: -1, nodes: [] };
+    removeEntry(vm, gfn, removed);
+  }
+  yield* writeUnlock(actor, vm.accessTreeLock);
+  yield* writeUnlock(actor, vm.mmuLock);
+  yield* srcuReadUnlock(actor, vm.srcu, section);
+
+  if (removed !== reserve) yield* releaseReserve(vm, removed);
+  yield* releaseReserve(vm, reserve);
+  return 0;
+}
+
+function* hasVisibleSlot(actor: Actor, vm: Vm, gfn: number): Path<boolean> {
+  const section = yield* srcuReadLock(actor, vm.srcu);
+  const slot = findSlot(vm, activeSet(vm, 0), gfn);
+  yield* srcuReadUnlock(actor, vm.srcu, section);
+  return slot !== null && isVisible(slot);
+}
+
+/** What the policy says about one access. */
+export interface Restriction {
+  /** The introspector has cleared a bit that this access needs. */
+  readonly restricted: boolean;
+  /** Stamp of the tightening that an approval would answer. */
+  readonly version: number;
+}
+
+/**
+ * kvmi_restricted_page_access, with kvmi_get_gfn_access inside: only bits that were specifically cleared count.
+ *
+ * @locking takes access_tree_lock for read; the answer is a copy and may be old when it is used
+ */
+export function* restrictedPageAccess(actor: Actor, vm: Vm, gfn: number, access: number): Path<Restriction> {
+  yield* readLock(actor, vm.accessTreeLock);
+  const policy = readPolicy(vm, gfn);
+  yield* readUnlock(actor, vm.accessTreeLock);
+  return { restricted: (access & ~policy.access) !== 0, version: policy.version };
+}
+
+/**
+ * kvmi_add_memslot: policy that was there before the slot takes hold in it.
+ *
+ * Writes `active` bits under the tree *read* lock, as the seed does: mmu_lock is what protects them.
+ */
+export function* addMemslot(actor: Actor, vm: Vm, slot: Slot): Path<void> {
+  const section = yield* srcuReadLock(actor, vm.srcu);
+  yield* writeLock(actor, vm.mmuLock);
+  yield* readLock(actor, vm.accessTreeLock);
+  let flush = false;
+  for (let gfn = slot.baseGfn; gfn < slot.baseGfn + slot.npages; gfn++) {
+    const entry = lookupEntry(vm, gfn);
+    if (entry < 0) continue;
+    const access = vm.mem.load(entryWord(vm, entry, 'ACCESS'));
+    if (yield* updateTracking(vm, slot, gfn, entry, access)) flush = true;
+  }
+  if (flush) yield* flushRemoteTlbs(actor, vm);
+  yield* readUnlock(actor, vm.accessTreeLock);
+  yield* writeUnlock(actor, vm.mmuLock);
+  yield* srcuReadUnlock(actor, vm.srcu, section);
+}
+
+/** kvmi_remove_memslot: tracking of this slot is dropped, the policy stays for the next slot at these frames. */
+export function* removeMemslot(actor: Actor, vm: Vm, slot: Slot): Path<void> {
+  const section = yield* srcuReadLock(actor, vm.srcu);
+  yield* writeLock(actor, vm.mmuLock);
+  yield* writeLock(actor, vm.accessTreeLock);
+  for (let gfn = slot.baseGfn; gfn < slot.baseGfn + slot.npages; gfn++) {
+    const entry = lookupEntry(vm, gfn);
+    if (entry < 0) continue;
+    const word = entryWord(vm, entry, 'ACCESS');
+    const access = vm.mem.load(word);
+    // As in the seed: full access for the moment of the update. The write lock hides it (RC-17).
+    yield updating(word);
+    vm.mem.store(word, FULL_ACCESS);
+    yield* updateTracking(vm, slot, gfn, entry, FULL_ACCESS);
+    yield updating(word);
+    vm.mem.store(word, access);
+  }
+  yield* writeUnlock(actor, vm.accessTreeLock);
+  yield* writeUnlock(actor, vm.mmuLock);
+  yield* srcuReadUnlock(actor, vm.srcu, section);
+}
+
+/** Unhook: every page back to full access, all tracking dropped, all entries freed. */
+export function* clearAllAccess(actor: Actor, vm: Vm): Path<void> {
+  const section = yield* srcuReadLock(actor, vm.srcu);
+  yield* writeLock(actor, vm.mmuLock);
+  yield* writeLock(actor, vm.accessTreeLock);
+  const freed: { entry: number; nodes: number[] }[] = [];
+  for (const [gfn, entry] of [...entriesOf(vm)]) {
+    vm.mem.store(entryWord(vm, entry, 'ACCESS'), FULL_ACCESS);
+    for (const slot of slotsToTrack(vm, gfn)) yield* updateTracking(vm, slot, gfn, entry, FULL_ACCESS);
+    const removed = { entry: -1, nodes: [] };
+    removeEntry(vm, gfn, removed);
+    freed.push(removed);
+  }
+  yield* writeUnlock(actor, vm.accessTreeLock);
+  yield* writeUnlock(actor, vm.mmuLock);
+  yield* srcuReadUnlock(actor, vm.srcu, section);
+  for (const removed of freed) yield* releaseReserve(vm, removed);
+}
+
+// kvmi_track_create_slot and kvmi_track_flush_slot of the seed: a reference first, nothing without one.
+provideSlotCallbacks(NOTIFIER_KVMI, {
+  *createSlot(actor, vm, slot) {
+    if (!(yield* kvmiGet(actor, vm))) return;
+    yield* addMemslot(actor, vm, slot);
+    yield* kvmiPut(actor, vm);
+  },
+  *flushSlot(actor, vm, slot) {
+    if (!(yield* kvmiGet(actor, vm))) return;
+    yield* removeMemslot(actor, vm, slot);
+    yield* kvmiPut(actor, vm);
+  },
+});

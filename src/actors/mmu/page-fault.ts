@@ -1,0 +1,212 @@
+/**
+ * From a missing permission to a mapping, or to the decision that the instruction must be emulated.
+ *
+ * @source arch/x86/kvm/mmu/mmu.c (5.17): kvm_mmu_page_fault, direct_page_fault, page_fault_handle_page_track,
+ *         fast_page_fault, is_page_fault_stale, handle_abnormal_pfn
+ */
+import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
+import {
+  SLOT_INVALID,
+  SLOT_LOG_DIRTY,
+  TRACK_PREEXEC,
+  TRACK_PREREAD,
+  TRACK_PREWRITE,
+  TRACK_WRITE,
+} from '../../shared/layout/memslot.ts';
+import {
+  SPTE_HOST_WRITABLE,
+  SPTE_MMU_WRITABLE,
+  SPTE_R,
+  SPTE_SAVED_R,
+  SPTE_SAVED_X,
+  SPTE_W,
+  SPTE_X,
+} from '../../shared/layout/spte.ts';
+import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
+import type { Actor } from '../../shared/sync/actor.ts';
+import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
+import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
+import { activeSet, findSlot, GENERATION_IN_FLUX, setGeneration, type Slot } from './memslots.ts';
+import { leaveGuestMode } from './requests.ts';
+import { rootIsStale } from './roots.ts';
+import { dirtyWord, rmapWord } from './slot-arena.ts';
+import {
+  isMmio,
+  isPresent,
+  isTracked,
+  makeMmioSpte,
+  makeSpte,
+  mmioGeneration,
+  spteAccess,
+  spteAddress,
+  spteMmioGeneration,
+  stretchWord,
+} from './spte.ts';
+import type { Vm } from './vm.ts';
+
+/** What the fault path needs of the vCPU that faulted. */
+export interface FaultingVcpu {
+  readonly vm: Vm;
+  readonly actor: Actor;
+  readonly index: number;
+}
+
+export type FaultResult =
+  /** The mapping allows the access now: enter the guest again. */
+  | 'fixed-slow'
+  | 'fixed-fast'
+  | 'spurious'
+  /** Something changed meanwhile: enter again and see. */
+  | 'retry'
+  /** The page is tracked for this access: emulate the instruction, with callbacks. */
+  | 'emulate'
+  /** There is no RAM: emulate as MMIO. */
+  | 'mmio';
+
+/**
+ * kvm_mmu_page_fault for one access to a final translation.
+ *
+ * @param access  exactly one of ACCESS_R, ACCESS_W, ACCESS_X, or R|W for a read-modify-write
+ * @locking inside a kvm.srcu section; may take mmu_lock
+ */
+export function* handlePageFault(vcpu: FaultingVcpu, gfn: number, access: number): Path<FaultResult> {
+  const { vm, index } = vcpu;
+  const { mem } = vm;
+  if (gfn >= vm.layout.config.gfnCount) return 'mmio';
+  const set = activeSet(vm, mem.load(vm.vcpuWord(index, 'AS_ID')));
+  const root = mem.load(vm.vcpuWord(index, 'ROOT'));
+  if (root < 0) return 'retry';
+
+  const address = spteAddress(vm, root, gfn);
+  yield reading(address);
+  const spte = mem.load64(address);
+  if (isMmio(spte)) {
+    const generation = setGeneration(vm, set);
+    const current = (generation & GENERATION_IN_FLUX) === 0n;
+    if (current && spteMmioGeneration(spte) === mmioGeneration(generation)) return 'mmio';
+  }
+
+  // Sampled before the lookup: an invalidation that ends later shows in it (RC-37).
+  yield reading(vm.word('MMU_NOTIFIER_SEQ'));
+  const notifierSeq = mem.load(vm.word('MMU_NOTIFIER_SEQ'));
+  const slot = findSlot(vm, set, gfn);
+  if (slot !== null && (slot.flags & SLOT_INVALID) !== 0) return 'retry';
+  if (slot !== null && trackedFor(vm, slot, gfn, access)) return 'emulate';
+  if (slot !== null && isPresent(spte) && (access & ACCESS_X) === 0) {
+    const fast = yield* fastPageFault(vcpu, slot, gfn, access);
+    if (fast !== null) return fast;
+  }
+  return yield* slowPageFault(vcpu, set, slot, gfn, access, notifierSeq);
+}
+
+/** page_fault_handle_page_track; unlike stock KVM it does not ask for a present entry. A hint, read without locks. */
+function trackedFor(vm: Vm, slot: Slot, gfn: number, access: number): boolean {
+  if ((access & ACCESS_R) !== 0 && isTracked(vm, slot, gfn, TRACK_PREREAD)) return true;
+  if ((access & ACCESS_X) !== 0 && isTracked(vm, slot, gfn, TRACK_PREEXEC)) return true;
+  if ((access & ACCESS_W) === 0) return false;
+  return isTracked(vm, slot, gfn, TRACK_PREWRITE) || isTracked(vm, slot, gfn, TRACK_WRITE);
+}
+
+/** Lost races before the fast path leaves it to the slow one. */
+const FAST_RETRIES = 4;
+
+/** fast_page_fault: gives back what may be given without mmu_lock, or null to go the slow way. */
+function* fastPageFault(
+  vcpu: FaultingVcpu,
+  slot: Slot,
+  gfn: number,
+  access: number,
+): Path<'fixed-fast' | 'spurious' | null> {
+  const { vm, index } = vcpu;
+  const { mem } = vm;
+  const mode = vm.vcpuWord(index, 'MODE');
+  // ORDER: the mode before the walk. Whoever frees tables waits for READING_TABLES to end.
+  yield writing(mode);
+  mem.store(mode, READING_TABLES);
+  let result: 'fixed-fast' | 'spurious' | null = null;
+  const root = mem.load(vm.vcpuWord(index, 'ROOT'));
+  for (let tries = 0; root >= 0 && tries < FAST_RETRIES; tries++) {
+    const address = spteAddress(vm, root, gfn);
+    yield reading(address);
+    const old = mem.load64(address);
+    if (!isPresent(old)) break;
+    if ((spteAccess(old) & access) === access) {
+      result = 'spurious';
+      break;
+    }
+    let next = old;
+    if ((old & SPTE_SAVED_R) !== 0n) next = (next & ~SPTE_SAVED_R) | SPTE_R;
+    if ((old & SPTE_SAVED_X) !== 0n) next = (next & ~SPTE_SAVED_X) | SPTE_X;
+    const writable = SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE;
+    if ((access & ACCESS_W) !== 0 && (old & writable) === writable) next |= SPTE_W;
+    if (next === old || (spteAccess(next) & access) !== access) break;
+    yield updating(address);
+    if (mem.cas64(address, old, next) === old) {
+      if ((next & ~old & SPTE_W) !== 0n) markDirty(vm, slot, gfn);
+      result = 'fixed-fast';
+      break;
+    }
+  }
+  yield writing(mode);
+  mem.store(mode, OUTSIDE_GUEST);
+  yield* leaveGuestMode(vm, index);
+  return result;
+}
+
+function* slowPageFault(
+  vcpu: FaultingVcpu,
+  set: number,
+  slot: Slot | null,
+  gfn: number,
+  access: number,
+  notifierSeq: number,
+): Path<FaultResult> {
+  const { vm, actor, index } = vcpu;
+  const { mem } = vm;
+  const generation = setGeneration(vm, set);
+  yield* writeLock(actor, vm.mmuLock);
+  let result: FaultResult;
+  const root = mem.load(vm.vcpuWord(index, 'ROOT'));
+  // Everything read before the lock was only a hint (L9).
+  if (rootIsStale(vm, root, mem.load(vm.vcpuWord(index, 'ROOT_GEN')))) result = 'retry';
+  else if (slot !== null && invalidated(vm, gfn, notifierSeq)) result = 'retry';
+  else if (slot === null) {
+    if ((generation & GENERATION_IN_FLUX) === 0n) install(vm, root, gfn, makeMmioSpte(gfn, generation));
+    result = 'mmio';
+  } else if (trackedFor(vm, slot, gfn, access)) result = 'emulate';
+  else {
+    const spte = makeSpte(vm, slot, gfn, (access & ACCESS_W) !== 0);
+    yield updating(spteAddress(vm, root, gfn));
+    install(vm, root, gfn, spte);
+    mem.or(rmapWord(vm, slot.arch, gfn - slot.baseGfn), 1 << root);
+    if ((access & ACCESS_W) !== 0) markDirty(vm, slot, gfn);
+    // A write to a read-only slot, or to a page that may not be written without tracking it, is done by hand.
+    result = (spteAccess(spte) & access) === access ? 'fixed-slow' : 'emulate';
+  }
+  yield* writeUnlock(actor, vm.mmuLock);
+  return result;
+}
+
+/** mmu_notifier_retry_hva: was the backing of `gfn` taken away since `seq` was read? mmu_lock held. */
+function invalidated(vm: Vm, gfn: number, seq: number): boolean {
+  const { mem } = vm;
+  if (mem.load(vm.word('MMU_NOTIFIER_COUNT')) !== 0) {
+    const start = mem.load(vm.word('MMU_NOTIFIER_START'));
+    const end = mem.load(vm.word('MMU_NOTIFIER_END'));
+    if (gfn >= start && gfn < end) return true;
+  }
+  return mem.load(vm.word('MMU_NOTIFIER_SEQ')) !== seq;
+}
+
+function install(vm: Vm, root: number, gfn: number, spte: bigint): void {
+  if (vm.mem.exchange64(spteAddress(vm, root, gfn), spte) === 0n) {
+    vm.mem.add(stretchWord(vm, root, gfn), 1);
+  }
+}
+
+/** mark_page_dirty_in_slot: only while the slot logs. */
+export function markDirty(vm: Vm, slot: Slot, gfn: number): void {
+  if ((slot.flags & SLOT_LOG_DIRTY) === 0) return;
+  const page = gfn - slot.baseGfn;
+  vm.mem.or(dirtyWord(vm, slot.arch, page), 1 << (page % 32));
+}
