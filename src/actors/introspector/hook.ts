@@ -1,0 +1,103 @@
+/**
+ * Hook and unhook: the life of the introspection block. Run by the VM control actor.
+ *
+ * @source virt/kvm/introspection/kvmi.c: __kvmi_hook, __kvmi_unhook; the seed: kvmi_arch_hook, kvmi_arch_unhook
+ */
+import { NOTIFIER_KVMI } from '../../shared/layout/access-tree.ts';
+import { REF_KILLABLE_COMPLETION } from '../../shared/quirks.ts';
+import type { Actor } from '../../shared/sync/actor.ts';
+import { reinitCompletion, waitForCompletion } from '../../shared/sync/completion.ts';
+import { mutexLock, mutexUnlock } from '../../shared/sync/mutex.ts';
+import { notifying, type Path, updating, writing } from '../../shared/sync/point.ts';
+import { EAGAIN, EEXIST, ENOMEM } from '../mmu/errno.ts';
+import { clearAllAccess } from '../mmu/gfn-access.ts';
+import { registerNotifier, unregisterNotifier } from '../mmu/page-track.ts';
+import type { Vm } from '../mmu/vm.ts';
+
+/**
+ * kvmi_hook: introspection starts. The count is set last: callbacks that come earlier see "not introspected".
+ *
+ * @returns the session number (> 0), −EEXIST when hooked, −EAGAIN while a vCPU still has its old block
+ */
+export function* hook(actor: Actor, vm: Vm): Path<number> {
+  const { mem } = vm;
+  yield* mutexLock(actor, vm.kvmiLock);
+  let result = 0;
+  if (mem.load(vm.word('KVMI_HOOKED')) !== 0) result = -EEXIST;
+  for (let index = 0; index < vm.vcpuCount && result === 0; index++) {
+    if (mem.load(vm.vcpuWord(index, 'KVMI_BLOCK')) !== 0) result = -EAGAIN;
+  }
+  if (result === 0) {
+    for (let index = 0; index < vm.vcpuCount; index++) {
+      mem.store(vm.vcpuWord(index, 'EVENTS'), 0);
+      mem.store(vm.vcpuWord(index, 'PAUSE_REQUESTS'), 0);
+      mem.store(vm.vcpuWord(index, 'WAITING'), 0);
+      mem.store(vm.vcpuWord(index, 'KVMI_BLOCK'), 1);
+    }
+    mem.store(vm.word('KVMI_SHUT'), 0);
+    mem.store(vm.word('KVMI_CLEANUP'), 1);
+    yield writing(vm.word('KVMI_HOOKED'));
+    mem.store(vm.word('KVMI_HOOKED'), 1);
+    const node = yield* registerNotifier(actor, vm, NOTIFIER_KVMI);
+    if (node < 0) {
+      mem.store(vm.word('KVMI_HOOKED'), 0);
+      result = -ENOMEM;
+    } else {
+      mem.store(vm.word('KVMI_NODE'), node + 1);
+      yield* reinitCompletion(actor, vm.kvmiComplete);
+      result = mem.add(vm.word('KVMI_SESSION'), 1) + 1;
+      // The receiver's own reference.
+      yield writing(vm.word('KVMI_REF'));
+      mem.store(vm.word('KVMI_REF'), 1);
+    }
+  }
+  yield* mutexUnlock(actor, vm.kvmiLock);
+  return result;
+}
+
+/**
+ * kvmi_unhook: asks the receiver to go, waits until nobody uses the block, takes the notifier away, drops all policy.
+ *
+ * @param interrupted  the wait for the last reference is interrupted by a signal. The reference build ignores that and
+ *                     frees under its users (RC-23); ours waits uninterruptibly, so it makes no difference
+ * @returns false when nothing was hooked
+ */
+export function* unhook(actor: Actor, vm: Vm, interrupted = false): Path<boolean> {
+  const { mem } = vm;
+  yield* mutexLock(actor, vm.kvmiLock);
+  const hooked = mem.load(vm.word('KVMI_HOOKED')) !== 0;
+  if (hooked) {
+    yield* shutConnection(vm);
+    if (!(interrupted && vm.quirk(REF_KILLABLE_COMPLETION))) yield* waitForCompletion(actor, vm.kvmiComplete);
+    if (mem.load(vm.word('KVMI_REF')) !== 0) {
+      vm.onFinding({
+        id: 'I12',
+        detail: `unhook frees the introspection block with ${mem.load(vm.word('KVMI_REF'))} references left`,
+      });
+    }
+    yield* unregisterNotifier(actor, vm, mem.load(vm.word('KVMI_NODE')) - 1);
+    mem.store(vm.word('KVMI_NODE'), 0);
+    yield* clearAllAccess(actor, vm);
+    yield writing(vm.word('KVMI_HOOKED'));
+    mem.store(vm.word('KVMI_HOOKED'), 0);
+  }
+  yield* mutexUnlock(actor, vm.kvmiLock);
+  return hooked;
+}
+
+/** kvmi_sock_shutdown: no message goes either way from now on; the receiver finds out when it looks. */
+export function* shutConnection(vm: Vm): Path<void> {
+  const { mem } = vm;
+  yield updating(vm.word('KVMI_SHUT'));
+  mem.store(vm.word('KVMI_SHUT'), 1);
+  yield* ringBell(vm);
+}
+
+/** Wakes the receiver. */
+export function* ringBell(vm: Vm): Path<void> {
+  const bell = vm.word('RECEIVER_BELL');
+  yield updating(bell);
+  vm.mem.add(bell, 1);
+  yield notifying(bell);
+  vm.mem.notify(bell);
+}

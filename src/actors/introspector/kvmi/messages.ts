@@ -1,0 +1,83 @@
+/**
+ * The KVMI structs that travel between a vCPU, the receiver and a tool: the same bytes in process and on the wire.
+ *
+ * @source include/uapi/linux/kvmi.h (v12): kvmi_vcpu_event_pf, kvmi_vcpu_event_reply, kvmi_error_code
+ */
+
+/** struct kvmi_vcpu_event_pf, 24 bytes: u64 gva, u64 gpa, u8 access, padding. */
+export interface PfEvent {
+  readonly gva: bigint;
+  /** Bytes. */
+  readonly gpa: number;
+  /** One of KVMI_PAGE_ACCESS_R, _W, _X. */
+  readonly access: number;
+}
+export const PF_EVENT_BYTES = 24;
+
+export function encodePf(event: PfEvent): Uint8Array {
+  const bytes = new Uint8Array(PF_EVENT_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setBigUint64(0, event.gva, true);
+  view.setBigUint64(8, BigInt(event.gpa), true);
+  view.setUint8(16, event.access);
+  return bytes;
+}
+
+export function decodePf(bytes: Uint8Array): PfEvent {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return { gva: view.getBigUint64(0, true), gpa: Number(view.getBigUint64(8, true)), access: view.getUint8(16) };
+}
+
+const EVENT_ID_BYTES = 8;
+
+/** An event between vCPU and receiver: u16 event id, padding, then the event's own struct. */
+export function encodeEvent(event: number, data: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(EVENT_ID_BYTES + data.length);
+  new DataView(bytes.buffer).setUint16(0, event, true);
+  bytes.set(data, EVENT_ID_BYTES);
+  return bytes;
+}
+
+export function decodeEvent(bytes: Uint8Array): { event: number; data: Uint8Array } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return { event: view.getUint16(0, true), data: bytes.subarray(EVENT_ID_BYTES) };
+}
+
+/** struct kvmi_vcpu_event_reply, 8 bytes: u8 action, u8 event, u16 padding1, u32 padding2. */
+export function encodeEventReply(reply: { action: number; event: number }): Uint8Array {
+  return Uint8Array.of(reply.action, reply.event, 0, 0, 0, 0, 0, 0);
+}
+
+/** Null when it is too short or its padding is not 0. */
+export function decodeEventReply(bytes: Uint8Array): { action: number; event: number } | null {
+  if (bytes.length < 8 || bytes.subarray(2, 8).some((byte) => byte !== 0)) return null;
+  return { action: bytes[0]!, event: bytes[1]! };
+}
+
+/** struct kvmi_error_code (s32 err, u32 padding), then the reply data if there was no error. */
+export function encodeReply(error: number, data?: Uint8Array): Uint8Array {
+  const rest = error === 0 && data !== undefined ? data : new Uint8Array(0);
+  const bytes = new Uint8Array(8 + rest.length);
+  new DataView(bytes.buffer).setInt32(0, error, true);
+  bytes.set(rest, 8);
+  return bytes;
+}
+
+export function decodeReply(bytes: Uint8Array): { error: number; data: Uint8Array } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return { error: view.getInt32(0, true), data: bytes.subarray(8) };
+}
+
+/** struct kvmi_vcpu_control_events without its vcpu_hdr: u16 event_id, u8 enable, padding. */
+export function encodeControlEvents(event: number, enable: boolean): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setUint16(0, event, true);
+  bytes[2] = enable ? 1 : 0;
+  return bytes;
+}
+
+/** Numbers of the vCPU events known here; the bit of one in VCPU.EVENTS, or 0 for an unknown id. */
+const LAST_VCPU_EVENT = 19;
+export function vcpuEventBit(id: number): number {
+  return id % 2 === 1 && id <= LAST_VCPU_EVENT ? 1 << ((id - 1) / 2) : 0;
+}

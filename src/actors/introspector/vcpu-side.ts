@@ -1,0 +1,318 @@
+/**
+ * The vCPU's half of introspection: running its jobs, sending events, waiting for replies. Runs in the vCPU's thread.
+ *
+ * @source virt/kvm/introspection/kvmi.c: kvmi_handle_requests, kvmi_run_jobs, kvmi_handle_common_event_actions;
+ *         kvmi_msg.c: kvmi_send_vcpu_event, kvmi_wait_for_reply, kvmi_msg_vcpu_reply; the seed: kvmi_pf_event,
+ *         kvmi_msg_send_vcpu_pf
+ */
+import { CPU } from '../../shared/layout/cpu.ts';
+import { RING_BYTES } from '../../shared/layout/ring.ts';
+import { REQ_INTROSPECTION, REQ_VM_DEAD, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
+import { ByteRing, type RingRecord } from '../../shared/byte-ring.ts';
+import type { Actor } from '../../shared/sync/actor.ts';
+import { type Path, reading, stepping, updating, waiting, writing } from '../../shared/sync/point.ts';
+import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
+import { EINTR, EINVAL, EOPNOTSUPP } from '../mmu/errno.ts';
+import { restrictedPageAccess } from '../mmu/gfn-access.ts';
+import { kvmiGet, kvmiPut } from '../mmu/kvmi-ref.ts';
+import { kick, makeRequest, requestAll } from '../mmu/requests.ts';
+import type { Vm } from '../mmu/vm.ts';
+import { ringBell, shutConnection } from './hook.ts';
+import {
+  JOB_RELEASE,
+  KVM_REGS_BYTES,
+  KVMI_EVENT_ACTION_CONTINUE,
+  KVMI_EVENT_ACTION_CRASH,
+  KVMI_EVENT_ACTION_RETRY,
+  KVMI_VCPU_CONTROL_EVENTS,
+  KVMI_VCPU_EVENT,
+  KVMI_VCPU_EVENT_PAUSE,
+  KVMI_VCPU_EVENT_PF,
+  KVMI_VCPU_GET_REGISTERS,
+  KVMI_VCPU_SET_REGISTERS,
+} from './kvmi/constants.ts';
+import { decodeEventReply, encodeEvent, encodePf, encodeReply, vcpuEventBit } from './kvmi/messages.ts';
+
+/** What this module needs of the vCPU whose thread it runs in. */
+export interface IntrospectedVcpu {
+  readonly vm: Vm;
+  readonly actor: Actor;
+  readonly index: number;
+  /** kvm_regs of this vCPU, 144 bytes. */
+  registers(): Uint8Array;
+  /** Replaces them; takes effect with the reply of the event being waited for. */
+  setRegisters(regs: Uint8Array): void;
+  /** Called around the sleep for a reply: leave and re-enter kvm.srcu, give buffers back, and so on. */
+  beforeEventWait(): Path<void>;
+  afterEventWait(): Path<void>;
+  /** Bumps a counter of the control block. */
+  count(
+    name: 'EVENTS_SENT' | 'PF_CONTINUE' | 'PF_RETRY' | 'PF_CRASH' | 'PF_FAIL_OPEN' | 'PAUSES' | 'JOBS_RUN',
+    kind?: number,
+  ): void;
+}
+
+export function jobRing(vm: Vm, index: number): ByteRing {
+  return new ByteRing(vm.mem, vm.layout.jobRings + index * RING_BYTES);
+}
+
+export function messageRing(vm: Vm, index: number): ByteRing {
+  return new ByteRing(vm.mem, vm.layout.messageRings + index * RING_BYTES);
+}
+
+/**
+ * kvmi_add_job: queues work for a vCPU and makes it look. False when its job list is full.
+ * Producers are the receiver and unhook; job_lock keeps their records whole.
+ */
+export function* addJob(actor: Actor, vm: Vm, index: number, job: RingRecord): Path<boolean> {
+  yield* spinLock(actor, vm.jobLocks[index]!);
+  const stored = jobRing(vm, index).push(job);
+  yield* spinUnlock(actor, vm.jobLocks[index]!);
+  yield* makeRequest(vm, index, REQ_INTROSPECTION);
+  yield* kick(vm, index);
+  return stored;
+}
+
+/** kvmi_run_jobs: one after the other, each without any lock held. */
+export function* runJobs(vcpu: IntrospectedVcpu): Path<void> {
+  const { vm, actor, index } = vcpu;
+  const jobs = jobRing(vm, index);
+  for (;;) {
+    yield* spinLock(actor, vm.jobLocks[index]!);
+    const job = jobs.shift();
+    yield* spinUnlock(actor, vm.jobLocks[index]!);
+    if (job === null) return;
+    vcpu.count('JOBS_RUN');
+    yield* runJob(vcpu, job);
+  }
+}
+
+function* runJob(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
+  const { vm, index } = vcpu;
+  const { mem } = vm;
+  switch (job.kind) {
+    case KVMI_VCPU_EVENT:
+      yield* acceptReply(vcpu, job);
+      return;
+    case JOB_RELEASE:
+      mem.store(vm.vcpuWord(index, 'PAUSE_REQUESTS'), 0);
+      mem.store(vm.vcpuWord(index, 'EVENTS'), 0);
+      yield writing(vm.vcpuWord(index, 'WAITING'));
+      mem.store(vm.vcpuWord(index, 'WAITING'), 0);
+      mem.store(vm.vcpuWord(index, 'KVMI_BLOCK'), 0);
+      return;
+    case KVMI_VCPU_CONTROL_EVENTS: {
+      const view = new DataView(job.payload.buffer, job.payload.byteOffset);
+      const bit = vcpuEventBit(view.getUint16(0, true));
+      const enable = view.getUint8(2);
+      const padded = view.getUint8(3) !== 0 || view.getUint32(4, true) !== 0;
+      if (bit === 0 || enable > 1 || padded) return yield* answer(vcpu, job, -EINVAL);
+      const word = vm.vcpuWord(index, 'EVENTS');
+      yield updating(word);
+      if (enable === 1) mem.or(word, bit);
+      else mem.and(word, ~bit);
+      return yield* answer(vcpu, job, 0);
+    }
+    case KVMI_VCPU_GET_REGISTERS:
+      return yield* answer(vcpu, job, 0, vcpu.registers());
+    case KVMI_VCPU_SET_REGISTERS:
+      if (mem.load(vm.vcpuWord(index, 'WAITING')) === 0) return yield* answer(vcpu, job, -EOPNOTSUPP);
+      if (job.payload.length < KVM_REGS_BYTES) return yield* answer(vcpu, job, -EINVAL);
+      vcpu.setRegisters(job.payload);
+      mem.store(vm.vcpuWord(index, 'PENDING_REGS'), 1);
+      return yield* answer(vcpu, job, 0);
+    default:
+      return yield* answer(vcpu, job, -EINVAL);
+  }
+}
+
+function* answer(vcpu: IntrospectedVcpu, job: RingRecord, error: number, data?: Uint8Array): Path<void> {
+  yield* post(vcpu, { kind: job.kind, seq: job.seq, vcpu: vcpu.index, payload: encodeReply(error, data) });
+}
+
+/** Puts a message to the receiver. False when the connection is shut or the receiver does not keep up. */
+function* post(vcpu: IntrospectedVcpu, message: RingRecord): Path<boolean> {
+  const { vm, index } = vcpu;
+  yield reading(vm.word('KVMI_SHUT'));
+  if (vm.mem.load(vm.word('KVMI_SHUT')) !== 0) return false;
+  yield stepping();
+  if (!messageRing(vm, index).push(message)) return false;
+  yield* ringBell(vm);
+  return true;
+}
+
+/** handle_vcpu_event_reply: accepted only for the event and the session it belongs to (I9). */
+function* acceptReply(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
+  const { vm, index } = vcpu;
+  const { mem } = vm;
+  const reply = decodeEventReply(job.payload);
+  const expected =
+    mem.load(vm.vcpuWord(index, 'WAITING')) === 1 &&
+    mem.load(vm.vcpuWord(index, 'REPLY_SEQ')) === job.seq &&
+    mem.load(vm.vcpuWord(index, 'REPLY_SESSION')) === mem.load(vm.word('KVMI_SESSION'));
+  if (!expected || reply === null) {
+    // A protocol error: as in the kernel it costs the tool its connection.
+    yield* shutConnection(vm);
+    return;
+  }
+  mem.store(vm.vcpuWord(index, 'REPLY_ACTION'), reply.action);
+  mem.store(vm.vcpuWord(index, 'REPLY_ERROR'), 0);
+  yield writing(vm.vcpuWord(index, 'WAITING'));
+  mem.store(vm.vcpuWord(index, 'WAITING'), 0);
+}
+
+/**
+ * kvmi_send_vcpu_event: sends an event and sleeps until its reply, running jobs meanwhile.
+ *
+ * @returns the action, or −EINTR when no valid reply came (the connection was lost)
+ * @locking holds a KVMI reference and nothing else (L4)
+ */
+export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint8Array): Path<number> {
+  const { vm, actor, index } = vcpu;
+  const { mem } = vm;
+  const word = (name: Parameters<Vm['vcpuWord']>[1]) => vm.vcpuWord(index, name);
+  yield updating(vm.word('EVENT_SEQ'));
+  const seq = mem.add(vm.word('EVENT_SEQ'), 1) + 1;
+  const state = mem.load(word('STATE'));
+  mem.store(word('REPLY_SEQ'), seq);
+  mem.store(word('REPLY_SESSION'), mem.load(vm.word('KVMI_SESSION')));
+  mem.store(word('REPLY_ERROR'), -EINTR);
+  mem.store(word('PENDING_REGS'), 0);
+  // ORDER: waiting before the message. The reply can come before this thread has gone to sleep.
+  yield writing(word('WAITING'));
+  mem.store(word('WAITING'), 1);
+  yield* vcpu.beforeEventWait();
+  actor.checks?.waitingForIntrospector();
+  const sent = yield* post(vcpu, { kind: KVMI_VCPU_EVENT, seq, vcpu: index, payload: encodeEvent(event, data) });
+  if (!sent) {
+    mem.store(word('WAITING'), 0);
+  }
+  mem.store(word('STATE'), VCPU_WAITING);
+  const jobs = jobRing(vm, index);
+  for (;;) {
+    // ORDER: the wake word before the conditions. A wake-up after this load is not slept over (RC-21).
+    yield reading(word('WAKE_SEQ'));
+    const seen = mem.load(word('WAKE_SEQ'));
+    yield* runJobs(vcpu);
+    yield reading(word('WAITING'));
+    if (mem.load(word('WAITING')) === 0) break;
+    if (mem.load(vm.word('DEAD')) !== 0 || mem.load(vm.word('STOP')) !== 0) {
+      mem.store(word('WAITING'), 0);
+      break;
+    }
+    if (!jobs.empty) continue;
+    actor.expect = seen;
+    yield waiting(word('WAKE_SEQ'));
+  }
+  mem.store(word('STATE'), state);
+  yield* vcpu.afterEventWait();
+  return mem.load(word('REPLY_ERROR')) === 0 ? mem.load(word('REPLY_ACTION')) : -EINTR;
+}
+
+/** What a PF event led to. */
+export type PfVerdict =
+  /** Not restricted, not introspected, or event disabled: go on, nobody was asked. */
+  | { readonly kind: 'allowed' }
+  /** CONTINUE (or fail-open): this access is approved, as far as tightening number `version` goes. */
+  | { readonly kind: 'approved'; readonly version: number }
+  /** RETRY, CRASH, or a protocol error: back to the instruction. */
+  | { readonly kind: 'stopped' };
+
+const ALLOWED: PfVerdict = { kind: 'allowed' };
+const STOPPED: PfVerdict = { kind: 'stopped' };
+
+export function* pfEventEnabled(vcpu: IntrospectedVcpu): Path<boolean> {
+  const word = vcpu.vm.vcpuWord(vcpu.index, 'EVENTS');
+  yield reading(word);
+  return (vcpu.vm.mem.load(word) & vcpuEventBit(KVMI_VCPU_EVENT_PF)) !== 0;
+}
+
+/**
+ * kvmi_track_preread, kvmi_track_prewrite, kvmi_track_preexec of the seed, which differ in `access` only.
+ *
+ * @param access  exactly one of ACCESS_R, ACCESS_W, ACCESS_X
+ * @locking takes a KVMI reference for the whole call; may sleep for the reply
+ */
+export function* trackPreAccess(vcpu: IntrospectedVcpu, gpa: number, gva: bigint, access: number): Path<PfVerdict> {
+  if (!(yield* kvmiGet(vcpu.actor, vcpu.vm))) return ALLOWED;
+  let verdict = ALLOWED;
+  if (yield* pfEventEnabled(vcpu)) verdict = yield* pfEvent(vcpu, gpa, gva, access);
+  yield* kvmiPut(vcpu.actor, vcpu.vm);
+  return verdict;
+}
+
+/** kvmi_pf_event. */
+function* pfEvent(vcpu: IntrospectedVcpu, gpa: number, gva: bigint, access: number): Path<PfVerdict> {
+  const { vm, actor } = vcpu;
+  const { restricted, version } = yield* restrictedPageAccess(actor, vm, Math.floor(gpa / 4096), access);
+  if (!restricted) return ALLOWED;
+  const kind = access === 4 ? 2 : access - 1;
+  vcpu.count('EVENTS_SENT', kind);
+  const action = yield* sendVcpuEvent(vcpu, KVMI_VCPU_EVENT_PF, encodePf({ gva, gpa, access }));
+  switch (action) {
+    case KVMI_EVENT_ACTION_CONTINUE:
+      vcpu.count('PF_CONTINUE', kind);
+      return { kind: 'approved', version };
+    case KVMI_EVENT_ACTION_RETRY:
+      vcpu.count('PF_RETRY', kind);
+      return STOPPED;
+    case -EINTR:
+      // kvmi_msg_send_vcpu_pf: a transport error means CONTINUE. `--strict` retries instead (RC-35).
+      vcpu.count('PF_FAIL_OPEN', kind);
+      return vm.mem.load(vm.word('STRICT')) === 1 ? STOPPED : { kind: 'approved', version };
+    default:
+      if (action === KVMI_EVENT_ACTION_CRASH) vcpu.count('PF_CRASH', kind);
+      yield* handleCommonEventActions(vcpu, action);
+      return STOPPED;
+  }
+}
+
+/** kvmi_handle_common_event_actions: CRASH brings the VM down, anything unknown costs the tool its connection. */
+export function* handleCommonEventActions(vcpu: IntrospectedVcpu, action: number): Path<void> {
+  const { vm, actor, index } = vcpu;
+  if (action !== KVMI_EVENT_ACTION_CRASH) {
+    yield* shutConnection(vm);
+    return;
+  }
+  yield writing(vm.word('DEAD'));
+  vm.mem.store(vm.word('DEAD'), 1);
+  yield* requestAll(actor, vm, { bits: REQ_VM_DEAD, wait: true, wakeup: true, except: index });
+  yield* makeRequest(vm, index, REQ_VM_DEAD);
+}
+
+/** kvmi_handle_requests: jobs, then one PAUSE event for each pause asked for. */
+export function* handleIntrospectionRequest(vcpu: IntrospectedVcpu): Path<void> {
+  const { vm, actor, index } = vcpu;
+  const { mem } = vm;
+  if (!(yield* kvmiGet(actor, vm))) {
+    yield* runJobs(vcpu);
+    return;
+  }
+  for (;;) {
+    yield* runJobs(vcpu);
+    const pauses = vm.vcpuWord(index, 'PAUSE_REQUESTS');
+    yield updating(pauses);
+    if (mem.load(pauses) <= 0) break;
+    mem.add(pauses, -1);
+    vcpu.count('PAUSES');
+    const action = yield* sendVcpuEvent(vcpu, KVMI_VCPU_EVENT_PAUSE, new Uint8Array(0));
+    if (action !== KVMI_EVENT_ACTION_CONTINUE && action !== -EINTR) yield* handleCommonEventActions(vcpu, action);
+  }
+  yield* kvmiPut(actor, vm);
+}
+
+/** Order of general registers in kvm_regs, as x86 encoding numbers. */
+export const KVM_REGS_ORDER = [0, 3, 1, 2, 6, 7, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15] as const;
+
+/** kvm_regs from a CPU area. `rflags` comes from whoever knows the lazy flags. */
+export function readKvmRegs(vm: Vm, index: number, rflags: bigint): Uint8Array {
+  const regs = new Uint8Array(KVM_REGS_BYTES);
+  const view = new DataView(regs.buffer);
+  const cpu = vm.cpu(index);
+  for (const [i, reg] of KVM_REGS_ORDER.entries()) {
+    view.setBigUint64(i * 8, vm.mem.u64[(cpu + CPU.at.GPR) / 8 + reg]!, true);
+  }
+  view.setBigUint64(128, vm.mem.u64[(cpu + CPU.at.RIP) / 8]!, true);
+  view.setBigUint64(136, rflags, true);
+  return regs;
+}
