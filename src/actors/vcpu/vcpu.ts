@@ -6,8 +6,11 @@ import { CPU } from '../../shared/layout/cpu.ts';
 import { VCPU } from '../../shared/layout/vcpu.ts';
 import type { Mem } from '../../shared/mem.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
+import { type IntrospectedVcpu, KVM_REGS_ORDER, readKvmRegs } from '../introspector/vcpu-side.ts';
+import type { Path } from '../../shared/sync/point.ts';
+import { REF_SRCU_ACROSS_EVENT } from '../../shared/quirks.ts';
 import type { Vm } from '../mmu/vm.ts';
-import type { Core } from './isa/core.ts';
 
 /** What became of a step that touched guest memory or privileged state. */
 export const OUTCOME_OK = 0;
@@ -73,12 +76,18 @@ type Word32 =
   | 'TR_LIMIT'
   | 'LDTR_LIMIT';
 
-export class Vcpu {
+/** Arithmetic flags, which the emulator core keeps lazily. */
+export interface FlagsSource {
+  rflags(): bigint;
+  setRflags(value: bigint): void;
+}
+
+export class Vcpu implements IntrospectedVcpu {
   readonly index: number;
   readonly vm: Vm;
   readonly mem: Mem;
   readonly actor: Actor;
-  readonly core: Core;
+  readonly flags: FlagsSource;
   /** Address of the CPU area. */
   readonly cpu: number;
   /** Address of the control block. */
@@ -88,12 +97,15 @@ export class Vcpu {
   /** What the last linear read gave, zero extended. */
   value = 0n;
 
-  constructor(vm: Vm, index: number, actor: Actor, core: Core) {
+  constructor(vm: Vm, index: number, actor: Actor, flags?: FlagsSource) {
     this.index = index;
     this.vm = vm;
     this.mem = vm.mem;
     this.actor = actor;
-    this.core = core;
+    this.flags = flags ?? {
+      rflags: () => this.get64('RFLAGS') | 2n,
+      setRflags: (value) => this.set64('RFLAGS', value),
+    };
     this.cpu = vm.cpu(index);
     this.ctl = vm.layout.vcpus + index * VCPU.bytes;
   }
@@ -142,4 +154,47 @@ export class Vcpu {
     this.fault.address = address;
     return OUTCOME_FAULT;
   }
+
+  // ── introspection ─────────────────────────────────────────────────────────────────────────────────────────
+  registers(): Uint8Array {
+    return readKvmRegs(this.vm, this.index, this.flags.rflags());
+  }
+
+  setRegisters(regs: Uint8Array): void {
+    this.#pendingRegisters = regs.slice();
+  }
+
+  /** The default build waits outside kvm.srcu, so that memslots can change meanwhile (RC-25). */
+  *beforeEventWait(): Path<void> {
+    this.#leftSection = !this.vm.quirk(REF_SRCU_ACROSS_EVENT) && this.#section >= 0;
+    if (this.#leftSection) yield* this.leaveSrcu();
+  }
+
+  *afterEventWait(): Path<void> {
+    if (this.#leftSection) yield* this.enterSrcu();
+    if (this.#pendingRegisters !== null && this.mem.load(this.word('REPLY_ERROR')) === 0) {
+      const view = new DataView(this.#pendingRegisters.buffer);
+      for (const [i, reg] of KVM_REGS_ORDER.entries()) this.setGpr(reg, view.getBigUint64(i * 8, true));
+      this.set64('RIP', view.getBigUint64(128, true));
+      this.flags.setRflags(view.getBigUint64(136, true));
+    }
+    this.#pendingRegisters = null;
+  }
+
+  /** From an exit to the next entry a vCPU is a reader of the memslots. */
+  *enterSrcu(): Path<void> {
+    this.#section = yield* srcuReadLock(this.actor, this.vm.srcu);
+    this.mem.store(this.word('SRCU_INDEX'), this.#section);
+  }
+
+  *leaveSrcu(): Path<void> {
+    const section = this.#section;
+    this.#section = -1;
+    this.mem.store(this.word('SRCU_INDEX'), -1);
+    yield* srcuReadUnlock(this.actor, this.vm.srcu, section);
+  }
+
+  #section = -1;
+  #leftSection = false;
+  #pendingRegisters: Uint8Array | null = null;
 }

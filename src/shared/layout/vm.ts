@@ -51,6 +51,8 @@ export const VM = struct(
     SLOT_FLAGS: i32('slots_lock', 'memslots whose flags changed'),
     SLOT_FAILURES: i32('slots_lock', 'memslot changes rolled back'),
     FAIL_ALLOCATIONS: i32('fault injection', 'the next so many memslot metadata allocations fail'),
+    PARK: i32('machine', '1 while the invariant checker wants every vCPU to stand still'),
+    PARKED: i32('vCPU (add)', 'vCPUs that stand still'),
     TSC_BASE: i64('machine', 'time stamp counter at reset'),
   },
   64,

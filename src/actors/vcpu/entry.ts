@@ -1,0 +1,100 @@
+/**
+ * Into guest mode and out of it: the vCPU's half of the request protocol.
+ *
+ * @source arch/x86/kvm/x86.c: vcpu_enter_guest, kvm_vcpu_exit_request
+ */
+import {
+  IN_GUEST,
+  REQ_INTROSPECTION,
+  REQ_MMU_RELOAD,
+  REQ_PARK,
+  REQ_STOP,
+  REQ_TLB_FLUSH,
+  REQ_VM_DEAD,
+} from '../../shared/layout/vcpu.ts';
+import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
+import { handleIntrospectionRequest } from '../introspector/vcpu-side.ts';
+import { leaveGuestMode, requestWord } from '../mmu/requests.ts';
+import { loadRoot, rootIsStale } from '../mmu/roots.ts';
+import { flushTlb } from './tlb.ts';
+import type { Vcpu } from './vcpu.ts';
+
+/**
+ * Serves requests until none is left and guest mode is entered; kvm.srcu is left on the way.
+ *
+ * @returns false when the vCPU must not run any more (VM dead, machine stopping)
+ * @locking inside a kvm.srcu section when called, outside when it returns true
+ */
+export function* enterGuest(vcpu: Vcpu): Path<boolean> {
+  const { vm, mem, index } = vcpu;
+  const requests = requestWord(vm, index);
+  const mode = vm.vcpuWord(index, 'MODE');
+  for (;;) {
+    yield reading(requests);
+    if (mem.load(requests) !== 0) {
+      if (!(yield* serveRequests(vcpu))) return false;
+      continue;
+    }
+    if (rootIsStale(vm, mem.load(vcpu.word('ROOT')), mem.load(vcpu.word('ROOT_GEN')))) {
+      yield* loadRoot(vcpu.actor, vm, index);
+      flushTlb(mem, vcpu.cpu);
+    }
+    yield* vcpu.leaveSrcu();
+    // ORDER: mode before requests. A requester writes its bit, then reads the mode: one of us sees the other (RC-20).
+    yield writing(mode);
+    mem.store(mode, IN_GUEST);
+    yield reading(requests);
+    if (mem.load(requests) === 0) return true;
+    yield* exitGuest(vcpu);
+  }
+}
+
+/** Leaves guest mode and becomes a reader of the memslots again. */
+export function* exitGuest(vcpu: Vcpu): Path<void> {
+  yield* leaveGuestMode(vcpu.vm, vcpu.index);
+  vcpu.count('EXITS');
+  yield* vcpu.enterSrcu();
+}
+
+/** Takes all request bits, then acts on them: cleared before acting, so that a later request is not lost (RC-78). */
+function* serveRequests(vcpu: Vcpu): Path<boolean> {
+  const { vm, mem, index } = vcpu;
+  const requests = requestWord(vm, index);
+  yield updating(requests);
+  const bits = mem.exchange(requests, 0);
+  if ((bits & REQ_VM_DEAD) !== 0 || mem.load(vm.word('DEAD')) !== 0) return false;
+  if ((bits & REQ_STOP) !== 0) return false;
+  if ((bits & REQ_MMU_RELOAD) !== 0) {
+    yield writing(vcpu.word('ROOT'));
+    mem.store(vcpu.word('ROOT'), -1);
+  }
+  if ((bits & (REQ_TLB_FLUSH | REQ_MMU_RELOAD)) !== 0) {
+    vcpu.count('TLB_FLUSHES');
+    flushTlb(mem, vcpu.cpu);
+  }
+  if ((bits & REQ_INTROSPECTION) !== 0) yield* handleIntrospectionRequest(vcpu);
+  if ((bits & REQ_PARK) !== 0) yield* park(vcpu);
+  return mem.load(vm.word('DEAD')) === 0;
+}
+
+/** Stands still for the invariant checker, outside every section and with nothing held. */
+function* park(vcpu: Vcpu): Path<void> {
+  const { vm, mem } = vcpu;
+  yield* vcpu.leaveSrcu();
+  yield updating(vm.word('PARKED'));
+  mem.add(vm.word('PARKED'), 1);
+  yield notifying(vm.word('PARKED'));
+  mem.notify(vm.word('PARKED'));
+  for (;;) {
+    yield reading(vm.word('PARK'));
+    const round = mem.load(vm.word('PARK'));
+    if (round === 0) break;
+    vcpu.actor.expect = round;
+    yield waiting(vm.word('PARK'));
+  }
+  yield updating(vm.word('PARKED'));
+  mem.add(vm.word('PARKED'), -1);
+  yield notifying(vm.word('PARKED'));
+  mem.notify(vm.word('PARKED'));
+  yield* vcpu.enterSrcu();
+}

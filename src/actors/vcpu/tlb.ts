@@ -1,0 +1,79 @@
+/**
+ * The soft TLB of one vCPU, as TypeScript uses it. The emulator core looks at the same entries by itself.
+ */
+import {
+  ACCESS_R,
+  ACCESS_W,
+  TLB_ENTRIES,
+  TLB_ENTRY,
+  TLB_FETCH,
+  TLB_READ,
+  TLB_SET_BYTES,
+  TLB_WRITE,
+  tlbTable,
+} from '../../shared/layout/cpu.ts';
+import type { Mem } from '../../shared/mem.ts';
+
+const EMPTY = 0xffff_ffff_ffff_ffffn;
+
+/** The table that answers for one ACCESS_* bit. */
+export function tableOf(access: number): number {
+  if (access === ACCESS_R) return TLB_READ;
+  return access === ACCESS_W ? TLB_WRITE : TLB_FETCH;
+}
+
+function entryAddress(cpu: number, user: boolean, table: number, gva: bigint): number {
+  const index = Number((gva >> 12n) & BigInt(TLB_ENTRIES - 1));
+  return tlbTable(cpu, user, table) + index * TLB_ENTRY.bytes;
+}
+
+/** Drops everything, in both privilege sets. */
+export function flushTlb(mem: Mem, cpu: number): void {
+  const from = tlbTable(cpu, false, TLB_READ) / 8;
+  const words = (2 * TLB_SET_BYTES) / 8;
+  const step = TLB_ENTRY.bytes / 8;
+  for (let at = from; at < from + words; at += step) mem.u64[at] = EMPTY;
+}
+
+/** Drops the entries of one page (INVLPG). */
+export function flushPage(mem: Mem, cpu: number, gva: bigint): void {
+  for (const user of [false, true]) {
+    for (const table of [TLB_READ, TLB_WRITE, TLB_FETCH]) {
+      const at = entryAddress(cpu, user, table, gva);
+      if (mem.u64[at / 8] === (gva & ~0xfffn)) mem.u64[at / 8] = EMPTY;
+    }
+  }
+}
+
+/** Shared-memory address of the byte at `gva`, or −1 on a miss. `access` is one ACCESS_* bit. */
+export function lookup(mem: Mem, cpu: number, user: boolean, access: number, gva: bigint): number {
+  const at = entryAddress(cpu, user, tableOf(access), gva);
+  if (mem.u64[at / 8] !== (gva & ~0xfffn)) return -1;
+  return (Number(gva & 0xffff_ffffn) + mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) | 0;
+}
+
+/** Enters gva's page → the RAM page at `host`, for one kind of access. */
+export function insert(
+  mem: Mem,
+  cpu: number,
+  entry: { user: boolean; access: number; gva: bigint; host: number; gfn: number },
+): void {
+  const page = entry.gva & ~0xfffn;
+  const at = entryAddress(cpu, entry.user, tableOf(entry.access), entry.gva);
+  mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2] = (entry.host - Number(page & 0xffff_ffffn)) | 0;
+  mem.i32[(at + TLB_ENTRY.at.GFN) >>> 2] = entry.gfn;
+  mem.u64[at / 8] = page;
+}
+
+/** Every filled entry, for the I6 oracle. The vCPU must be outside guest mode. */
+export function* filledEntries(mem: Mem, cpu: number): Generator<{ access: number; gfn: number; gva: bigint }> {
+  for (const user of [false, true]) {
+    for (const access of [1, 2, 4]) {
+      const table = tlbTable(cpu, user, tableOf(access));
+      for (let at = table; at < table + TLB_ENTRIES * TLB_ENTRY.bytes; at += TLB_ENTRY.bytes) {
+        const gva = mem.u64[at / 8]!;
+        if (gva !== EMPTY) yield { access, gva, gfn: mem.i32[(at + TLB_ENTRY.at.GFN) >>> 2]! };
+      }
+    }
+  }
+}
