@@ -5,10 +5,11 @@
  *         kvmi_msg.c: kvmi_send_vcpu_event, kvmi_wait_for_reply, kvmi_msg_vcpu_reply; the seed: kvmi_pf_event,
  *         kvmi_msg_send_vcpu_pf
  */
+
+import { ByteRing, type RingRecord } from '../../shared/byte-ring.ts';
 import { CPU } from '../../shared/layout/cpu.ts';
 import { RING_BYTES } from '../../shared/layout/ring.ts';
 import { REQ_INTROSPECTION, REQ_VM_DEAD, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
-import { ByteRing, type RingRecord } from '../../shared/byte-ring.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, stepping, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
@@ -183,7 +184,12 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
   mem.store(word('WAITING'), 1);
   yield* vcpu.beforeEventWait();
   actor.checks?.waitingForIntrospector();
-  const sent = yield* post(vcpu, { kind: KVMI_VCPU_EVENT, seq, vcpu: index, payload: encodeEvent(event, data) });
+  const sent = yield* post(vcpu, {
+    kind: KVMI_VCPU_EVENT,
+    seq,
+    vcpu: index,
+    payload: encodeEvent(event, data),
+  });
   if (!sent) {
     mem.store(word('WAITING'), 0);
   }
@@ -233,7 +239,12 @@ export function* pfEventEnabled(vcpu: IntrospectedVcpu): Path<boolean> {
  * @param access  exactly one of ACCESS_R, ACCESS_W, ACCESS_X
  * @locking takes a KVMI reference for the whole call; may sleep for the reply
  */
-export function* trackPreAccess(vcpu: IntrospectedVcpu, gpa: number, gva: bigint, access: number): Path<PfVerdict> {
+export function* trackPreAccess(
+  vcpu: IntrospectedVcpu,
+  gpa: number,
+  gva: bigint,
+  access: number,
+): Path<PfVerdict> {
   if (!(yield* kvmiGet(vcpu.actor, vcpu.vm))) return ALLOWED;
   let verdict = ALLOWED;
   if (yield* pfEventEnabled(vcpu)) verdict = yield* pfEvent(vcpu, gpa, gva, access);
@@ -296,7 +307,8 @@ export function* handleIntrospectionRequest(vcpu: IntrospectedVcpu): Path<void> 
     mem.add(pauses, -1);
     vcpu.count('PAUSES');
     const action = yield* sendVcpuEvent(vcpu, KVMI_VCPU_EVENT_PAUSE, new Uint8Array(0));
-    if (action !== KVMI_EVENT_ACTION_CONTINUE && action !== -EINTR) yield* handleCommonEventActions(vcpu, action);
+    if (action !== KVMI_EVENT_ACTION_CONTINUE && action !== -EINTR)
+      yield* handleCommonEventActions(vcpu, action);
   }
   yield* kvmiPut(actor, vm);
 }

@@ -6,6 +6,8 @@
  *
  * @source KVMI: struct kvmi_mem_access, kvmi->access_tree; lib/radix-tree.c for the shape
  */
+
+import { invariant } from '../../shared/invariant.ts';
 import {
   ACTIVE_WORDS,
   FULL_ACCESS,
@@ -16,7 +18,6 @@ import {
 } from '../../shared/layout/access-tree.ts';
 import { SLOT_LIMIT, TRACK_MODES } from '../../shared/layout/memslot.ts';
 import { REF_ACTIVE_KEY_NO_AS, REF_TRACK_INVALID_SLOT } from '../../shared/quirks.ts';
-import { invariant } from '../../shared/invariant.ts';
 import { i32, i64, struct } from '../../shared/struct.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, updating } from '../../shared/sync/point.ts';
@@ -215,7 +216,11 @@ export function removeEntry(vm: Vm, gfn: number, reserve: TreeReserve): void {
 
 /** Every entry, in gfn order: (gfn, entry index). access_tree_lock held. */
 export function* entriesOf(vm: Vm): Generator<readonly [gfn: number, entry: number], void, void> {
-  function* below(node: number, level: number, base: number): Generator<readonly [number, number], void, void> {
+  function* below(
+    node: number,
+    level: number,
+    base: number,
+  ): Generator<readonly [number, number], void, void> {
     const span = TREE_FANOUT ** (TREE_LEVELS - 1 - level);
     for (let index = 0; index < TREE_FANOUT; index++) {
       const gfn = base + index * span;

@@ -4,7 +4,7 @@
  * @source the seed patch: kvmi_get_gfn_access, kvmi_restricted_page_access, kvmi_add_memslot, kvmi_remove_memslot;
  *         virt/kvm/introspection/kvmi.c: kvmi_set_gfn_access; arch/x86/kvm/kvmi.c: kvmi_arch_update_page_tracking
  */
-import { FULL_ACCESS } from '../../shared/layout/access-tree.ts';
+import { FULL_ACCESS, NOTIFIER_KVMI } from '../../shared/layout/access-tree.ts';
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { TRACK_PREEXEC, TRACK_PREREAD, TRACK_PREWRITE } from '../../shared/layout/memslot.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
@@ -29,7 +29,6 @@ import { EINVAL, ENOMEM } from './errno.ts';
 import { kvmiGet, kvmiPut } from './kvmi-ref.ts';
 import { activeSet, findSlot, isVisible, pendingSlot, type Slot } from './memslots.ts';
 import { provideSlotCallbacks, trackAdd, trackRemove } from './page-track.ts';
-import { NOTIFIER_KVMI } from '../../shared/layout/access-tree.ts';
 import { flushRemoteTlbs } from './protect.ts';
 import type { Vm } from './vm.ts';
 

@@ -25,9 +25,9 @@ import { synchronizeSrcu } from '../../shared/sync/srcu.ts';
 import { clearActiveBits } from './access-tree.ts';
 import { EEXIST, EINVAL, ENOMEM } from './errno.ts';
 import { pageTrackCreateSlot, pageTrackFlushSlot } from './page-track.ts';
+import { writeProtectSlot } from './protect.ts';
 import { requestAll } from './requests.ts';
 import { allocateArch, releaseArch } from './slot-arena.ts';
-import { writeProtectSlot } from './protect.ts';
 import type { Vm } from './vm.ts';
 
 /** One version of a memslot, copied out of its set. Immutable: a change makes another version. */

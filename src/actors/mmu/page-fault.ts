@@ -26,7 +26,7 @@ import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
-import { activeSet, findSlot, GENERATION_IN_FLUX, setGeneration, type Slot } from './memslots.ts';
+import { activeSet, findSlot, GENERATION_IN_FLUX, type Slot, setGeneration } from './memslots.ts';
 import { leaveGuestMode } from './requests.ts';
 import { rootIsStale } from './roots.ts';
 import { dirtyWord, rmapWord } from './slot-arena.ts';

@@ -3,12 +3,7 @@
  *
  * @source arch/x86/kvm/mmu/page_track.c with KVMI's "page track" patches (preread, prewrite, preexec, create_slot)
  */
-import {
-  NOTIFIER,
-  NOTIFIER_KVMI,
-  NOTIFIER_LIMIT,
-  NOTIFIER_MMU,
-} from '../../shared/layout/access-tree.ts';
+import { NOTIFIER, NOTIFIER_LIMIT, NOTIFIER_MMU } from '../../shared/layout/access-tree.ts';
 import { TRACK_MODE_NAMES, TRACK_PREWRITE } from '../../shared/layout/memslot.ts';
 import { REF_PREWRITE_NO_PROTECT } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
@@ -34,7 +29,10 @@ export function* trackAdd(vm: Vm, slot: Slot, gfn: number, mode: number): Path<b
   yield writing(counter);
   const count = vm.mem.load16(counter);
   if (count === COUNT_MAX) {
-    vm.onFinding({ id: 'I4', detail: `${TRACK_MODE_NAMES[mode]} count of gfn 0x${gfn.toString(16)} would overflow` });
+    vm.onFinding({
+      id: 'I4',
+      detail: `${TRACK_MODE_NAMES[mode]} count of gfn 0x${gfn.toString(16)} would overflow`,
+    });
     return false;
   }
   vm.mem.store16(counter, count + 1);
@@ -160,5 +158,3 @@ export function* pageTrackFlushSlot(actor: Actor, vm: Vm, slot: Slot): Path<void
     if (callback !== undefined) yield* callback(actor, vm, slot);
   });
 }
-
-export { NOTIFIER_KVMI, NOTIFIER_MMU };

@@ -6,12 +6,13 @@
  *
  * @source arch/x86/kvm/mmu/mmu.c: kvm_mmu_zap_all_fast, is_page_fault_stale, mmu_alloc_direct_roots
  */
+
+import { invariant } from '../../shared/invariant.ts';
 import { ROOT, ROOT_LIMIT, SPTE_STRETCH } from '../../shared/layout/spte.ts';
 import { REQ_MMU_RELOAD, REQ_TLB_FLUSH } from '../../shared/layout/vcpu.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, updating } from '../../shared/sync/point.ts';
-import { invariant } from '../../shared/invariant.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { requestAll } from './requests.ts';
 import { dropFromRmaps } from './slot-arena.ts';
@@ -57,7 +58,10 @@ function currentRoot(vm: Vm, asId: number): number {
       return root;
     }
   }
-  invariant(free >= 0, `no free root: ${ROOT_LIMIT} hold the current and the obsolete one of ${ADDRESS_SPACES} spaces`);
+  invariant(
+    free >= 0,
+    `no free root: ${ROOT_LIMIT} hold the current and the obsolete one of ${ADDRESS_SPACES} spaces`,
+  );
   mem.store(rootWord(vm, free, 'AS_ID'), asId);
   mem.store(rootWord(vm, free, 'VALID_GEN'), validGen);
   mem.add(rootWord(vm, free, 'GEN'), 1);

@@ -4,7 +4,14 @@
  * All calls need slots_lock (one writer at a time); readers reach an arch block only through a slot they found inside
  * a kvm.srcu section. Freed blocks are poisoned, so that a use after free is seen by the I7 oracle.
  */
-import { ARCH, ARCH_FREE, ARCH_LIMIT, ARCH_LIVE, ARCH_POISONED, TRACK_MODES } from '../../shared/layout/memslot.ts';
+import {
+  ARCH,
+  ARCH_FREE,
+  ARCH_LIMIT,
+  ARCH_LIVE,
+  ARCH_POISONED,
+  TRACK_MODES,
+} from '../../shared/layout/memslot.ts';
 import { i32, roundUp, struct } from '../../shared/struct.ts';
 import { type Path, updating } from '../../shared/sync/point.ts';
 import type { Vm } from './vm.ts';

@@ -26,9 +26,9 @@ import {
   SPTE_R,
   SPTE_SAVED_R,
   SPTE_SAVED_X,
+  SPTE_STRETCH,
   SPTE_W,
   SPTE_X,
-  SPTE_STRETCH,
 } from '../../shared/layout/spte.ts';
 import { REF_READ_PROTECT_KEEPS_MMU_W } from '../../shared/quirks.ts';
 import type { Slot } from './memslots.ts';

@@ -66,7 +66,10 @@ export function insert(
 }
 
 /** Every filled entry, for the I6 oracle. The vCPU must be outside guest mode. */
-export function* filledEntries(mem: Mem, cpu: number): Generator<{ access: number; gfn: number; gva: bigint }> {
+export function* filledEntries(
+  mem: Mem,
+  cpu: number,
+): Generator<{ access: number; gfn: number; gva: bigint }> {
   for (const user of [false, true]) {
     for (const access of [1, 2, 4]) {
       const table = tlbTable(cpu, user, tableOf(access));

@@ -67,10 +67,7 @@ export function* accessPiece(vcpu: Vcpu, piece: Piece): Path<PieceResult> {
 }
 
 /** Dispatches the pre-callback of the piece to every notifier; a stop from one is final, but all are asked. */
-export function* preAccess(
-  vcpu: Vcpu,
-  piece: { gpa: number; gva: bigint; access: number },
-): Path<PfVerdict> {
+export function* preAccess(vcpu: Vcpu, piece: { gpa: number; gva: bigint; access: number }): Path<PfVerdict> {
   const { vm, actor } = vcpu;
   const inside = vm.quirk(REF_SRCU_ACROSS_EVENT);
   let verdict: PfVerdict = { kind: 'allowed' };
@@ -171,6 +168,10 @@ function compareExchange(vcpu: Vcpu, at: number, size: number, expect: bigint, v
   }
   if (size === 8) return Atomics.compareExchange(new BigUint64Array(buffer, at, 1), 0, expect, value);
   const cells =
-    size === 4 ? new Uint32Array(buffer, at, 1) : size === 2 ? new Uint16Array(buffer, at, 1) : new Uint8Array(buffer, at, 1);
+    size === 4
+      ? new Uint32Array(buffer, at, 1)
+      : size === 2
+        ? new Uint16Array(buffer, at, 1)
+        : new Uint8Array(buffer, at, 1);
   return BigInt(Atomics.compareExchange(cells, 0, Number(expect), Number(value)));
 }

@@ -5,11 +5,11 @@
 import { CPU } from '../../shared/layout/cpu.ts';
 import { VCPU } from '../../shared/layout/vcpu.ts';
 import type { Mem } from '../../shared/mem.ts';
+import { REF_SRCU_ACROSS_EVENT } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import type { Path } from '../../shared/sync/point.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
 import { type IntrospectedVcpu, KVM_REGS_ORDER, readKvmRegs } from '../introspector/vcpu-side.ts';
-import type { Path } from '../../shared/sync/point.ts';
-import { REF_SRCU_ACROSS_EVENT } from '../../shared/quirks.ts';
 import type { Vm } from '../mmu/vm.ts';
 
 /** What became of a step that touched guest memory or privileged state. */

@@ -25,7 +25,11 @@ export function encodePf(event: PfEvent): Uint8Array {
 
 export function decodePf(bytes: Uint8Array): PfEvent {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return { gva: view.getBigUint64(0, true), gpa: Number(view.getBigUint64(8, true)), access: view.getUint8(16) };
+  return {
+    gva: view.getBigUint64(0, true),
+    gpa: Number(view.getBigUint64(8, true)),
+    access: view.getUint8(16),
+  };
 }
 
 const EVENT_ID_BYTES = 8;

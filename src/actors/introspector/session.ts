@@ -1,0 +1,212 @@
+/**
+ * One introspection session: the receiver thread's work. It takes messages from the vCPUs, hands events to the tool,
+ * turns the tool's commands into effects or jobs, and lets replies through only to whom they belong.
+ *
+ * It does not know who the tool is: an in-process front calls these paths with typed values, a wire front will call
+ * them with decoded messages.
+ *
+ * @source virt/kvm/introspection/kvmi.c, kvmi_msg.c: kvmi_recv_thread, kvmi_msg_process, handle_vcpu_cmd
+ */
+
+import { REQ_INTROSPECTION, REQ_UNBLOCK } from '../../shared/layout/vcpu.ts';
+import type { Actor } from '../../shared/sync/actor.ts';
+import { type Path, reading, updating } from '../../shared/sync/point.ts';
+import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
+import { EBUSY, EINVAL, ENOENT } from '../mmu/errno.ts';
+import { setGfnAccess } from '../mmu/gfn-access.ts';
+import { kvmiPut } from '../mmu/kvmi-ref.ts';
+import { gfnToSlot, isVisible } from '../mmu/memslots.ts';
+import { kick, makeRequest, requestAll } from '../mmu/requests.ts';
+import type { Vm } from '../mmu/vm.ts';
+import { shutConnection } from './hook.ts';
+import {
+  JOB_RELEASE,
+  KVMI_VCPU_CONTROL_EVENTS,
+  KVMI_VCPU_EVENT,
+  KVMI_VCPU_EVENT_PF,
+  KVMI_VCPU_GET_REGISTERS,
+  KVMI_VCPU_SET_REGISTERS,
+  PAUSE_REQUESTS_MAX,
+} from './kvmi/constants.ts';
+import {
+  decodeEvent,
+  decodePf,
+  decodeReply,
+  encodeControlEvents,
+  encodeEventReply,
+  type PfEvent,
+} from './kvmi/messages.ts';
+import { addJob, messageRing } from './vcpu-side.ts';
+
+/** An event as the tool sees it. */
+export interface SessionEvent {
+  readonly vcpu: number;
+  readonly seq: number;
+  /** KVMI_VCPU_EVENT_*. */
+  readonly event: number;
+  /** The event's own struct, as bytes. */
+  readonly data: Uint8Array;
+  /** Decoded for KVMI_VCPU_EVENT_PF, else null. */
+  readonly pf: PfEvent | null;
+}
+
+/** What {@link Session.poll} found. */
+export type SessionMessage =
+  | { readonly kind: 'event'; readonly event: SessionEvent }
+  | {
+      readonly kind: 'answer';
+      readonly vcpu: number;
+      readonly seq: number;
+      readonly error: number;
+      readonly data: Uint8Array;
+    };
+
+export class Session {
+  readonly #actor: Actor;
+  readonly #vm: Vm;
+  #commandSeq = 0;
+  /** Events sent to the tool and not answered yet: seq → event. Answered once, by the right vCPU's number (I9). */
+  readonly #open = new Map<number, SessionEvent>();
+
+  constructor(actor: Actor, vm: Vm) {
+    this.#actor = actor;
+    this.#vm = vm;
+  }
+
+  get openEvents(): number {
+    return this.#open.size;
+  }
+
+  get shut(): boolean {
+    return this.#vm.mem.load(this.#vm.word('KVMI_SHUT')) !== 0;
+  }
+
+  /** Takes one message from each vCPU in turn; null when none has any. */
+  *poll(): Path<SessionMessage | null> {
+    const { vcpuCount } = this.#vm;
+    yield reading(this.#vm.word('RECEIVER_BELL'));
+    for (let i = 0; i < vcpuCount; i++) {
+      const vcpu = (this.#nextVcpu + i) % vcpuCount;
+      const message = messageRing(this.#vm, vcpu).shift();
+      if (message === null) continue;
+      // The next poll begins with the next vCPU: one that raises events all the time does not starve the others.
+      this.#nextVcpu = (vcpu + 1) % vcpuCount;
+      if (message.kind !== KVMI_VCPU_EVENT) {
+        return { kind: 'answer', vcpu, seq: message.seq, ...decodeReply(message.payload) };
+      }
+      const { event, data } = decodeEvent(message.payload);
+      const pf = event === KVMI_VCPU_EVENT_PF ? decodePf(data) : null;
+      const sent: SessionEvent = { vcpu, seq: message.seq, event, data, pf };
+      this.#open.set(message.seq, sent);
+      return { kind: 'event', event: sent };
+    }
+    return null;
+  }
+  #nextVcpu = 0;
+
+  /**
+   * Answers an event.
+   *
+   * @returns 0, or −ENOENT when no such event is open (answered already, another vCPU's, another session's)
+   */
+  *reply(vcpu: number, seq: number, action: number): Path<number> {
+    const event = this.#open.get(seq);
+    if (event === undefined || event.vcpu !== vcpu) return -ENOENT;
+    this.#open.delete(seq);
+    const payload = encodeEventReply({ action, event: event.event });
+    yield* addJob(this.#actor, this.#vm, vcpu, { kind: KVMI_VCPU_EVENT, seq, vcpu, payload });
+    return 0;
+  }
+
+  /** KVMI_VM_SET_PAGE_ACCESS for one page. When it returns 0 the new access holds for every vCPU. */
+  *setPageAccess(gpa: number, access: number, opts = { needSlot: true }): Path<number> {
+    if (!Number.isSafeInteger(gpa) || gpa < 0) return -EINVAL;
+    return yield* setGfnAccess(this.#actor, this.#vm, Math.floor(gpa / 4096), access, opts);
+  }
+
+  /** KVMI_VCPU_CONTROL_EVENTS: a job; its answer comes through {@link poll} with the returned number. */
+  *controlEvents(vcpu: number, event: number, enable: boolean): Path<number> {
+    return yield* this.#command(vcpu, KVMI_VCPU_CONTROL_EVENTS, encodeControlEvents(event, enable));
+  }
+
+  /** KVMI_VCPU_GET_REGISTERS: the answer's data is kvm_regs, 144 bytes. */
+  *getRegisters(vcpu: number): Path<number> {
+    return yield* this.#command(vcpu, KVMI_VCPU_GET_REGISTERS, new Uint8Array(0));
+  }
+
+  /** KVMI_VCPU_SET_REGISTERS: only while the vCPU waits for an event reply; takes effect with that reply. */
+  *setRegisters(vcpu: number, regs: Uint8Array): Path<number> {
+    return yield* this.#command(vcpu, KVMI_VCPU_SET_REGISTERS, regs);
+  }
+
+  /** A vCPU command: returns its sequence number, or −EINVAL for a vCPU that does not exist. */
+  *#command(vcpu: number, kind: number, payload: Uint8Array): Path<number> {
+    if (!(vcpu >= 0 && vcpu < this.#vm.vcpuCount)) return -EINVAL;
+    this.#commandSeq += 1;
+    const stored = yield* addJob(this.#actor, this.#vm, vcpu, { kind, seq: this.#commandSeq, vcpu, payload });
+    return stored ? this.#commandSeq : -EBUSY;
+  }
+
+  /**
+   * KVMI_VM_PAUSE_VCPU: one PAUSE event for each call.
+   *
+   * @param wait  return only when the vCPU has left guest mode
+   */
+  *pause(vcpu: number, wait: boolean): Path<number> {
+    const vm = this.#vm;
+    if (!(vcpu >= 0 && vcpu < vm.vcpuCount)) return -EINVAL;
+    const pauses = vm.vcpuWord(vcpu, 'PAUSE_REQUESTS');
+    yield updating(pauses);
+    if (vm.mem.load(pauses) > PAUSE_REQUESTS_MAX) return -EBUSY;
+    vm.mem.add(pauses, 1);
+    yield* makeRequest(vm, vcpu, REQ_INTROSPECTION);
+    yield* kick(vm, vcpu);
+    if (wait) yield* requestAll(this.#actor, vm, { bits: REQ_UNBLOCK, wait: true });
+    return 0;
+  }
+
+  /** KVMI_VM_READ_PHYSICAL. Null: not RAM, or across a page. Ignores restrictions, raises no events. */
+  *readPhysical(gpa: number, bytes: number): Path<Uint8Array | null> {
+    const host = yield* this.#hostAddress(gpa, bytes);
+    return host < 0 ? null : this.#vm.mem.u8.slice(host, host + bytes);
+  }
+
+  /** KVMI_VM_WRITE_PHYSICAL. Not synchronised with running vCPUs. */
+  *writePhysical(gpa: number, data: Uint8Array): Path<number> {
+    if (data.length === 0 || (gpa % 4096) + data.length > 4096) return -EINVAL;
+    const host = yield* this.#hostAddress(gpa, data.length);
+    if (host < 0) return -ENOENT;
+    this.#vm.mem.u8.set(data, host);
+    return 0;
+  }
+
+  *#hostAddress(gpa: number, bytes: number): Path<number> {
+    const vm = this.#vm;
+    if (bytes <= 0 || (gpa % 4096) + bytes > 4096) return -1;
+    const section = yield* srcuReadLock(this.#actor, vm.srcu);
+    const gfn = Math.floor(gpa / 4096);
+    const slot = yield* gfnToSlot(vm, 0, gfn);
+    yield* srcuReadUnlock(this.#actor, vm.srcu, section);
+    if (slot === null || !isVisible(slot)) return -1;
+    return vm.ramPage(slot.ramPage + gfn - slot.baseGfn) + (gpa % 4096);
+  }
+
+  /**
+   * The end of the receiver: shut the connection, release every vCPU, give the receiver's reference back, in this
+   * order (RC-22): a vCPU that sends after its release would otherwise wait for a reply nobody can give.
+   */
+  *close(): Path<void> {
+    yield* shutConnection(this.#vm);
+    for (let vcpu = 0; vcpu < this.#vm.vcpuCount; vcpu++) {
+      yield* addJob(this.#actor, this.#vm, vcpu, {
+        kind: JOB_RELEASE,
+        seq: 0,
+        vcpu,
+        payload: new Uint8Array(0),
+      });
+    }
+    this.#open.clear();
+    this.#actor.checks?.enter('kvmi_ref');
+    yield* kvmiPut(this.#actor, this.#vm);
+  }
+}
