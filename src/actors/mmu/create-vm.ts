@@ -1,0 +1,58 @@
+/** A new machine's shared memory: sized, zeroed, and brought to the state before the first memslot. */
+import { NOTIFIER_MMU } from '../../shared/layout/access-tree.ts';
+import { CPU, TLB_READ, tlbTable } from '../../shared/layout/cpu.ts';
+import { type LayoutConfig, type MachineLayout, machineLayout } from '../../shared/layout/machine.ts';
+import { SLOT_SET, SLOT_SET_BYTES } from '../../shared/layout/memslot.ts';
+import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
+import { Mem } from '../../shared/mem.ts';
+import type { Actor } from '../../shared/sync/actor.ts';
+import type { Path } from '../../shared/sync/point.ts';
+import { registerNotifier } from './page-track.ts';
+import { Vm } from './vm.ts';
+
+const WASM_PAGE_BYTES = 65536;
+
+/** Allocates the one shared memory of a machine. Untouched pages cost nothing. */
+export function allocateMemory(config: LayoutConfig): { memory: WebAssembly.Memory; layout: MachineLayout } {
+  const layout = machineLayout(config);
+  const pages = layout.bytes / WASM_PAGE_BYTES;
+  return { memory: new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }), layout };
+}
+
+export interface VmOptions {
+  /** REF_* bits. */
+  readonly quirks: number;
+  readonly strict: boolean;
+  readonly checked: boolean;
+}
+
+/** A fresh memory as a handle. Call {@link initializeVm} once, in one thread. */
+export function openVm(memory: WebAssembly.Memory, layout: MachineLayout): Vm {
+  return new Vm(new Mem(memory), layout);
+}
+
+/** kvm_create_vm: VM-wide words, vCPU blocks, KVM's own page-track node. */
+export function* initializeVm(actor: Actor, vm: Vm, options: VmOptions): Path<void> {
+  const { mem, layout, vcpuCount } = vm;
+  mem.u8.set(new TextEncoder().encode('FAULTLN1'), 0);
+  mem.store(vm.word('VCPU_COUNT'), vcpuCount);
+  mem.store(vm.word('QUIRKS'), options.quirks);
+  mem.store(vm.word('STRICT'), options.strict ? 1 : 0);
+  mem.store(vm.word('CHECKED'), options.checked ? 1 : 0);
+  mem.store(vm.word('LIVE_VCPUS'), vcpuCount);
+  // Generations of the two address spaces never meet: they start apart and advance by their number.
+  for (let asId = 0; asId < ADDRESS_SPACES; asId++) {
+    for (const which of [0, 1]) {
+      mem.store64(
+        layout.slotSets + (asId * 2 + which) * SLOT_SET_BYTES + SLOT_SET.at.GENERATION,
+        BigInt(asId),
+      );
+    }
+  }
+  for (let index = 0; index < vcpuCount; index++) {
+    mem.store(vm.vcpuWord(index, 'ROOT'), -1);
+    mem.store(vm.vcpuWord(index, 'SRCU_INDEX'), -1);
+    mem.store(vm.cpu(index) + CPU.at.TLB, tlbTable(vm.cpu(index), false, TLB_READ));
+  }
+  yield* registerNotifier(actor, vm, NOTIFIER_MMU);
+}

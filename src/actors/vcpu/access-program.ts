@@ -1,0 +1,156 @@
+/**
+ * vCPUs without an instruction set: a list of accesses, carried out through the same TLB, fault path, callbacks and
+ * effects as those of guest code. For scenarios that are about the protocol, not about instructions.
+ */
+import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
+import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
+import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
+import { type FaultResult, handlePageFault } from '../mmu/page-fault.ts';
+import { leaveGuestMode } from '../mmu/requests.ts';
+import { isPresent, spteAccess, spteAddress, sptePfn } from '../mmu/spte.ts';
+import { enterGuest, exitGuest } from './entry.ts';
+import { insert, lookup } from './tlb.ts';
+import { accessPiece, load, preAccess, store } from './tracked-access.ts';
+import type { Vcpu } from './vcpu.ts';
+
+/** One access; gva and gpa are the same number (paging off). */
+export interface Access {
+  readonly kind: 'read' | 'write' | 'execute';
+  /** Bytes. The access may cross a page. */
+  readonly gpa: number;
+  /** 1, 2, 4 or 8. For `execute` the bytes fetched. */
+  readonly size: 1 | 2 | 4 | 8;
+  /** What a write stores, zero extended. */
+  readonly value?: bigint;
+}
+
+/** One page's part of an access. */
+interface Part {
+  readonly gpa: number;
+  readonly size: number;
+  /** Bytes of the value that come before it. */
+  readonly skip: number;
+}
+
+const BITS = { read: ACCESS_R, write: ACCESS_W, execute: ACCESS_X } as const;
+const COUNTERS: Record<FaultResult, Parameters<Vcpu['count']>[0]> = {
+  'fixed-fast': 'FAULTS_FAST',
+  'fixed-slow': 'FAULTS_SLOW',
+  spurious: 'FAULTS_SPURIOUS',
+  retry: 'FAULTS_RETRY',
+  emulate: 'FAULTS_EMULATED',
+  mmio: 'FAULTS_MMIO',
+};
+
+/** What a read of no RAM gives: all ones. */
+function allOnes(size: number): bigint {
+  return (1n << BigInt(8 * size)) - 1n;
+}
+
+/**
+ * Carries out one access to its end, as often as RETRY starts it again.
+ *
+ * @returns false when the vCPU must stop; a read leaves its value in `vcpu.value`
+ * @locking inside kvm.srcu when called and when it returns
+ */
+export function* runAccess(vcpu: Vcpu, access: Access): Path<boolean> {
+  const { vm, mem } = vcpu;
+  const bit = BITS[access.kind];
+  const parts = split(access);
+  for (;;) {
+    vcpu.set64('RIP', access.kind === 'execute' ? BigInt(access.gpa) : 0n);
+    if (!(yield* enterGuest(vcpu))) return false;
+    const hosts = parts.map((part) => lookup(mem, vcpu.cpu, false, bit, BigInt(part.gpa)));
+    const missing = hosts.indexOf(-1);
+    if (missing < 0) {
+      // In guest mode, by a TLB that a waited flush would have emptied first.
+      let value = 0n;
+      for (const [i, part] of parts.entries()) {
+        const host = hosts[i]!;
+        yield access.kind === 'write' ? writing(host) : reading(host);
+        if (access.kind === 'write') store(mem.u8, host, part.size, partValue(access, part));
+        else value |= load(mem.u8, host, part.size) << BigInt(8 * part.skip);
+      }
+      vcpu.value = value;
+      vcpu.set64('RETIRED', vcpu.get64('RETIRED') + 1n);
+      yield* exitGuest(vcpu);
+      return true;
+    }
+    yield* exitGuest(vcpu);
+    const part = parts[missing]!;
+    const gfn = Math.floor(part.gpa / 4096);
+    const result = yield* handlePageFault(vcpu, gfn, bit);
+    vcpu.count(COUNTERS[result]);
+    if (result === 'emulate' || result === 'mmio') {
+      if (yield* emulate(vcpu, access, parts)) {
+        vcpu.set64('RETIRED', vcpu.get64('RETIRED') + 1n);
+        return true;
+      }
+    } else if (result !== 'retry') {
+      yield* fillTlb(vcpu, gfn, bit, BigInt(part.gpa));
+    }
+    if (mem.load(vm.word('DEAD')) !== 0) return false;
+  }
+}
+
+/**
+ * Reads the spte and enters it in the TLB if it grants the access.
+ * Requests are served only before the next entry, so a flush that comes between the two is not lost (RC-10).
+ */
+export function* fillTlb(vcpu: Vcpu, gfn: number, access: number, gva: bigint): Path<void> {
+  const { vm, mem, index } = vcpu;
+  const root = mem.load(vcpu.word('ROOT'));
+  if (root < 0 || gfn >= vm.layout.config.gfnCount) return;
+  yield writing(vcpu.word('MODE'));
+  mem.store(vcpu.word('MODE'), READING_TABLES);
+  const address = spteAddress(vm, root, gfn);
+  yield reading(address);
+  const spte = mem.load64(address);
+  if (isPresent(spte) && (spteAccess(spte) & access) === access) {
+    insert(mem, vcpu.cpu, { user: false, access, gva, host: vm.ramPage(sptePfn(spte)), gfn });
+  }
+  yield writing(vcpu.word('MODE'));
+  mem.store(vcpu.word('MODE'), OUTSIDE_GUEST);
+  yield* leaveGuestMode(vm, index);
+}
+
+/** The emulator: piece by piece, low addresses first, each with its callback and its effect. False: start again. */
+function* emulate(vcpu: Vcpu, access: Access, parts: readonly Part[]): Path<boolean> {
+  const { vm } = vcpu;
+  let value = 0n;
+  for (const part of parts) {
+    const piece = { gpa: part.gpa, gva: BigInt(part.gpa), access: BITS[access.kind] };
+    if (access.kind === 'execute') {
+      if ((yield* preAccess(vcpu, piece)).kind === 'stopped') return false;
+      continue;
+    }
+    const done = yield* accessPiece(vcpu, {
+      ...piece,
+      size: part.size,
+      value: partValue(access, part),
+      expect: null,
+    });
+    if (done.kind === 'retry') return false;
+    if (done.kind === 'mmio') {
+      yield updating(vm.word('MMIO_ACCESSES'));
+      vcpu.mem.add(vm.word('MMIO_ACCESSES'), 1);
+    }
+    const got = done.kind === 'done' ? done.value : allOnes(part.size);
+    value |= got << BigInt(8 * part.skip);
+  }
+  vcpu.value = value;
+  return true;
+}
+
+function split(access: Access): Part[] {
+  const room = 4096 - (access.gpa % 4096);
+  if (access.size <= room) return [{ gpa: access.gpa, size: access.size, skip: 0 }];
+  return [
+    { gpa: access.gpa, size: room, skip: 0 },
+    { gpa: access.gpa + room, size: access.size - room, skip: room },
+  ];
+}
+
+function partValue(access: Access, part: Part): bigint {
+  return ((access.value ?? 0n) >> BigInt(8 * part.skip)) & allOnes(part.size);
+}
