@@ -52,6 +52,9 @@ export function* accessPiece(vcpu: Vcpu, piece: Piece): Path<PieceResult> {
   const { vm, mem } = vcpu;
   const gfn = Math.floor(piece.gpa / 4096);
   const mapsFirst = piece.expect !== null;
+  // No RAM page, no callback: MMIO is not tracked.
+  const slot = yield* gfnToSlot(vm, mem.load(vcpu.word('AS_ID')), gfn);
+  if (slot === null) return { kind: 'mmio' };
   for (;;) {
     // The kernel maps the page of a locked access before it asks (emulator_cmpxchg_emulated).
     if (mapsFirst) mem.add(vm.word('MAPPED'), 1);
