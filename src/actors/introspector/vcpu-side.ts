@@ -6,6 +6,7 @@
  *         kvmi_msg_send_vcpu_pf
  */
 
+import { STOP_NOW } from '../../shared/layout/vm.ts';
 import { ByteRing, type RingRecord } from '../../shared/byte-ring.ts';
 import { CPU } from '../../shared/layout/cpu.ts';
 import { RING_BYTES } from '../../shared/layout/ring.ts';
@@ -202,7 +203,7 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
     yield* runJobs(vcpu);
     yield reading(word('WAITING'));
     if (mem.load(word('WAITING')) === 0) break;
-    if (mem.load(vm.word('DEAD')) !== 0 || mem.load(vm.word('STOP')) !== 0) {
+    if (mem.load(vm.word('DEAD')) !== 0 || mem.load(vm.word('STOP')) === STOP_NOW) {
       mem.store(word('WAITING'), 0);
       break;
     }

@@ -11,7 +11,7 @@ export const VM = struct(
     STRICT: i32('machine', '1: a transport error while waiting for a reply means RETRY, not CONTINUE'),
     CHECKED: i32('machine', '1: oracles and held-lock checks are on'),
     DEAD: i32('anyone (store 1)', 'VM_DEAD: no vCPU may enter the guest again'),
-    STOP: i32('machine', 'the run is over: every actor leaves its loop'),
+    STOP: i32('machine', 'STOP_ORDERLY: actors finish what they are at; STOP_NOW: nobody waits any more'),
     LIVE_VCPUS: i32('vCPU (sub)', 'vCPUs whose run loop has not ended; waited on by the machine'),
 
     MMU_VALID_GEN: i32('mmu_lock', 'flipped (+1) by a zap of all roots'),
@@ -57,3 +57,6 @@ export const VM = struct(
   },
   64,
 );
+
+export const STOP_ORDERLY = 1;
+export const STOP_NOW = 2;
