@@ -30,7 +30,9 @@ async function main(argv: string[]): Promise<number> {
     return EXIT.OK;
   }
   if (command !== 'storm' || rest.length > 0) {
-    throw new SimError('SIM_USAGE', `unknown command '${[command, ...rest].join(' ')}'`, { hint: 'there is: storm' });
+    throw new SimError('SIM_USAGE', `unknown command '${[command, ...rest].join(' ')}'`, {
+      hint: 'there is: storm',
+    });
   }
   if (!/^(0x[0-9a-f]+|[0-9]+)$/i.test(values.seed)) {
     throw new SimError('SIM_USAGE', `seed '${values.seed}' is no number`, { hint: 'write 123 or 0x7b' });
@@ -52,13 +54,15 @@ async function main(argv: string[]): Promise<number> {
   const text = (_key: string, value: unknown) => (typeof value === 'bigint' ? value.toString() : value);
   process.stdout.write(values.json ? `${JSON.stringify(report, text)}\n` : table(report));
   if (report.findings.length === 0) return EXIT.OK;
-  if (!values.json) process.stdout.write(`repeat: faultline storm ${argv.filter((word) => word !== 'storm').join(' ')}\n`);
+  if (!values.json)
+    process.stdout.write(`repeat: faultline storm ${argv.filter((word) => word !== 'storm').join(' ')}\n`);
   return EXIT.FINDING;
 }
 
 function table(report: StormReport): string {
   const lines = [`storm of ${report.seconds.toFixed(1)} s, seed ${report.seed}`];
-  for (const vcpu of report.vcpus) lines.push(`  vCPU ${vcpu.index}  ${vcpu.state}  ${vcpu.accesses} accesses`);
+  for (const vcpu of report.vcpus)
+    lines.push(`  vCPU ${vcpu.index}  ${vcpu.state}  ${vcpu.accesses} accesses`);
   lines.push('events   sent  continue  retry  fail-open');
   for (const a of report.answers) {
     lines.push(`  ${a.access}  ${a.sent}  ${a.continued}  ${a.retried}  ${a.failedOpen}`);
@@ -75,7 +79,9 @@ function table(report: StormReport): string {
   lines.push('locks    acquisitions  waits  longest wait us  longest hold us');
   for (const lock of report.locks) {
     const us = (ns: number) => (ns / 1000).toFixed(0);
-    lines.push(`  ${lock.name.padEnd(18)} ${lock.acquisitions}  ${lock.contended}  ${us(lock.waitNsMax)}  ${us(lock.holdNsMax)}`);
+    lines.push(
+      `  ${lock.name.padEnd(18)} ${lock.acquisitions}  ${lock.contended}  ${us(lock.waitNsMax)}  ${us(lock.holdNsMax)}`,
+    );
   }
   lines.push(`checked  ${report.checkRounds} rounds: ${pairs(report.checks)}`);
   for (const finding of report.findings) lines.push(`FINDING ${finding.id}: ${finding.detail}`);

@@ -4,20 +4,20 @@
  */
 import { Piscina } from 'piscina';
 import { hook, unhook } from './actors/introspector/hook.ts';
-import { allocateMemory, initializeVm } from './actors/mmu/create-vm.ts';
 import type { ControlResult } from './actors/mmu/control.worker.ts';
+import { allocateMemory, initializeVm } from './actors/mmu/create-vm.ts';
 import { checkInvariants } from './actors/mmu/invariants.ts';
 import { setMemoryRegion } from './actors/mmu/memslots.ts';
-import { makeRequest, kick } from './actors/mmu/requests.ts';
+import { kick, makeRequest } from './actors/mmu/requests.ts';
 import type { OracleFinding, Vm } from './actors/mmu/vm.ts';
 import { startThread, type ThreadResult, type ThreadTask } from './actors/thread.ts';
 import { SimError } from './shared/errors.ts';
 import { CPU } from './shared/layout/cpu.ts';
 import { type LayoutConfig, VCPU_LIMIT } from './shared/layout/machine.ts';
-import { OUTSIDE_GUEST, REQ_STOP, VCPU, VCPU_LOST, VCPU_STATE_NAMES } from './shared/layout/vcpu.ts';
+import { OUTSIDE_GUEST, REQ_STOP, type VCPU, VCPU_LOST, VCPU_STATE_NAMES } from './shared/layout/vcpu.ts';
 import { STOP_NOW, STOP_ORDERLY } from './shared/layout/vm.ts';
-import { REFERENCE_QUIRKS } from './shared/quirks.ts';
 import { Prng } from './shared/prng.ts';
+import { REFERENCE_QUIRKS } from './shared/quirks.ts';
 import { LOCK_CLASSES } from './shared/sync/lock-class.ts';
 import { drive } from './shared/sync/point.ts';
 import { STATS, STATS_BYTES, statsAddress } from './shared/sync/stats.ts';
@@ -80,7 +80,8 @@ const STALL_MS = 10_000;
 /** How long an actor may take to end once it was told to. */
 const END_GRACE_MS = 5_000;
 
-const worker = (path: string) => new URL(`./actors/${path}${import.meta.url.slice(-3)}`, import.meta.url).href;
+const worker = (path: string) =>
+  new URL(`./actors/${path}${import.meta.url.slice(-3)}`, import.meta.url).href;
 
 /**
  * Runs the bundled storm on real threads.
@@ -93,7 +94,9 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
     throw new SimError('SIM_CONFIG_RANGE', `${vcpuCount} vCPUs`, { hint: `choose 1 to ${VCPU_LIMIT}` });
   }
   if (!(seconds > 0 && seconds <= 86_400)) {
-    throw new SimError('SIM_CONFIG_RANGE', `a run of ${seconds} seconds`, { hint: 'choose more than 0, at most 86400' });
+    throw new SimError('SIM_CONFIG_RANGE', `a run of ${seconds} seconds`, {
+      hint: 'choose more than 0, at most 86400',
+    });
   }
   const config: LayoutConfig = {
     vcpuCount,
@@ -132,7 +135,9 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
   });
   const began = performance.now();
   let last = { accesses: 0n, events: 0n, slotChanges: 0, at: began };
-  const introspector = guard(pool.run(task(vcpuCount, 'introspector'), { filename: worker('introspector/introspector.worker') }));
+  const introspector = guard(
+    pool.run(task(vcpuCount, 'introspector'), { filename: worker('introspector/introspector.worker') }),
+  );
   const vcpus = Array.from({ length: vcpuCount }, (_, index) =>
     guard(pool.run(task(index, `vcpu ${index}`), { filename: worker('vcpu/vcpu.worker') })).then((result) => {
       if (result instanceof Error) lose(vm, index, findings, result);
@@ -152,7 +157,9 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
     const status = readStatus(vm, (performance.now() - began) / 1000);
     options.onStatus?.(status);
     const moved =
-      status.accesses !== last.accesses || status.events !== last.events || status.slotChanges !== last.slotChanges;
+      status.accesses !== last.accesses ||
+      status.events !== last.events ||
+      status.slotChanges !== last.slotChanges;
     if (moved) last = { ...status, at: performance.now() };
     else if (performance.now() - last.at > STALL_MS) {
       findings.push({ id: 'I10', detail: `nothing has moved for ${STALL_MS / 1000} s: ${whereabouts(vm)}` });
@@ -191,8 +198,12 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
     // Every thread is gone; what they left behind must be in order, before and after unhook.
     for (const step of ['running', 'unhooked']) {
       if (step === 'unhooked') drive(actor, unhook(actor, vm));
-      const last = drive(actor, checkInvariants(actor, vm, () => []));
-      for (const finding of last.findings) findings.push({ ...finding, detail: `at the end (${step}): ${finding.detail}` });
+      const last = drive(
+        actor,
+        checkInvariants(actor, vm, () => []),
+      );
+      for (const finding of last.findings)
+        findings.push({ ...finding, detail: `at the end (${step}): ${finding.detail}` });
       for (const [id, count] of Object.entries(last.checks)) checks[id] = (checks[id] ?? 0) + count;
     }
   }
@@ -219,7 +230,10 @@ function lose(vm: Vm, index: number, findings: OracleFinding[], error: Error): v
   mem.notify(vm.vcpuWord(index, 'OUTSIDE_COUNT'));
   mem.add(vm.word('LIVE_VCPUS'), -1);
   mem.notify(vm.word('PARKED'));
-  findings.push({ id: 'SIM_VCPU_LOST', detail: `the thread of vCPU ${index} died: ${error.stack ?? error.message}` });
+  findings.push({
+    id: 'SIM_VCPU_LOST',
+    detail: `the thread of vCPU ${index} died: ${error.stack ?? error.message}`,
+  });
 }
 
 function delay(ms: number): Promise<void> {

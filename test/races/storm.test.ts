@@ -4,7 +4,10 @@
  * reference build must not.
  */
 import test from 'ava';
-import { KVMI_EVENT_ACTION_CONTINUE, KVMI_EVENT_ACTION_RETRY } from '../../src/actors/introspector/kvmi/constants.ts';
+import {
+  KVMI_EVENT_ACTION_CONTINUE,
+  KVMI_EVENT_ACTION_RETRY,
+} from '../../src/actors/introspector/kvmi/constants.ts';
 import { setMemoryRegion } from '../../src/actors/mmu/memslots.ts';
 import type { Access } from '../../src/actors/vcpu/access-program.ts';
 import { REFERENCE_QUIRKS } from '../../src/shared/quirks.ts';

@@ -4,8 +4,8 @@ import { unhook } from '../../src/actors/introspector/hook.ts';
 import {
   KVMI_EVENT_ACTION_CONTINUE as CONTINUE,
   KVMI_EVENT_ACTION_CRASH as CRASH,
-  KVMI_EVENT_ACTION_RETRY as RETRY,
   KVMI_VCPU_EVENT_PF,
+  KVMI_EVENT_ACTION_RETRY as RETRY,
 } from '../../src/actors/introspector/kvmi/constants.ts';
 import { EEXIST, EINVAL } from '../../src/actors/mmu/errno.ts';
 import { setMemoryRegion } from '../../src/actors/mmu/memslots.ts';
@@ -25,14 +25,18 @@ function hooked(options: SmallMachineOptions = {}): SmallMachine {
   return machine;
 }
 
-const answer =
-  (action: number): Tool =>
+const answer = (action: number): Tool =>
   // biome-ignore lint/correctness/useYield: a tool may yield, this one needs no command
   function* () {
     return action;
   };
 
-const write = (gpa: number, value = 6n, size: Access['size'] = 1): Access => ({ kind: 'write', gpa, size, value });
+const write = (gpa: number, value = 6n, size: Access['size'] = 1): Access => ({
+  kind: 'write',
+  gpa,
+  size,
+  value,
+});
 const read = (gpa: number, size: Access['size'] = 1): Access => ({ kind: 'read', gpa, size });
 const execute = (gpa: number, size: Access['size'] = 1): Access => ({ kind: 'execute', gpa, size });
 

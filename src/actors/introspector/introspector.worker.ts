@@ -4,11 +4,7 @@ import { Prng } from '../../shared/prng.ts';
 import { drive } from '../../shared/sync/point.ts';
 import { stormPage } from '../../storm.ts';
 import { startThread, type ThreadResult, type ThreadTask } from '../thread.ts';
-import {
-  KVMI_EVENT_ACTION_CONTINUE,
-  KVMI_EVENT_ACTION_RETRY,
-  KVMI_VCPU_EVENT_PF,
-} from './kvmi/constants.ts';
+import { KVMI_EVENT_ACTION_CONTINUE, KVMI_EVENT_ACTION_RETRY, KVMI_VCPU_EVENT_PF } from './kvmi/constants.ts';
 import { Session } from './session.ts';
 
 /** How long it sleeps before it looks whether the machine has stopped. */
@@ -31,10 +27,17 @@ export default function introspectorThread(task: ThreadTask): ThreadResult {
 
   while (mem.load(vm.word('STOP')) !== STOP_NOW && mem.load(vm.word('LIVE_VCPUS')) > 0) {
     const seen = mem.load(bell);
-    for (let message = drive(actor, session.poll()); message !== null; message = drive(actor, session.poll())) {
+    for (
+      let message = drive(actor, session.poll());
+      message !== null;
+      message = drive(actor, session.poll())
+    ) {
       if (message.kind === 'answer') {
         if (message.error !== 0) {
-          vm.onFinding({ id: 'I9', detail: `vCPU ${message.vcpu} refused a command: error ${message.error}` });
+          vm.onFinding({
+            id: 'I9',
+            detail: `vCPU ${message.vcpu} refused a command: error ${message.error}`,
+          });
         }
         continue;
       }
@@ -49,7 +52,8 @@ export default function introspectorThread(task: ThreadTask): ThreadResult {
         allow(stormPage(prng) * 4096, prng.below(FULL));
       }
       const error = drive(actor, session.reply(vcpu, seq, action));
-      if (error !== 0) vm.onFinding({ id: 'I9', detail: `reply to event ${seq} of vCPU ${vcpu} refused: ${error}` });
+      if (error !== 0)
+        vm.onFinding({ id: 'I9', detail: `reply to event ${seq} of vCPU ${vcpu} refused: ${error}` });
     }
     Atomics.wait(mem.i32, bell >>> 2, seen, LOOK_AGAIN_MS);
   }

@@ -6,11 +6,11 @@
  *         kvmi_msg_send_vcpu_pf
  */
 
-import { STOP_NOW } from '../../shared/layout/vm.ts';
 import { ByteRing, type RingRecord } from '../../shared/byte-ring.ts';
 import { CPU } from '../../shared/layout/cpu.ts';
 import { RING_BYTES } from '../../shared/layout/ring.ts';
 import { REQ_INTROSPECTION, REQ_VM_DEAD, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
+import { STOP_NOW } from '../../shared/layout/vm.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, stepping, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';

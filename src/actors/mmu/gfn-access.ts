@@ -96,7 +96,8 @@ function slotsToTrack(vm: Vm, gfn: number): TrackedSlot[] {
       slots.push({ slot, mayAdd: isVisible(slot) || returning || vm.quirk(REF_TRACK_INVALID_SLOT) });
     }
     if (pending === null || pending.instance === slot?.instance) continue;
-    if (gfn >= pending.baseGfn && gfn < pending.baseGfn + pending.npages) slots.push({ slot: pending, mayAdd: true });
+    if (gfn >= pending.baseGfn && gfn < pending.baseGfn + pending.npages)
+      slots.push({ slot: pending, mayAdd: true });
   }
   return slots;
 }

@@ -142,7 +142,8 @@ test('RAM below the tables and above them is left alone', (t) => {
 
 test('arguments out of range are refused', (t) => {
   const ram = new Uint8Array(MIB);
-  const refused = (act: () => void, message: RegExp) => t.throws(act, { instanceOf: InvariantError, message });
+  const refused = (act: () => void, message: RegExp) =>
+    t.throws(act, { instanceOf: InvariantError, message });
   refused(() => boot.writeBootTables(ram.subarray(1), { vcpuCount: 1 }), /1048575 bytes/);
   refused(() => boot.writeBootTables(ram, { vcpuCount: VCPU_LIMIT + 1 }), /17 vCPUs/);
   refused(() => boot.writeBootTables(ram, { vcpuCount: 1, gpaLimit: 2 ** 32 + 1 }), /4294967297 bytes/);
