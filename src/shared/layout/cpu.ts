@@ -4,8 +4,9 @@
  *
  *   0x0000   CPU struct: registers, lazy flags, exit information, access log
  *   0x1000   soft TLB: 2 privilege sets × 3 kinds × 256 entries
- *   0x8000   jump cache: 4096 entries, linear address → micro-op record
- *   0x20000  micro-op arena (UOP_ARENA_BYTES)
+ *   0x8000   jump cache: 1024 entries, linear address → micro-op record
+ *   0xc000   scratch record: the instruction that is single-stepped
+ *   0x10000  micro-op arena (UOP_ARENA_BYTES)
  *
  * Written by its own vCPU's thread only, except where the writer column says otherwise. KVMI reads registers here
  * while the vCPU is outside guest mode.
@@ -51,7 +52,7 @@ export const CPU = struct(
     LOG_COUNT: i32(OWN, 'emulated step: accesses of this instruction already carried out'),
     LOG_NEXT: i32(OWN, 'emulated step: index of the access the instruction is at'),
     LOG_KIND: i32(OWN, 'per access: LOG_READ, LOG_WRITE or LOG_CAS', ACCESS_LOG_LIMIT),
-    LOG_SIZE: i32(OWN, 'per access: bytes, 1 2 4 8', ACCESS_LOG_LIMIT),
+    LOG_SIZE: i32(OWN, 'per access: bytes, 1 2 4 8, or 16', ACCESS_LOG_LIMIT),
     LOG_GVA: i64(OWN, 'per access: linear address', ACCESS_LOG_LIMIT),
     LOG_VALUE: i64(OWN, 'per access: value read, or value to write (zero extended)', ACCESS_LOG_LIMIT),
     LOG_EXPECT: i64(OWN, 'LOG_CAS: value that must still be there', ACCESS_LOG_LIMIT),
@@ -89,7 +90,9 @@ export const CPU = struct(
 
 export const CPU_TLB = 0x1000;
 export const CPU_JUMP_CACHE = 0x8000;
-export const CPU_UOPS = 0x20000;
+/** One micro-op record for an emulated step. */
+export const CPU_SCRATCH_UOP = 0xc000;
+export const CPU_UOPS = 0x10000;
 export const UOP_ARENA_BYTES = 4 * 1024 * 1024;
 export const CPU_AREA_BYTES = CPU_UOPS + UOP_ARENA_BYTES;
 
@@ -117,8 +120,8 @@ export function tlbTable(cpu: number, user: boolean, kind: number): number {
 }
 
 // ── jump cache ──────────────────────────────────────────────────────────────────────────────────────────────
-/** Entry: i64 rip (or −1), i32 micro-op record. Index: (rip ^ rip >> 12) & 4095. Cleared on every TLB flush. */
-export const JUMP_ENTRIES = 4096;
+/** Entry: i64 key (or −1), i32 micro-op record. Index: (rip ^ rip >> 12) & 1023. Cleared on every TLB flush. */
+export const JUMP_ENTRIES = 1024;
 export const JUMP_ENTRY_BYTES = 16;
 
 // ── exits ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -141,7 +144,10 @@ export const EXIT_DONE = 8;
 
 export const LOG_READ = 1;
 export const LOG_WRITE = 2;
-/** Atomic: store VALUE if EXPECT is still there, else the instruction restarts. */
+/**
+ * Atomic: store VALUE if EXPECT is still there, else the instruction restarts. With size 16 (CMPXCHG16B) the upper
+ * halves stand in the next element of LOG_VALUE and LOG_EXPECT.
+ */
 export const LOG_CAS = 3;
 
 // Access kinds. The numbers are KVMI_PAGE_ACCESS_*, so policy and access meet without translation.

@@ -135,7 +135,7 @@ export function machineLayout(config: LayoutConfig): MachineLayout {
   const treeNodeCount = accessLimit + Math.ceil(accessLimit / 8) + 8;
   const treeNodes = region('tree-nodes', TREE_NODE.bytes, treeNodeCount, true, TREE_NODE);
   const accessNodes = region('access-nodes', MEM_ACCESS.bytes, accessLimit, true, MEM_ACCESS);
-  const codeMap = region('code-map', 1, ramPages, false);
+  const codeMap = region('code-map', 4, ramPages, false);
   const stretchCount = Math.ceil(gfnCount / SPTE_STRETCH);
   const stretches = region('spte-stretches', 4 * stretchCount, ROOT_LIMIT, true);
   const sptes = region('sptes', 8 * gfnCount, ROOT_LIMIT, true);
