@@ -6,10 +6,11 @@
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
 import { type Path, reading, writing } from '../../shared/sync/point.ts';
-import { CR0_WP, EFER_NXE } from '../../shared/x86/registers.ts';
+import { CR0_WP, EFER_NXE } from '../../shared/x86/control-registers.ts';
+import { VECTOR_GP, VECTOR_PF } from '../../shared/x86/vectors.ts';
 import { codePageWritten, mayWriteDirectly } from '../mmu/code-map.ts';
 import { type FaultResult, handlePageFault } from '../mmu/page-fault.ts';
-import { type GuestPage, walkGuest } from '../mmu/page-walk.ts';
+import { type WalkResult, walkGuest } from '../mmu/page-walk.ts';
 import { leaveGuestMode } from '../mmu/requests.ts';
 import { isPresent, spteAccess, spteAddress, sptePfn } from '../mmu/spte.ts';
 import { isCanonical } from './linear-memory.ts';
@@ -42,7 +43,7 @@ const COUNTERS: Record<FaultResult, Parameters<Vcpu['count']>[0]> = {
  */
 export function* handleMiss(vcpu: Vcpu, gva: bigint, access: number): Path<MissResult> {
   if (!isCanonical(gva)) {
-    vcpu.raise(VECTOR_GENERAL_PROTECTION, 0);
+    vcpu.raise(VECTOR_GP, 0);
     return 'fault';
   }
   const user = vcpu.get32('CPL') === 3;
@@ -56,7 +57,7 @@ export function* handleMiss(vcpu: Vcpu, gva: bigint, access: number): Path<MissR
   });
   if (page.kind === 'retry') return 'again';
   if (page.kind === 'fault') {
-    vcpu.raise(VECTOR_PAGE_FAULT, page.errorCode, gva);
+    vcpu.raise(VECTOR_PF, page.errorCode, gva);
     return 'fault';
   }
   const gfn = Math.floor(page.gpa / 4096);
@@ -66,9 +67,6 @@ export function* handleMiss(vcpu: Vcpu, gva: bigint, access: number): Path<MissR
   return 'again';
 }
 
-const VECTOR_GENERAL_PROTECTION = 13;
-const VECTOR_PAGE_FAULT = 14;
-
 /** handlePageFault, counted by its result. */
 export function* countedPageFault(vcpu: Vcpu, gfn: number, access: number): Path<FaultResult> {
   const result = yield* handlePageFault(vcpu, gfn, access);
@@ -77,7 +75,7 @@ export function* countedPageFault(vcpu: Vcpu, gfn: number, access: number): Path
 }
 
 /** Permissions worth entering at the same time, as far as the guest's tables go: a read is often followed by a write. */
-function alsoUseful(page: GuestPage, access: number): number {
+function alsoUseful(page: WalkResult & { kind: 'page' }, access: number): number {
   if ((access & ACCESS_X) !== 0) return 0;
   return ACCESS_R | (page.writable && page.dirty ? ACCESS_W : 0);
 }

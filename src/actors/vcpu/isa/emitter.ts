@@ -29,6 +29,7 @@ import {
   TLB_TABLE_BYTES,
   TLB_WRITE,
 } from '../../../shared/layout/cpu.ts';
+import { VECTOR_GP } from '../../../shared/x86/vectors.ts';
 import { Code, type Size, type Value, type Variable } from './code.ts';
 import {
   carryFlag,
@@ -54,9 +55,6 @@ export const RSP = 4;
 export const RBP = 5;
 export const RSI = 6;
 export const RDI = 7;
-
-export const VECTOR_DIVIDE_ERROR = 0;
-export const VECTOR_GENERAL_PROTECTION = 13;
 
 /** REP iterations after which the fast core lets the host look at requests. */
 const REP_ITERATIONS_MAX = 4096;
@@ -527,7 +525,7 @@ export class EmulatedEmitter extends RecordEmitter {
     );
   }
   override lockedCompareExchangePair(address: Value, expected: Pair, replacement: Pair): Pair {
-    this.if(address.and(15).isZero().isZero(), () => this.raise(VECTOR_GENERAL_PROTECTION));
+    this.if(address.and(15).isZero().isZero(), () => this.raise(VECTOR_GP));
     const low = this.#read(LOG_READ_MODIFY, address, 8);
     const high = this.#read(LOG_READ_MODIFY, this.let(address.add(8)), 8);
     const equal = this.let(low.eq(expected.low).and(high.eq(expected.high)));
