@@ -414,7 +414,7 @@ export class FastEmitter extends RecordEmitter {
   override branch(branch: Branch): void {
     const offset = branch === 'taken' ? UOP.at.LINK_TAKEN : UOP.at.LINK_NEXT;
     const link = this.let(this.field(I32, 4, offset));
-    this.if(link.gtS(0), () => this.return(link));
+    this.if(link.gtS(0), () => this.#enterBlock(link));
     // A fused compare has its own immediate; it has no memory operand, so the target stands where the displacement is.
     const taken = this.form.jcc < 0 ? UOP.at.IMM : UOP.at.DISP;
     const target = branch === 'taken' ? this.field(I64, 8, taken) : this.nextPc();
@@ -423,7 +423,7 @@ export class FastEmitter extends RecordEmitter {
   override jump(rip: Value): void {
     const target = this.let(rip);
     const record = this.let(lookUpJump(this, this.cpu, target));
-    this.if(record, () => this.return(record));
+    this.if(record, () => this.#enterBlock(record));
     this.return(this.call(I32, this.helpers.leaveBlock, this.uop, this.cpu, target, this.i32(0)));
   }
   override nextThroughHost(): void {
@@ -446,16 +446,23 @@ export class FastEmitter extends RecordEmitter {
     });
     this.leave(EXIT_BUDGET);
   }
-  /** The block's start: charges its instructions, or leaves when budget or requests say so. */
+  /** The block's start, when the host has chosen it: branches within the core do the same without coming here. */
   blockStart(): void {
-    const left = this.let(this.load(I32, 4, this.cpu, CPU.at.BUDGET).sub(this.field(I32, 1, UOP.at.LENGTH)));
+    this.#enterBlock(this.uop);
+  }
+  /** Charges the block at `start` and goes to its first instruction, or leaves when budget or requests say so. */
+  #enterBlock(start: Value): void {
+    const length = this.load(I32, 1, start, UOP.at.LENGTH);
+    const left = this.let(this.load(I32, 4, this.cpu, CPU.at.BUDGET).sub(length));
     this.cpu.put();
     this.fn.atomicLoad32(CPU.at.REQUESTS);
     const requests = this.fn.local(I32);
     this.fn.set(requests);
-    this.if(this.parameter(requests, I32).or(left.shrS(31)), () => this.leave(EXIT_BUDGET));
+    this.if(this.parameter(requests, I32).or(left.shrS(31)), () =>
+      this.return(this.call(I32, this.helpers.leave, start, this.cpu, this.i32(EXIT_BUDGET))),
+    );
     this.store(4, this.cpu, CPU.at.BUDGET, left);
-    this.next();
+    this.return(start.add(UOP.bytes));
   }
   host(): void {
     this.leave(EXIT_HOST);
