@@ -10,7 +10,7 @@ import { leaveGuestMode } from '../mmu/requests.ts';
 import { isPresent, spteAccess, spteAddress, sptePfn } from '../mmu/spte.ts';
 import { enterGuest, exitGuest } from './entry.ts';
 import { insert, lookup } from './tlb.ts';
-import { accessPiece, load, preAccess, store } from './tracked-access.ts';
+import { accessPiece, allOnes, load, preAccess, store } from './tracked-access.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** One access; gva and gpa are the same number (paging off). */
@@ -41,11 +41,6 @@ const COUNTERS: Record<FaultResult, Parameters<Vcpu['count']>[0]> = {
   emulate: 'FAULTS_EMULATED',
   mmio: 'FAULTS_MMIO',
 };
-
-/** What a read of no RAM gives: all ones. */
-function allOnes(size: number): bigint {
-  return (1n << BigInt(8 * size)) - 1n;
-}
 
 /**
  * Carries out one access to its end, as often as RETRY starts it again.

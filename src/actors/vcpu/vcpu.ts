@@ -5,12 +5,14 @@
 import { CPU } from '../../shared/layout/cpu.ts';
 import { VCPU } from '../../shared/layout/vcpu.ts';
 import type { Mem } from '../../shared/mem.ts';
+import { Prng } from '../../shared/prng.ts';
 import { REF_SRCU_ACROSS_EVENT } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
 import { type IntrospectedVcpu, KVM_REGS_ORDER, readKvmRegs } from '../introspector/vcpu-side.ts';
 import type { Vm } from '../mmu/vm.ts';
+import { MachinePorts, type PortBus } from './port-bus.ts';
 
 /** What became of a step that touched guest memory or privileged state. */
 export const OUTCOME_OK = 0;
@@ -82,6 +84,14 @@ export interface FlagsSource {
   setRflags(value: bigint): void;
 }
 
+/** What is around a vCPU, besides memory. */
+export interface VcpuSurroundings {
+  /** Seed of RDRAND. */
+  readonly seed?: bigint;
+  /** Takes each byte that the guest writes to its console. */
+  readonly console?: (byte: number) => void;
+}
+
 export class Vcpu implements IntrospectedVcpu {
   readonly index: number;
   readonly vm: Vm;
@@ -96,8 +106,13 @@ export class Vcpu implements IntrospectedVcpu {
   readonly fault: GuestFault = { vector: 0, errorCode: -1, address: 0n };
   /** What the last linear read gave, zero extended. */
   value = 0n;
+  /** Bytes that the last fetch put into FETCH_BYTES. */
+  fetched = 0;
+  readonly ports: PortBus;
+  /** Where RDRAND gets its numbers. */
+  readonly random: Prng;
 
-  constructor(vm: Vm, index: number, actor: Actor, flags?: FlagsSource) {
+  constructor(vm: Vm, index: number, actor: Actor, flags?: FlagsSource, surroundings: VcpuSurroundings = {}) {
     this.index = index;
     this.vm = vm;
     this.mem = vm.mem;
@@ -108,6 +123,8 @@ export class Vcpu implements IntrospectedVcpu {
     };
     this.cpu = vm.cpu(index);
     this.ctl = vm.layout.vcpus + index * VCPU.bytes;
+    this.ports = new MachinePorts(this, surroundings.console ?? (() => {}));
+    this.random = new Prng(surroundings.seed ?? BigInt(index)).fork('rdrand');
   }
 
   /** General register by encoding number, unsigned 64 bits. */
@@ -137,6 +154,20 @@ export class Vcpu implements IntrospectedVcpu {
   }
   setSelector(n: number, value: number): void {
     this.mem.i32[((this.cpu + CPU.at.SELECTORS) >>> 2) + n] = value;
+  }
+  /** Privilege level of the descriptor that segment register `n` (0…5) was loaded from. */
+  segmentDpl(n: number): number {
+    return this.mem.i32[((this.cpu + CPU.at.SEGMENT_DPL) >>> 2) + n]!;
+  }
+  setSegmentDpl(n: number, dpl: number): void {
+    this.mem.i32[((this.cpu + CPU.at.SEGMENT_DPL) >>> 2) + n] = dpl;
+  }
+  /** Debug register as stored. */
+  debugRegister(n: number): bigint {
+    return this.mem.u64[(this.cpu + CPU.at.DR) / 8 + n]!;
+  }
+  setDebugRegister(n: number, value: bigint): void {
+    this.mem.u64[(this.cpu + CPU.at.DR) / 8 + n] = value;
   }
   /** Bumps a counter of the control block. */
   count(name: keyof typeof VCPU.at, kind = 0): void {
