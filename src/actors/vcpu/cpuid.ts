@@ -64,7 +64,7 @@ export function cpuid(leaf: number, vcpu: { readonly index: number }): CpuidResu
   if (leaf >= HYPERVISOR && leaf < HYPERVISOR_END) return hypervisorLeaf(leaf);
   if (leaf >= EXTENDED && leaf <= EXTENDED_MAX) return extendedLeaf(leaf);
   // Beyond the last leaf the last basic one answers.
-  return basicLeaf(leaf > BASIC_MAX ? BASIC_MAX : leaf, vcpu.index);
+  return basicLeaf(Math.min(leaf, BASIC_MAX), vcpu.index);
 }
 
 function basicLeaf(leaf: number, index: number): CpuidResult {
