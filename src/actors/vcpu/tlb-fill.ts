@@ -8,7 +8,7 @@ import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
 import { type Path, reading, writing } from '../../shared/sync/point.ts';
 import { CR0_WP, EFER_NXE } from '../../shared/x86/control-registers.ts';
 import { VECTOR_GP, VECTOR_PF } from '../../shared/x86/vectors.ts';
-import { codePageWritten, mayWriteDirectly } from '../mmu/code-map.ts';
+import { mayWriteDirectly } from '../mmu/code-map.ts';
 import { type FaultResult, handlePageFault } from '../mmu/page-fault.ts';
 import { type WalkResult, walkGuest } from '../mmu/page-walk.ts';
 import { leaveGuestMode } from '../mmu/requests.ts';
@@ -63,8 +63,9 @@ export function* handleMiss(vcpu: Vcpu, gva: bigint, access: number): Path<MissR
   const gfn = Math.floor(page.gpa / 4096);
   const result = yield* countedPageFault(vcpu, gfn, access);
   if (result === 'emulate' || result === 'mmio') return 'emulate';
-  if (result !== 'retry') yield* fillTlb(vcpu, { gva, gfn, access, user, also: alsoUseful(page, access) });
-  return 'again';
+  if (result === 'retry') return 'again';
+  const filled = yield* fillTlb(vcpu, { gva, gfn, access, user, also: alsoUseful(page, access) });
+  return filled ? 'again' : 'emulate';
 }
 
 /** handlePageFault, counted by its result. */
@@ -94,35 +95,34 @@ export interface TlbFill {
 /**
  * Reads the spte and enters in the TLB what it grants of the access and of what is useful besides.
  *
+ * A page with decoded code gets no write entry: the store has to be emulated, which voids the code after it. To void
+ * the code first and map the page would be a livelock where an instruction writes the page it is in.
+ *
  * Requests are served only before the next entry, so a flush that comes between the two is not lost (RC-10).
+ *
+ * @returns false when decoded code stands in the way of a write
  */
-export function* fillTlb(vcpu: Vcpu, fill: TlbFill): Path<void> {
+export function* fillTlb(vcpu: Vcpu, fill: TlbFill): Path<boolean> {
   const { vm, mem, index } = vcpu;
   const { gva, gfn, access, user, also } = fill;
   const root = mem.load(vcpu.word('ROOT'));
-  if (root < 0 || gfn >= vm.layout.config.gfnCount) return;
+  if (root < 0 || gfn >= vm.layout.config.gfnCount) return true;
   const address = spteAddress(vm, root, gfn);
-  for (;;) {
-    yield writing(vcpu.word('MODE'));
-    mem.store(vcpu.word('MODE'), READING_TABLES);
-    yield reading(address);
-    const spte = mem.load64(address);
-    const granted = isPresent(spte) && (spteAccess(spte) & access) === access ? spteAccess(spte) : 0;
-    const page = sptePfn(spte);
-    const wanted = granted & (access | also);
-    const writable = (wanted & ACCESS_W) !== 0 && (yield* mayWriteDirectly(vm, page));
-    // Decoded code must go before anyone may write its page; that waits for others, so not while reading tables.
-    const writesCode = !writable && (wanted & access & ACCESS_W) !== 0;
-    if (!writesCode) {
-      for (const bit of [ACCESS_R, ACCESS_W, ACCESS_X]) {
-        if ((wanted & bit) === 0 || (bit === ACCESS_W && !writable)) continue;
-        insert(mem, vcpu.cpu, { user, access: bit, gva, host: vm.ramPage(page), gfn });
-      }
-    }
-    yield writing(vcpu.word('MODE'));
-    mem.store(vcpu.word('MODE'), OUTSIDE_GUEST);
-    yield* leaveGuestMode(vm, index);
-    if (!writesCode) return;
-    yield* codePageWritten(vcpu.actor, vm, page, index);
+  yield writing(vcpu.word('MODE'));
+  mem.store(vcpu.word('MODE'), READING_TABLES);
+  yield reading(address);
+  const spte = mem.load64(address);
+  const granted = isPresent(spte) && (spteAccess(spte) & access) === access ? spteAccess(spte) : 0;
+  const wanted = granted & (access | also);
+  const page = sptePfn(spte);
+  const writable = (wanted & ACCESS_W) !== 0 && (yield* mayWriteDirectly(vm, page));
+  const blocked = !writable && (wanted & access & ACCESS_W) !== 0;
+  for (const bit of blocked ? [] : [ACCESS_R, ACCESS_W, ACCESS_X]) {
+    if ((wanted & bit) === 0 || (bit === ACCESS_W && !writable)) continue;
+    insert(mem, vcpu.cpu, { user, access: bit, gva, host: vm.ramPage(page), gfn });
   }
+  yield writing(vcpu.word('MODE'));
+  mem.store(vcpu.word('MODE'), OUTSIDE_GUEST);
+  yield* leaveGuestMode(vm, index);
+  return !blocked;
 }
