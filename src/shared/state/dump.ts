@@ -26,7 +26,7 @@ export interface DumpOptions {
   readonly caches?: boolean;
 }
 
-const LINE_COLUMNS = 110;
+const LINE_COLUMNS = 132;
 /** Bytes in a row of a hexadecimal dump; a field of at most so many is printed within its line. */
 const ROW_BYTES = 16;
 
