@@ -4,6 +4,7 @@ import { Mem } from '../shared/mem.ts';
 import { Actor } from '../shared/sync/actor.ts';
 import { LockChecks } from '../shared/sync/checks.ts';
 import { STATS_BYTES } from '../shared/sync/stats.ts';
+import { Tracer } from '../shared/trace/tracer.ts';
 import { type OracleFinding, Vm } from './mmu/vm.ts';
 
 /** Sent to a worker when it starts: plain data and the shared memory. */
@@ -58,5 +59,11 @@ export function startThread(task: ThreadTask): Thread {
     stats: layout.stats + task.actor * STATS_BYTES,
     clock: () => Number(process.hrtime.bigint()),
   });
+  const { traceBytes } = task.config;
+  if (traceBytes > 0) {
+    const base = layout.traces + task.actor * traceBytes;
+    actor.tracer = new Tracer({ mem: vm.mem, base, bytes: traceBytes, clock: actor.clock });
+    actor.trace = actor.tracer.locks;
+  }
   return { vm, actor, findings };
 }
