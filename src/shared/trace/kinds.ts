@@ -71,6 +71,9 @@ export const JOBS = [
 /** How one emulated instruction ended. */
 export const EMULATIONS = ['done', 'fault', 'retry', 'dead'] as const;
 
+/** I1…I18. */
+const INVARIANTS = 18;
+
 /** Argument `a` of TRACE_HOLD and TRACE_WAIT. */
 export function lockCode(cls: LockClass, read: boolean): number {
   return cls.id * 2 + (read ? 1 : 0);
@@ -115,9 +118,14 @@ export const TRACE_EVENT = kind('event', 'event', {
 });
 /** Instant: the reply has reached the vCPU and was accepted. Flow: eventFlow. */
 export const TRACE_REPLIED = kind('reply accepted', 'event', { args: { a: number('seq'), b: action } });
-/** On the introspector, in the lane of the vCPU: from taking an event to answering it. Flow: eventFlow. */
-export const TRACE_HANDLE = kind('handle event', 'event', {
+/** On the introspector, in the lane of the vCPU: from taking a PF event to answering it. Flow: eventFlow. */
+export const TRACE_HANDLE_PF = kind('handle PF', 'event', {
   args: { a: number('seq'), b: hex('gpa'), c: access, wide: hex('gva') },
+  endArgs: { a: action },
+});
+/** The same for any other event. */
+export const TRACE_HANDLE_EVENT = kind('handle event', 'event', {
+  args: { a: number('seq'), b: number('event') },
   endArgs: { a: action },
 });
 /** Instant on the introspector: it answers. Flow: eventFlow. */
@@ -132,7 +140,7 @@ export const TRACE_JOB = kind('job', 'event', {
 /** setGfnAccess: policy changes and takes hold. */
 export const TRACE_SET_ACCESS = kind('set page access', 'policy', {
   args: { a: hex('gfn'), b: access },
-  endArgs: { a: error },
+  endArgs: { a: number('flushed') },
 });
 /** Hook and unhook. */
 export const TRACE_HOOK = kind('hook', 'policy', { endArgs: { a: error } });
@@ -172,8 +180,10 @@ export const TRACE_PARKED = kind('parked', 'machine');
 export const TRACE_EXCEPTION = kind('exception', 'guest', {
   args: { a: number('vector'), b: number('error code'), wide: hex('address') },
 });
-/** Instant: an oracle found a broken invariant. */
-export const TRACE_FINDING = kind('finding', 'finding', { args: { a: number('invariant') } });
+/** Instant: an oracle found a broken invariant. a: its number. */
+export const TRACE_FINDING = kind('finding', 'finding', {
+  names: Array.from({ length: INVARIANTS + 1 }, (_, n) => (n === 0 ? 'finding' : `finding I${n}`)),
+});
 
 /** Every kind, indexed by its number. */
 export const TRACE_KINDS: readonly TraceKind[] = kinds;

@@ -83,7 +83,16 @@ export class Tracer {
   }
 
   instant(kind: number, a = 0, b = 0, c = 0, flow = 0, wide = 0n): void {
-    this.#put(PHASE_INSTANT, LANE_MAIN, 0, kind, a, b, c, flow, wide);
+    this.#put(this.#clock(), PHASE_INSTANT, LANE_MAIN, 0, kind, a, b, c, flow, wide);
+  }
+
+  now(): number {
+    return this.#clock();
+  }
+
+  /** As `instant`, but it was at `time`: not before the last record, not after now. */
+  instantAt(time: number, kind: number, a = 0, b = 0, c = 0, flow = 0, wide = 0n): void {
+    this.#put(time, PHASE_INSTANT, LANE_MAIN, 0, kind, a, b, c, flow, wide);
   }
 
   /** As `begin`, on another lane: for slices that do not nest with what the actor does meanwhile. */
@@ -135,7 +144,7 @@ export class Tracer {
     const depth = open.kinds.length;
     open.kinds.push(kind);
     open.keys.push(key);
-    if (depth < DEPTH_LIMIT) this.#put(PHASE_BEGIN, lane, depth, kind, a, b, c, flow, wide);
+    if (depth < DEPTH_LIMIT) this.#put(this.#clock(), PHASE_BEGIN, lane, depth, kind, a, b, c, flow, wide);
   }
 
   #end(lane: number, kind: number, key: number, a: number, b: number, c: number, wide: bigint): void {
@@ -150,7 +159,7 @@ export class Tracer {
       kinds.splice(depth, 1);
       keys.splice(depth, 1);
     }
-    if (depth < DEPTH_LIMIT) this.#put(PHASE_END, lane, depth, kind, a, b, c, 0, wide);
+    if (depth < DEPTH_LIMIT) this.#put(this.#clock(), PHASE_END, lane, depth, kind, a, b, c, 0, wide);
   }
 
   #lane(lane: number): OpenSlices {
@@ -164,6 +173,7 @@ export class Tracer {
   }
 
   #put(
+    time: number,
     phase: number,
     lane: number,
     depth: number,
@@ -174,7 +184,6 @@ export class Tracer {
     flow: number,
     wide: bigint,
   ): void {
-    const time = this.#clock();
     const needed = this.#lost === 0 ? 1 : 2;
     if (this.#room < needed) {
       this.#room = this.#lookForRoom();
