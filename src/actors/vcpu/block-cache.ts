@@ -12,7 +12,6 @@
  */
 import {
   ACCESS_X,
-  CPU,
   CPU_JUMP_CACHE,
   CPU_UOPS,
   JUMP_ENTRIES,
