@@ -8,7 +8,7 @@ import { type SlotRequest, setMemoryRegion } from '../../src/actors/mmu/memslots
 import type { OracleFinding, Vm } from '../../src/actors/mmu/vm.ts';
 import { type Access, runAccess } from '../../src/actors/vcpu/access-program.ts';
 import { filledEntries, flushTlb } from '../../src/actors/vcpu/tlb.ts';
-import { Vcpu } from '../../src/actors/vcpu/vcpu.ts';
+import { Vcpu, type VcpuSurroundings } from '../../src/actors/vcpu/vcpu.ts';
 import { Actor } from '../../src/shared/sync/actor.ts';
 import { LockChecks, type LockFinding } from '../../src/shared/sync/checks.ts';
 import { drive, type Path, reading, waiting } from '../../src/shared/sync/point.ts';
@@ -18,6 +18,7 @@ export interface SmallMachineOptions {
   readonly vcpuCount?: number;
   readonly quirks?: number;
   readonly strict?: boolean;
+  readonly surroundings?: VcpuSurroundings;
 }
 
 /** What a test's tool does with an event: an action, after whatever commands it likes. */
@@ -35,7 +36,7 @@ export class SmallMachine {
   readonly answers: Extract<SessionMessage, { kind: 'answer' }>[] = [];
 
   constructor(options: SmallMachineOptions = {}) {
-    const { vcpuCount = 1, quirks = 0, strict = false } = options;
+    const { vcpuCount = 1, quirks = 0, strict = false, surroundings } = options;
     const { memory, layout } = allocateMemory({
       vcpuCount,
       ramPages: 64,
@@ -51,7 +52,8 @@ export class SmallMachine {
     this.session = new Session(this.receiver, this.vm);
     drive(this.control, initializeVm(this.control, this.vm, { quirks, strict, checked: true }));
     for (let index = 0; index < vcpuCount; index++) {
-      const vcpu = new Vcpu(this.vm, index, this.#actor(3 + index, `vcpu ${index}`));
+      const actor = this.#actor(3 + index, `vcpu ${index}`);
+      const vcpu = new Vcpu(this.vm, index, actor, undefined, surroundings);
       flushTlb(this.vm.mem, vcpu.cpu);
       this.vcpus.push(vcpu);
     }
