@@ -242,8 +242,10 @@ export class SystemBed extends SmallMachine {
 
   /** Everything of the CPU struct that an instruction could change, for "nothing was committed". */
   cpuState(vcpu: Vcpu = this.vcpu): Uint8Array {
-    const skipped = CPU.at.FETCH_BYTES;
-    return this.vm.mem.u8.slice(vcpu.cpu, vcpu.cpu + skipped);
+    const words = this.vm.mem.u8.slice(vcpu.cpu, vcpu.cpu + CPU.at.FETCH_BYTES);
+    // Others write here at any time.
+    words.fill(0, CPU.at.REQUESTS, CPU.at.REQUESTS + 4);
+    return words;
   }
 }
 

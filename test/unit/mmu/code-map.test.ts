@@ -157,7 +157,7 @@ class CodeUser {
 test('after a store and a flag that says so, a serialised vCPU runs the new code, however they race', (t) => {
   let direct = 0;
   for (let seed = 1; seed <= SEEDS; seed++) {
-    const bed = new SystemBed({ vcpuCount: 3 });
+    const bed = new SystemBed({ vcpuCount: 4 });
     const { vm } = bed;
     /** The guest's own word: the last value that a finished store left there. One writer at a time counts up. */
     const flags = [vm.ramPage(PAGE + 2), vm.ramPage(PAGE + 2) + 4];
@@ -171,11 +171,11 @@ test('after a store and a flag that says so, a serialised vCPU runs the new code
         vm.mem.store(flags[index]!, value);
       }
     };
-    const runner = function* (): Path<void> {
+    const runner = function* (index: number): Path<void> {
       for (let n = 0; n < 12; n++) {
         yield reading(flags[0]!);
         const before = [vm.mem.load(flags[0]!), vm.mem.load(flags[1]!)];
-        const byte = yield* users[2]!.execute();
+        const byte = yield* users[index]!.execute();
         if (byte < 0) continue;
         const owner = byte >= 100 ? 1 : 0;
         const value = byte % 100;
@@ -193,7 +193,8 @@ test('after a store and a flag that says so, a serialised vCPU runs the new code
       seed,
       { name: 'writer 0', waiter: bed.vcpus[0]!.actor, path: writer(0) },
       { name: 'writer 1', waiter: bed.vcpus[1]!.actor, path: writer(1) },
-      { name: 'runner', waiter: bed.vcpus[2]!.actor, path: runner() },
+      { name: 'runner 2', waiter: bed.vcpus[2]!.actor, path: runner(2) },
+      { name: 'runner 3', waiter: bed.vcpus[3]!.actor, path: runner(3) },
     );
     t.is(vm.mem.load(vm.word('CODE_FLUX')), 0);
   }
