@@ -51,7 +51,7 @@ export const CPU = struct(
 
     LOG_COUNT: i32(OWN, 'emulated step: accesses of this instruction already carried out'),
     LOG_NEXT: i32(OWN, 'emulated step: index of the access the instruction is at'),
-    LOG_KIND: i32(OWN, 'per access: LOG_READ, LOG_WRITE or LOG_CAS', ACCESS_LOG_LIMIT),
+    LOG_KIND: i32(OWN, 'per access: LOG_*', ACCESS_LOG_LIMIT),
     LOG_SIZE: i32(OWN, 'per access: bytes, 1 2 4 8, or 16', ACCESS_LOG_LIMIT),
     LOG_GVA: i64(OWN, 'per access: linear address', ACCESS_LOG_LIMIT),
     LOG_VALUE: i64(OWN, 'per access: value read, or value to write (zero extended)', ACCESS_LOG_LIMIT),
@@ -144,6 +144,8 @@ export const EXIT_DONE = 8;
 
 export const LOG_READ = 1;
 export const LOG_WRITE = 2;
+/** A read by an instruction that is going to write the same place. */
+export const LOG_READ_MODIFY = 4;
 /**
  * Atomic: store VALUE if EXPECT is still there, else the instruction restarts. With size 16 (CMPXCHG16B) the upper
  * halves stand in the next element of LOG_VALUE and LOG_EXPECT.
