@@ -58,12 +58,18 @@ export function unusual(
   if (narrow) {
     base = BigInt.asUintN(64, linear - anyBits(rng, rng.pick([8, 31, 32])));
   } else {
-    const canonical = BigInt.asIntN(48, anyBits(rng, 48));
-    base = BigInt.asUintN(64, rng.pick([0n, BigInt(rng.below(0x1000)), canonical, canonical]));
+    const far = BigInt.asIntN(48, anyBits(rng, 48));
+    base = BigInt.asUintN(64, rng.pick([0n, BigInt(rng.below(0x1000)), far, far]));
+    // AMD also wants the offset in the segment canonical, Intel only the sum.
+    if (isCanonical(linear) && !isCanonical(linear - base)) base = 0n;
   }
   if (segment === 0x64) state.fsBase = base;
   else state.gsBase = base;
   return { segment, addressSize: narrow ? 4 : 8, offset: BigInt.asUintN(64, linear - base) };
+}
+
+function isCanonical(address: bigint): boolean {
+  return BigInt.asIntN(48, address) === BigInt.asIntN(64, address);
 }
 
 function general(

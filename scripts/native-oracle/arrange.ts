@@ -86,6 +86,8 @@ function memory(state: CaseState, slot: Slot, size: number): bigint {
     // LIMIT: how many bytes around the bit are touched is up to the processor, so no page ends there.
     return state.placeAt(rng.chance(0.95) ? 'inside' : 'unmapped', size);
   }
+  // AMD reads four bytes for MOVSXD with 66, Intel two.
+  if (op === 'movsxd' && slot.size === 2) return state.placeAt('inside', size);
   if (op === 'cmpxchg16b' && rng.chance(0.9)) return state.place(size) & ~15n;
   return state.place(size);
 }
@@ -120,16 +122,19 @@ function string(state: CaseState, slot: Slot): StringPlace {
   const { size, rep } = slot;
   const count = rep === 0 ? 1 : rng.chance(0.1) ? 0 : 1 + rng.below(rng.pick([2, 4, 8, 24]));
   const bytes = Math.max(count, 1) * size;
-  const source = state.place(bytes);
-  let destination = state.place(bytes);
+  let source = state.place(bytes);
+  // CMPS: which operand is read first is up to the processor, so only one of them may fault.
+  let destination = op === 'cmps' && rng.chance(0.5) ? state.placeAt('inside', bytes) : state.place(bytes);
+  if (op === 'cmps' && !state.isMapped(destination, bytes)) source = state.placeAt('inside', bytes);
   if (op === 'movs' && rng.chance(0.3)) destination = source + BigInt(rng.below(33) - 16);
   const usesDestination = op !== 'lods';
   const how = segmentOf(state, slot, op === 'stos' || op === 'scas' ? destination & 0xffff_ffffn : source);
   if (how.addressSize === 4 && destination >= 1n << 32n) destination = state.placeAt('inside', bytes);
 
   fillStrings(state, { op, size, count, source, destination });
-  // Either direction walks over the same bytes; which one is drawn with the flags, so start at either end.
-  const back = rng.chance(0.5) ? BigInt(bytes - size) : 0n;
+  // Either direction walks over the same bytes.
+  state.backwards = rng.chance(0.5);
+  const back = state.backwards ? BigInt(bytes - size) : 0n;
   chooseAddress(state, RSI, how.offset + back, how.addressSize);
   if (usesDestination) chooseAddress(state, RDI, destination + back, how.addressSize);
   if (rep !== 0) chooseAddress(state, RCX, BigInt(count), how.addressSize);

@@ -37,12 +37,15 @@ export class CaseState {
   chosen = 0;
   fsBase = 0n;
   gsBase = 0n;
+  /** DF. */
+  backwards: boolean;
   readonly #patches: { at: number; bytes: Uint8Array }[] = [];
   #window = -1;
 
   constructor(rng: Prng) {
     this.rng = rng;
-    this.fill = rng.u32();
+    this.fill = rng.below(0x10000);
+    this.backwards = rng.chance(0.1);
     for (let n = 0; n < 16; n++) this.gpr.push(fillRegister(this.fill, n));
   }
 
@@ -112,6 +115,11 @@ export class CaseState {
     if (Math.max(at + bytes.length, ...ends) - Math.min(at, ...starts) > PATCH_LIMIT) return false;
     this.#patches.push({ at, bytes });
     return true;
+  }
+
+  /** Whether all `size` bytes lie in data pages. */
+  isMapped(linear: bigint, size: number): boolean {
+    return mappedOffset(linear, size) >= 0;
   }
 
   /** What is at `linear` so far, or null if not all of it is mapped. */

@@ -66,6 +66,8 @@ export const NOT_COVERED: { readonly [op in CoreOp]?: string } = {};
 type Path = Omit<Encoding, 'op' | 'leaf' | 'map' | 'opcodes'>;
 const FREE: Path = { reg: -1, mod: 'any', rm: -1, prefix: -1, rexB: -1, rexW: -1 };
 const PREFIX_OF_INDEX = [0, 0x66, 0xf3, 0xf2];
+/** PREFETCHW's opcode with a register does nothing on Intel and is undefined on AMD. */
+const PREFETCHW = 0x0d;
 
 export const ENCODINGS: readonly Encoding[] = collect();
 export const SLOTS: readonly Slot[] = ENCODINGS.flatMap(slotsOf);
@@ -172,7 +174,8 @@ export function rmPlace(leaf: Leaf): Place | null {
 }
 
 function shapesOf(encoding: Encoding, size: Size): RmShape[] {
-  const { leaf, mod, rm } = encoding;
+  const { leaf, map, opcodes, mod, rm } = encoding;
+  if (map.length === 1 && opcodes[0] === PREFETCHW && mod === 'register') return [];
   const moffs = [leaf.dst, leaf.src].some((place) => place.at === AT_MOFFS);
   if (moffs || leaf.string) return ['base', 'memory'];
   if (!hasModrm(encoding)) return ['none'];

@@ -148,7 +148,7 @@ class InstructionMaker {
       );
     }
     let rflags = RFLAGS_FIXED | RFLAGS_IF | (rng.u32() & ARITHMETIC_FLAGS);
-    if (rng.chance(this.#slot.encoding.leaf.string ? 0.5 : 0.1)) rflags |= RFLAGS_DF;
+    if (state.backwards) rflags |= RFLAGS_DF;
     return {
       // What would lie behind the last code page is not there: the fetch faults.
       code: code.subarray(0, CODE_BYTES - codeOffset),
