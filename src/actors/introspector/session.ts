@@ -12,6 +12,7 @@ import { REQ_INTROSPECTION, REQ_UNBLOCK } from '../../shared/layout/vcpu.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, updating } from '../../shared/sync/point.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
+import { codePageWritten } from '../mmu/code-map.ts';
 import { EBUSY, EINVAL, ENOENT } from '../mmu/errno.ts';
 import { setGfnAccess } from '../mmu/gfn-access.ts';
 import { kvmiPut } from '../mmu/kvmi-ref.ts';
@@ -177,6 +178,8 @@ export class Session {
     const host = yield* this.#hostAddress(gpa, data.length);
     if (host < 0) return -ENOENT;
     this.#vm.mem.u8.set(data, host);
+    const ramPage = Math.floor((host - this.#vm.layout.ram) / 4096);
+    yield* codePageWritten(this.#actor, this.#vm, ramPage, -1);
     return 0;
   }
 

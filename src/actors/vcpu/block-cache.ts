@@ -10,7 +10,15 @@
  * blocks of a page go together, so a link never dangles. Their records stay in the arena until it is full, and then
  * everything is forgotten at once.
  */
-import { ACCESS_X, CPU, CPU_JUMP_CACHE, CPU_UOPS, JUMP_ENTRIES, JUMP_ENTRY_BYTES, UOP_ARENA_BYTES } from '../../shared/layout/cpu.ts';
+import {
+  ACCESS_X,
+  CPU,
+  CPU_JUMP_CACHE,
+  CPU_UOPS,
+  JUMP_ENTRIES,
+  JUMP_ENTRY_BYTES,
+  UOP_ARENA_BYTES,
+} from '../../shared/layout/cpu.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { codeVersion, markCodePage } from '../mmu/code-map.ts';
 import type { Vm } from '../mmu/vm.ts';
@@ -30,7 +38,7 @@ import {
 } from './isa/forms.ts';
 import { type CoreOp, HOST_OPS, type Insn, type Undecoded } from './isa/insn.ts';
 import { LINK_NEVER, LINK_OPEN, UOP, writeRecord } from './isa/uop.ts';
-import { forgetJumps, lookup } from './tlb.ts';
+import { flushJumpCache, lookup } from './tlb.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** Most instructions in one block: what bounds the time between two looks at the requests. */
@@ -42,7 +50,15 @@ const HOST_SET: ReadonlySet<string> = new Set(HOST_OPS);
 const ENDS_BLOCK: ReadonlySet<string> = new Set([
   'jmp', 'jmpind', 'jcc', 'jrcxz', 'loop', 'loope', 'loopne', 'call', 'callind', 'ret', 'popf',
 ]); // biome-ignore format: table
-const BRANCHES_DIRECTLY: ReadonlySet<string> = new Set(['jmp', 'jcc', 'jrcxz', 'loop', 'loope', 'loopne', 'call']);
+const BRANCHES_DIRECTLY: ReadonlySet<string> = new Set([
+  'jmp',
+  'jcc',
+  'jrcxz',
+  'loop',
+  'loope',
+  'loopne',
+  'call',
+]);
 const MAY_FALL_THROUGH: ReadonlySet<string> = new Set(['jcc', 'jrcxz', 'loop', 'loope', 'loopne']);
 
 /** Work for the host: an instruction that TypeScript carries out, or bytes that are none. */
@@ -267,7 +283,7 @@ export class BlockCache {
   }
 
   #forgetJumps(): void {
-    forgetJumps(this.#vcpu.mem, this.#cpu);
+    flushJumpCache(this.#vcpu.mem, this.#cpu);
   }
 
   #reset(): void {

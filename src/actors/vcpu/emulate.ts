@@ -19,6 +19,7 @@ import {
   LOG_READ_MODIFY,
 } from '../../shared/layout/cpu.ts';
 import type { Path } from '../../shared/sync/point.ts';
+import { VECTOR_GP, VECTOR_UD } from '../../shared/x86/vectors.ts';
 import { type HostWork, workOf } from './block-cache.ts';
 import { executeHostOp } from './host-ops.ts';
 import { EMULATED_BASE } from './isa/core.ts';
@@ -33,8 +34,6 @@ import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
 const REP_ITERATIONS_MAX = 1024;
 
 const HOST_SET: ReadonlySet<string> = new Set(HOST_OPS);
-const VECTOR_UNDEFINED_OPCODE = 6;
-const VECTOR_GENERAL_PROTECTION = 13;
 
 /**
  * Emulates the instruction at RIP: fetch, decode, execute.
@@ -90,7 +89,7 @@ function* step(vcpu: Vcpu, record: number): Path<Outcome> {
     if (kind === EXIT_DONE) return OUTCOME_OK;
     if (kind === EXIT_EXCEPTION) {
       const vector = vcpu.get32('EXIT_VECTOR');
-      return vcpu.raise(vector, vector === VECTOR_GENERAL_PROTECTION ? 0 : -1);
+      return vcpu.raise(vector, vector === VECTOR_GP ? 0 : -1);
     }
     if (kind !== EXIT_ACCESS) throw new Error(`emulated instruction left with exit ${kind}`);
     const outcome = yield* carryOut(vcpu);
@@ -129,7 +128,7 @@ export function* executeWork(vcpu: Vcpu, work: HostWork): Path<Outcome> {
     if (outcome === OUTCOME_OK) vcpu.retire(1);
     return outcome;
   }
-  if (work.fault === 'toolong') return vcpu.raise(VECTOR_GENERAL_PROTECTION, 0);
+  if (work.fault === 'toolong') return vcpu.raise(VECTOR_GP, 0);
   vcpu.countUndefined(work.name);
-  return vcpu.raise(VECTOR_UNDEFINED_OPCODE);
+  return vcpu.raise(VECTOR_UD);
 }

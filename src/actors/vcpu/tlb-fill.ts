@@ -6,10 +6,11 @@
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
 import { type Path, reading, writing } from '../../shared/sync/point.ts';
-import { CR0_WP, EFER_NXE } from '../../shared/x86/registers.ts';
-import { codePageWritten, mayWriteDirectly } from '../mmu/code-map.ts';
+import { CR0_WP, EFER_NXE } from '../../shared/x86/control-registers.ts';
+import { VECTOR_GP, VECTOR_PF } from '../../shared/x86/vectors.ts';
+import { mayWriteDirectly } from '../mmu/code-map.ts';
 import { type FaultResult, handlePageFault } from '../mmu/page-fault.ts';
-import { type GuestPage, walkGuest } from '../mmu/page-walk.ts';
+import { type WalkResult, walkGuest } from '../mmu/page-walk.ts';
 import { leaveGuestMode } from '../mmu/requests.ts';
 import { isPresent, spteAccess, spteAddress, sptePfn } from '../mmu/spte.ts';
 import { isCanonical } from './linear-memory.ts';
@@ -42,7 +43,7 @@ const COUNTERS: Record<FaultResult, Parameters<Vcpu['count']>[0]> = {
  */
 export function* handleMiss(vcpu: Vcpu, gva: bigint, access: number): Path<MissResult> {
   if (!isCanonical(gva)) {
-    vcpu.raise(VECTOR_GENERAL_PROTECTION, 0);
+    vcpu.raise(VECTOR_GP, 0);
     return 'fault';
   }
   const user = vcpu.get32('CPL') === 3;
@@ -56,18 +57,16 @@ export function* handleMiss(vcpu: Vcpu, gva: bigint, access: number): Path<MissR
   });
   if (page.kind === 'retry') return 'again';
   if (page.kind === 'fault') {
-    vcpu.raise(VECTOR_PAGE_FAULT, page.errorCode, gva);
+    vcpu.raise(VECTOR_PF, page.errorCode, gva);
     return 'fault';
   }
   const gfn = Math.floor(page.gpa / 4096);
   const result = yield* countedPageFault(vcpu, gfn, access);
   if (result === 'emulate' || result === 'mmio') return 'emulate';
-  if (result !== 'retry') yield* fillTlb(vcpu, { gva, gfn, access, user, also: alsoUseful(page, access) });
-  return 'again';
+  if (result === 'retry') return 'again';
+  const filled = yield* fillTlb(vcpu, { gva, gfn, access, user, also: alsoUseful(page, access) });
+  return filled ? 'again' : 'emulate';
 }
-
-const VECTOR_GENERAL_PROTECTION = 13;
-const VECTOR_PAGE_FAULT = 14;
 
 /** handlePageFault, counted by its result. */
 export function* countedPageFault(vcpu: Vcpu, gfn: number, access: number): Path<FaultResult> {
@@ -77,7 +76,7 @@ export function* countedPageFault(vcpu: Vcpu, gfn: number, access: number): Path
 }
 
 /** Permissions worth entering at the same time, as far as the guest's tables go: a read is often followed by a write. */
-function alsoUseful(page: GuestPage, access: number): number {
+function alsoUseful(page: WalkResult & { kind: 'page' }, access: number): number {
   if ((access & ACCESS_X) !== 0) return 0;
   return ACCESS_R | (page.writable && page.dirty ? ACCESS_W : 0);
 }
@@ -96,35 +95,34 @@ export interface TlbFill {
 /**
  * Reads the spte and enters in the TLB what it grants of the access and of what is useful besides.
  *
+ * A page with decoded code gets no write entry: the store has to be emulated, which voids the code after it. To void
+ * the code first and map the page would be a livelock where an instruction writes the page it is in.
+ *
  * Requests are served only before the next entry, so a flush that comes between the two is not lost (RC-10).
+ *
+ * @returns false when decoded code stands in the way of a write
  */
-export function* fillTlb(vcpu: Vcpu, fill: TlbFill): Path<void> {
+export function* fillTlb(vcpu: Vcpu, fill: TlbFill): Path<boolean> {
   const { vm, mem, index } = vcpu;
   const { gva, gfn, access, user, also } = fill;
   const root = mem.load(vcpu.word('ROOT'));
-  if (root < 0 || gfn >= vm.layout.config.gfnCount) return;
+  if (root < 0 || gfn >= vm.layout.config.gfnCount) return true;
   const address = spteAddress(vm, root, gfn);
-  for (;;) {
-    yield writing(vcpu.word('MODE'));
-    mem.store(vcpu.word('MODE'), READING_TABLES);
-    yield reading(address);
-    const spte = mem.load64(address);
-    const granted = isPresent(spte) && (spteAccess(spte) & access) === access ? spteAccess(spte) : 0;
-    const page = sptePfn(spte);
-    const wanted = granted & (access | also);
-    const writable = (wanted & ACCESS_W) !== 0 && (yield* mayWriteDirectly(vm, page));
-    // Decoded code must go before anyone may write its page; that waits for others, so not while reading tables.
-    const writesCode = !writable && (wanted & access & ACCESS_W) !== 0;
-    if (!writesCode) {
-      for (const bit of [ACCESS_R, ACCESS_W, ACCESS_X]) {
-        if ((wanted & bit) === 0 || (bit === ACCESS_W && !writable)) continue;
-        insert(mem, vcpu.cpu, { user, access: bit, gva, host: vm.ramPage(page), gfn });
-      }
-    }
-    yield writing(vcpu.word('MODE'));
-    mem.store(vcpu.word('MODE'), OUTSIDE_GUEST);
-    yield* leaveGuestMode(vm, index);
-    if (!writesCode) return;
-    yield* codePageWritten(vcpu.actor, vm, page, index);
+  yield writing(vcpu.word('MODE'));
+  mem.store(vcpu.word('MODE'), READING_TABLES);
+  yield reading(address);
+  const spte = mem.load64(address);
+  const granted = isPresent(spte) && (spteAccess(spte) & access) === access ? spteAccess(spte) : 0;
+  const wanted = granted & (access | also);
+  const page = sptePfn(spte);
+  const writable = (wanted & ACCESS_W) !== 0 && (yield* mayWriteDirectly(vm, page));
+  const blocked = !writable && (wanted & access & ACCESS_W) !== 0;
+  for (const bit of blocked ? [] : [ACCESS_R, ACCESS_W, ACCESS_X]) {
+    if ((wanted & bit) === 0 || (bit === ACCESS_W && !writable)) continue;
+    insert(mem, vcpu.cpu, { user, access: bit, gva, host: vm.ramPage(page), gfn });
   }
+  yield writing(vcpu.word('MODE'));
+  mem.store(vcpu.word('MODE'), OUTSIDE_GUEST);
+  yield* leaveGuestMode(vm, index);
+  return !blocked;
 }

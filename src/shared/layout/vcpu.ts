@@ -41,6 +41,7 @@ export const VCPU = struct(
     FAULTS_EMULATED: i64(OWN, 'page faults on a tracked page: the instruction was emulated'),
     EXITS: i64(OWN, 'returns from the emulator core'),
     GUEST_EXCEPTIONS: i64(OWN, 'exceptions delivered to the guest'),
+    UNKNOWN_PORTS: i64(OWN, 'accesses to ports that no device has'),
     TLB_FLUSHES: i64(OWN, 'TLB flush requests served'),
     JOBS_RUN: i64(OWN, 'introspection jobs run'),
     EVENTS_SENT: i64(OWN, 'per access kind R W X: PF events sent', 3),

@@ -98,7 +98,8 @@ function emitFast(e: FastEmitter): void {
 }
 
 function buildHelpers(module: ModuleBuilder): Helpers {
-  const leaving = (extra: readonly (typeof I32 | typeof I64)[]) => module.function([I32, I32, ...extra], [I32]);
+  const leaving = (extra: readonly (typeof I32 | typeof I64)[]) =>
+    module.function([I32, I32, ...extra], [I32]);
   const leave = leaving([I32]);
   writeLeave(leave);
   const leaveAccess = leaving([I32, I64, I32]);
@@ -118,7 +119,18 @@ function buildHelpers(module: ModuleBuilder): Helpers {
   const divide128 = module.function([I64, I64, I64], [I64, I64]);
   writeDivide128(divide128);
   const flags = buildFlagHelpers(module);
-  return { ...flags, leave, leaveAccess, leaveBlock, leaveTo, leaveLog, jumpCache, resolve, mulHighU, divide128 };
+  return {
+    ...flags,
+    leave,
+    leaveAccess,
+    leaveBlock,
+    leaveTo,
+    leaveLog,
+    jumpCache,
+    resolve,
+    mulHighU,
+    divide128,
+  };
 }
 
 let compiled: WebAssembly.Module | null = null;

@@ -29,6 +29,7 @@ import {
   TLB_TABLE_BYTES,
   TLB_WRITE,
 } from '../../../shared/layout/cpu.ts';
+import { VECTOR_GP } from '../../../shared/x86/vectors.ts';
 import { Code, type Size, type Value, type Variable } from './code.ts';
 import {
   carryFlag,
@@ -54,9 +55,6 @@ export const RSP = 4;
 export const RBP = 5;
 export const RSI = 6;
 export const RDI = 7;
-
-export const VECTOR_DIVIDE_ERROR = 0;
-export const VECTOR_GENERAL_PROTECTION = 13;
 
 /** REP iterations after which the fast core lets the host look at requests. */
 const REP_ITERATIONS_MAX = 4096;
@@ -416,7 +414,7 @@ export class FastEmitter extends RecordEmitter {
   override branch(branch: Branch): void {
     const offset = branch === 'taken' ? UOP.at.LINK_TAKEN : UOP.at.LINK_NEXT;
     const link = this.let(this.field(I32, 4, offset));
-    this.if(link.gtS(0), () => this.return(link));
+    this.if(link.gtS(0), () => this.#enterBlock(link));
     // A fused compare has its own immediate; it has no memory operand, so the target stands where the displacement is.
     const taken = this.form.jcc < 0 ? UOP.at.IMM : UOP.at.DISP;
     const target = branch === 'taken' ? this.field(I64, 8, taken) : this.nextPc();
@@ -425,7 +423,7 @@ export class FastEmitter extends RecordEmitter {
   override jump(rip: Value): void {
     const target = this.let(rip);
     const record = this.let(lookUpJump(this, this.cpu, target));
-    this.if(record, () => this.return(record));
+    this.if(record, () => this.#enterBlock(record));
     this.return(this.call(I32, this.helpers.leaveBlock, this.uop, this.cpu, target, this.i32(0)));
   }
   override nextThroughHost(): void {
@@ -448,16 +446,23 @@ export class FastEmitter extends RecordEmitter {
     });
     this.leave(EXIT_BUDGET);
   }
-  /** The block's start: charges its instructions, or leaves when budget or requests say so. */
+  /** The block's start, when the host has chosen it: branches within the core do the same without coming here. */
   blockStart(): void {
-    const left = this.let(this.load(I32, 4, this.cpu, CPU.at.BUDGET).sub(this.field(I32, 1, UOP.at.LENGTH)));
+    this.#enterBlock(this.uop);
+  }
+  /** Charges the block at `start` and goes to its first instruction, or leaves when budget or requests say so. */
+  #enterBlock(start: Value): void {
+    const length = this.load(I32, 1, start, UOP.at.LENGTH);
+    const left = this.let(this.load(I32, 4, this.cpu, CPU.at.BUDGET).sub(length));
     this.cpu.put();
     this.fn.atomicLoad32(CPU.at.REQUESTS);
     const requests = this.fn.local(I32);
     this.fn.set(requests);
-    this.if(this.parameter(requests, I32).or(left.shrS(31)), () => this.leave(EXIT_BUDGET));
+    this.if(this.parameter(requests, I32).or(left.shrS(31)), () =>
+      this.return(this.call(I32, this.helpers.leave, start, this.cpu, this.i32(EXIT_BUDGET))),
+    );
     this.store(4, this.cpu, CPU.at.BUDGET, left);
-    this.next();
+    this.return(start.add(UOP.bytes));
   }
   host(): void {
     this.leave(EXIT_HOST);
@@ -527,7 +532,7 @@ export class EmulatedEmitter extends RecordEmitter {
     );
   }
   override lockedCompareExchangePair(address: Value, expected: Pair, replacement: Pair): Pair {
-    this.if(address.and(15).isZero().isZero(), () => this.raise(VECTOR_GENERAL_PROTECTION));
+    this.if(address.and(15).isZero().isZero(), () => this.raise(VECTOR_GP));
     const low = this.#read(LOG_READ_MODIFY, address, 8);
     const high = this.#read(LOG_READ_MODIFY, this.let(address.add(8)), 8);
     const equal = this.let(low.eq(expected.low).and(high.eq(expected.high)));

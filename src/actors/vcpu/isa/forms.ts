@@ -185,7 +185,18 @@ const OVERWRITING: ReadonlySet<string> = new Set([
   'add', 'or', 'and', 'sub', 'xor', 'cmp', 'test', 'neg', 'popcnt', 'imul2', 'imul3',
 ]); // biome-ignore format: table
 const SHIFTS_ALL_FLAGS: ReadonlySet<string> = new Set(['shl', 'shr', 'sar']);
-const FLAGLESS: ReadonlySet<string> = new Set(['mov', 'movzx', 'movsx', 'lea', 'xchg', 'bswap', 'cbw', 'cwd', 'not', 'nop']);
+const FLAGLESS: ReadonlySet<string> = new Set([
+  'mov',
+  'movzx',
+  'movsx',
+  'lea',
+  'xchg',
+  'bswap',
+  'cbw',
+  'cwd',
+  'not',
+  'nop',
+]);
 const REGISTERS_ONLY: ReadonlySet<string> = new Set([
   ...OVERWRITING, ...SHIFTS_ALL_FLAGS, ...FLAGLESS, 'inc', 'dec', 'rol', 'ror',
 ]); // biome-ignore format: table
@@ -275,22 +286,7 @@ function enumerateForms(): Form[] {
   };
   const either: readonly Shape[] = ['reg', 'memory'];
 
-  add(
-    [
-      'blockstart',
-      'fall',
-      'host',
-      'fence',
-      'nop',
-      'jmp',
-      'call',
-      'jrcxz',
-      'loop',
-      'loope',
-      'loopne',
-    ],
-    {},
-  );
+  add(['blockstart', 'fall', 'host', 'fence', 'nop', 'jmp', 'call', 'jrcxz', 'loop', 'loope', 'loopne'], {});
   add(['jcc'], { cc: CONDITIONS });
   add(['jmpind', 'callind'], { src: ['reg', ...EVERY_MEMORY] });
   add(['ret'], { src: ['imm'] });

@@ -7,6 +7,7 @@
  *
  * @source Intel SDM vol. 2, "Instruction Set Reference": one function per mnemonic, in the order of insn.ts
  */
+import { VECTOR_DE } from '../../../shared/x86/vectors.ts';
 import type { Size, Value } from './code.ts';
 import { type Branch, type Emitter, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP } from './emitter.ts';
 import {
@@ -37,8 +38,6 @@ import { type Form, isMemory, type PseudoOp } from './forms.ts';
 import type { CoreOp } from './insn.ts';
 import type { AtomicOperation } from './wasm-module.ts';
 
-const VECTOR_DIVIDE_ERROR = 0;
-
 type Meaning = (e: Emitter) => void;
 
 /** Writes the whole handler of one form: its effects, and where it goes from there. */
@@ -63,7 +62,10 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
     if (isMemory(e.form.dst)) {
       const address = e.address('dst');
       const atomic = { operation: 'xchg', operand: replacement } as const;
-      e.write('src', e.lockedUpdate(address, e.form.size, atomic, () => replacement));
+      e.write(
+        'src',
+        e.lockedUpdate(address, e.form.size, atomic, () => replacement),
+      );
       return;
     }
     const found = e.read('dst');
@@ -186,8 +188,22 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
   ),
   ror: then((e) =>
     rotate(e, (value, count, bits) => {
-      const result = e.let(rotateLeft(e, value, e.i64(bits).sub(count.and(bits - 1)).and(bits - 1), bits));
-      return { result, carry: result.bit(bits - 1), overflow: result.bit(bits - 1).xor(result.bit(bits - 2)) };
+      const result = e.let(
+        rotateLeft(
+          e,
+          value,
+          e
+            .i64(bits)
+            .sub(count.and(bits - 1))
+            .and(bits - 1),
+          bits,
+        ),
+      );
+      return {
+        result,
+        carry: result.bit(bits - 1),
+        overflow: result.bit(bits - 1).xor(result.bit(bits - 2)),
+      };
     }),
   ),
   rcl: then((e) =>
@@ -204,11 +220,7 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
   rcr: then((e) =>
     rotateThroughCarry(e, (value, carry, count, bits) => {
       const up = e.i64(bits).sub(count);
-      const result = value
-        .shrU(count)
-        .or(carry.shl(up))
-        .or(value.shl(1).shl(up))
-        .cut(e.form.size);
+      const result = value.shrU(count).or(carry.shl(up)).or(value.shl(1).shl(up)).cut(e.form.size);
       return { result: e.let(result), carry: value.shrU(count.sub(1)).and(1) };
     }),
   ),
@@ -356,11 +368,24 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
 
   // ── flags ─────────────────────────────────────────────────────────────────────────────────────────────────
   lahf: then((e) => {
-    e.setHighByte(RAX, e.flagBits().and(SF | ZF | AF | PF | CF).or(RFLAGS_FIXED).wide());
+    e.setHighByte(
+      RAX,
+      e
+        .flagBits()
+        .and(SF | ZF | AF | PF | CF)
+        .or(RFLAGS_FIXED)
+        .wide(),
+    );
   }),
   sahf: then((e) => {
     const overflow = e.flagBits().and(OF);
-    e.setFlagBits(e.highByte(RAX).low().and(SF | ZF | AF | PF | CF).or(overflow));
+    e.setFlagBits(
+      e
+        .highByte(RAX)
+        .low()
+        .and(SF | ZF | AF | PF | CF)
+        .or(overflow),
+    );
   }),
   clc: then((e) => e.setFlagBits(e.flagBits().and(ARITHMETIC_FLAGS & ~CF))),
   stc: then((e) => e.setFlagBits(e.flagBits().or(CF))),
@@ -562,8 +587,7 @@ function multiply(e: Emitter, first: Value, second: Value): void {
     e.write('dst', result);
     return;
   }
-  const lost =
-    size === 8 ? mulHighS(e, a, b).ne(product.shrS(63)) : result.signed(size).ne(product);
+  const lost = size === 8 ? mulHighS(e, a, b).ne(product.shrS(63)) : result.signed(size).ne(product);
   const overflow = e.let(lost.wide());
   e.write('dst', result);
   e.setFlags(FLAGS_RESULT, size, result, carryOverflow(overflow, overflow));
@@ -573,7 +597,7 @@ function multiply(e: Emitter, first: Value, second: Value): void {
 function divide(e: Emitter, signed: boolean): void {
   const { size } = e.form;
   const divisor = e.read('src');
-  const raise = (): void => e.raise(VECTOR_DIVIDE_ERROR);
+  const raise = (): void => e.raise(VECTOR_DE);
   e.if(divisor.isZero(), raise);
   if (size === 8) {
     const high = e.register(RDX, 8);
@@ -587,8 +611,7 @@ function divide(e: Emitter, signed: boolean): void {
   }
   const bits = size * 8;
   const upper = size === 1 ? null : e.register(RDX, size);
-  const dividend =
-    upper === null ? e.register(RAX, 2) : e.let(upper.shl(bits).or(e.register(RAX, size)));
+  const dividend = upper === null ? e.register(RAX, 2) : e.let(upper.shl(bits).or(e.register(RAX, size)));
   let quotient: Value;
   let remainder: Value;
   if (signed) {
@@ -742,9 +765,7 @@ function shiftDouble(e: Emitter, left: boolean): void {
   const value = cell.value;
   const rest = e.let(e.i64(bits).sub(count));
   const nonZero = e.let(count.isZero().isZero());
-  const [near, far] = left
-    ? [value.shl(count), source.shrU(rest)]
-    : [value.shrU(count), source.shl(rest)];
+  const [near, far] = left ? [value.shl(count), source.shrU(rest)] : [value.shrU(count), source.shl(rest)];
   const result = e.let(e.select(nonZero, near.or(far).cut(size), value));
   cell.write(result);
   unlessZero(e, 'src2', count, () => {

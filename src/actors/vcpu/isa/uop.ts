@@ -62,7 +62,8 @@ export function writeRecord(mem: Mem, at: number, cpu: number, insn: NormalInsn,
   };
   mem.i64[(at + UOP.at.PC) >> 3] = insn.rip;
   mem.i64[(at + UOP.at.IMM) >> 3] = recordImmediate(insn);
-  mem.i64[(at + UOP.at.DISP) >> 3] = place.fused === undefined ? (memory?.disp ?? 0n) : recordImmediate(place.fused);
+  mem.i64[(at + UOP.at.DISP) >> 3] =
+    place.fused === undefined ? (memory?.disp ?? 0n) : recordImmediate(place.fused);
   mem.u16[(at + UOP.at.HANDLER) >> 1] = place.handler;
   word(UOP.at.DST, registerAddress(cpu, insn.dst) ?? zero);
   word(UOP.at.SRC, registerAddress(cpu, insn.src) ?? registerAddress(cpu, insn.src2) ?? zero);
