@@ -3,7 +3,8 @@
  * operands interesting together. Everything undecided afterwards stays random.
  */
 import type { Size } from '../../src/actors/vcpu/isa/insn.ts';
-import { AT_REG } from '../../src/actors/vcpu/isa/opcode-table.ts';
+import { AT_REG, AT_UNSIGNED, type Place } from '../../src/actors/vcpu/isa/opcode-table.ts';
+import type { Prng } from '../../src/shared/prng.ts';
 import { unusual } from './address.ts';
 import { CODE_BASE, CODE_BYTES, DATA_BASE, PAGE_BYTES } from './arena.ts';
 import type { CaseState } from './case-state.ts';
@@ -279,6 +280,19 @@ function compareExchangePair(state: CaseState, dst: Operand, half: 4 | 8): void 
   const turn = rng.below(4);
   state.chooseLow(RAX, half, false, turn === 0 ? anyBits(rng, bits) : low);
   state.chooseLow(RDX, half, false, turn === 1 ? anyBits(rng, bits) : high);
+}
+
+/** Value of an immediate operand at `place`. */
+export function pickImmediate(rng: Prng, slot: Slot, place: Place, size: Size): bigint {
+  const { op } = slot.encoding;
+  if (op === 'enter') {
+    // LIMIT: levels the core has a form for; see ENTER_LEVELS. The processor masks the level to five bits.
+    if (place.size === 1) return BigInt(rng.below(ENTER_DEPTH) | (rng.below(8) << 5));
+    return BigInt(rng.chance(0.8) ? rng.below(64) : rng.below(0x10000));
+  }
+  if (op === 'ret') return BigInt(rng.chance(0.5) ? rng.below(64) * 8 : rng.below(0x10000));
+  if (place.at === AT_UNSIGNED) return BigInt(op.startsWith('bt') ? rng.below(256) : shiftCount(rng));
+  return operandValue(rng, size * 8);
 }
 
 // ── branches ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -93,6 +93,9 @@ export function hex(value: bigint): string {
   return `0x${BigInt.asUintN(64, value).toString(16)}`;
 }
 
+/** What the case found: the background and its patch. Between calls, the background. */
+const before = BACKGROUND.slice();
+
 /**
  * The first to last byte of the arena's data pages that `now` has different from what the case put there.
  * @param now  the whole arena, by arena offset
@@ -101,20 +104,23 @@ export function changedMemory(
   item: OracleCase,
   now: Uint8Array,
 ): { readonly changedOffset: number; readonly changed: Uint8Array } {
-  const before = BACKGROUND.slice();
-  before.set(item.patch, item.patchOffset);
+  const { patch, patchOffset } = item;
+  before.set(patch, patchOffset);
   let first = -1;
   let last = -1;
   for (const [from, count] of [
     [DATA_OFFSET, DATA_BYTES],
     [READ_ONLY_OFFSET, READ_ONLY_BYTES],
   ] as const) {
-    for (let at = from; at < from + count; at++) {
+    const end = from + count;
+    if (Buffer.compare(now.subarray(from, end), before.subarray(from, end)) === 0) continue;
+    for (let at = from; at < end; at++) {
       if (now[at] === before[at]) continue;
       if (first < 0) first = at;
       last = at;
     }
   }
+  before.set(BACKGROUND.subarray(patchOffset, patchOffset + patch.length), patchOffset);
   if (first < 0) return { changedOffset: 0, changed: new Uint8Array(0) };
   return { changedOffset: first, changed: now.slice(first, last + 1) };
 }

@@ -11,7 +11,6 @@ import { type Form, formOf, normalise } from '../../src/actors/vcpu/isa/forms.ts
 import type { Insn, Size } from '../../src/actors/vcpu/isa/insn.ts';
 import {
   AT_CL,
-  AT_IMM,
   AT_MOFFS,
   AT_NONE,
   AT_ONE,
@@ -19,22 +18,20 @@ import {
   AT_RAX,
   AT_REG,
   AT_RM,
-  AT_UNSIGNED,
   type Place,
   SIZE_D64,
 } from '../../src/actors/vcpu/isa/opcode-table.ts';
 import type { Prng } from '../../src/shared/prng.ts';
 import { type Address, bytes, encodeAddress, unusual } from './address.ts';
 import { CODE_BASE, CODE_BYTES, PAGE_BYTES } from './arena.ts';
-import { arrange, branchTarget, type Operand } from './arrange.ts';
+import { arrange, branchTarget, type Operand, pickImmediate } from './arrange.ts';
 import type { OracleCase } from './case.ts';
 import { CaseState } from './case-state.ts';
-import { hasModrm, hasRegOperand, placeSize, type Slot } from './encodings.ts';
+import { encode, INSN_BYTES_MAX } from './encode.ts';
+import { hasRegOperand, placeSize, type Slot } from './encodings.ts';
 import { freedomOf } from './undefined-flags.ts';
-import { operandValue, shiftCount } from './values.ts';
 
 const RCX = 1;
-const INSN_BYTES_MAX = 15;
 const CS_DS_ES_SS = [0x26, 0x2e, 0x36, 0x3e];
 
 /** One case of `slot`. Everything random comes from `rng`. */
@@ -50,7 +47,6 @@ class InstructionMaker {
   readonly #slot: Slot;
   readonly #rng: Prng;
   readonly #state: CaseState;
-  #rex = 0;
   /** Byte registers 4…7 are AH CH DH BH: there must be no REX. */
   readonly #noRex: boolean;
   #opcode: number;
@@ -74,7 +70,7 @@ class InstructionMaker {
 
   /** null: what was drawn does not go together. */
   make(): OracleCase | null {
-    const { encoding, size, rm, lock, rep } = this.#slot;
+    const { encoding, rm, lock } = this.#slot;
     const { leaf, op } = encoding;
     const rng = this.#rng;
     const state = this.#state;
@@ -97,29 +93,22 @@ class InstructionMaker {
     const operands = [leaf.dst, leaf.src, leaf.src2].map(operand);
     arrange.values(state, this.#slot, operands, codeOffset);
 
-    // Bytes.
-    if (rexR === 1) this.#rex |= 0x44;
-    const named = [leaf.dst, leaf.src].some((place) => place.at === AT_OPCODE);
-    const modrm = hasModrm(encoding);
-    if (modrm && this.#address === null) this.#rex |= (rmRegister >> 3) * 0x41;
-    else if ((named || encoding.rexB >= 0) && opcodeB === 1) this.#rex |= 0x41;
-    if (this.#address !== null) this.#rex |= (this.#address.rexB * 0x41) | (this.#address.rexX * 0x42);
-    const wide =
-      encoding.rexW === 1 || (size === 8 && leaf.size >= 16 && leaf.size !== SIZE_D64) || this.#uselessRexW();
-    if (wide) this.#rex |= 0x48;
-    if (this.#rex === 0 && !this.#noRex && this.#needsEmptyRex(operands)) this.#rex = 0x40;
-    if (this.#rex !== 0 && this.#noRex) return null;
-
-    const prefixes = this.#prefixes(wide);
-    const head = [...prefixes, ...(this.#rex === 0 ? [] : [this.#rex]), ...encoding.map, this.#opcode];
-    if (modrm) {
-      if (this.#address === null) head.push(0xc0 | (regField << 3) | (rmRegister & 7));
-      else head.push((this.#address.modrm & 0xc7) | (regField << 3), ...this.#address.tail);
-    }
-    const ripAt = head.length - 4;
-    for (const [index, place] of [leaf.dst, leaf.src, leaf.src2].entries()) {
-      head.push(...this.#immediate(place, operands[index]!));
-    }
+    const encoded = encode({
+      slot: this.#slot,
+      opcode: this.#opcode,
+      reg,
+      rm: this.#address ?? rmRegister,
+      opcodeB,
+      noRex: this.#noRex,
+      wide: this.#uselessRexW(),
+      operands,
+      moffs: this.#moffs,
+      segment: this.#segment,
+      addressSize: this.#addressSize,
+      noise: (prefixes, wide) => this.#noise(prefixes, wide),
+    });
+    if (encoded === null) return null;
+    const { head, ripAt } = encoded;
     const length = head.length + leaf.branch;
     if (length > INSN_BYTES_MAX) return null;
     const next = BigInt(CODE_BASE + codeOffset + length);
@@ -130,14 +119,10 @@ class InstructionMaker {
     const ripTarget = this.#address?.ripTarget ?? null;
     if (ripTarget !== null) head.splice(ripAt, 4, ...bytes(ripTarget - next, 4));
 
-    return this.#finish(head, codeOffset, { lock, rep, op });
+    return this.#finish(head, codeOffset, { lock, op });
   }
 
-  #finish(
-    head: number[],
-    codeOffset: number,
-    want: { lock: boolean; rep: number; op: string },
-  ): OracleCase | null {
+  #finish(head: number[], codeOffset: number, want: { lock: boolean; op: string }): OracleCase | null {
     const state = this.#state;
     const rng = this.#rng;
     const code = Uint8Array.from(head);
@@ -255,7 +240,7 @@ class InstructionMaker {
       case AT_ONE:
         return { kind: 'imm', size, value: 1n };
       default:
-        return { kind: 'imm', size, value: this.#pickImmediate(place, size) };
+        return { kind: 'imm', size, value: pickImmediate(this.#rng, this.#slot, place, size) };
     }
   }
 
@@ -263,26 +248,7 @@ class InstructionMaker {
     return { kind: 'mem', size, linear: this.#linear };
   }
 
-  #pickImmediate(place: Place, size: Size): bigint {
-    const rng = this.#rng;
-    const { op } = this.#slot.encoding;
-    if (op === 'enter') {
-      // LIMIT: levels the core has a form for; see ENTER_LEVELS. The processor masks the level to five bits.
-      if (place.size === 1) return BigInt(rng.below(5) | (rng.below(8) << 5));
-      return BigInt(rng.chance(0.8) ? rng.below(64) : rng.below(0x10000));
-    }
-    if (op === 'ret') return BigInt(rng.chance(0.5) ? rng.below(64) * 8 : rng.below(0x10000));
-    if (place.at === AT_UNSIGNED) return BigInt(op.startsWith('bt') ? rng.below(256) : shiftCount(rng));
-    return operandValue(rng, size * 8);
-  }
-
   // ── bytes ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-  #immediate(place: Place, operand: Operand): number[] {
-    if (place.at === AT_MOFFS) return this.#moffs;
-    if (operand.kind !== 'imm' || place.at === AT_ONE) return [];
-    return place.at === AT_IMM || place.at === AT_UNSIGNED ? bytes(operand.value, operand.size) : [];
-  }
 
   /** W where the size does not hang on it: branches, pushes and byte operations. */
   #uselessRexW(): boolean {
@@ -292,25 +258,14 @@ class InstructionMaker {
     return fixed && !leaf.extend && this.#rng.chance(0.1);
   }
 
-  /** SPL BPL SIL DIL were meant: a REX has to say so. */
-  #needsEmptyRex(operands: readonly Operand[]): boolean {
-    return operands.some((operand) => operand.kind === 'reg' && operand.size === 1 && operand.reg >= 4);
-  }
-
-  #prefixes(wide: boolean): number[] {
-    const { encoding, size, lock, rep } = this.#slot;
+  /** Prefixes in any order, and now and then one that changes nothing. */
+  #noise(prefixes: readonly number[], wide: boolean): number[] {
+    const { encoding } = this.#slot;
     const rng = this.#rng;
-    const list: number[] = [];
-    if (lock) list.push(0xf0);
-    if (rep !== 0) list.push(rep);
-    if (this.#segment !== 0) list.push(this.#segment);
-    if (this.#addressSize === 4) list.push(0x67);
-    if (encoding.prefix > 0x66) list.push(encoding.prefix);
-    const byPrefix = encoding.prefix >= 0;
-    if (encoding.prefix === 0x66 || (size === 2 && encoding.leaf.size >= 16)) {
-      list.push(0x66);
+    const list = [...prefixes];
+    if (list.includes(0x66)) {
       if (rng.chance(0.03)) list.push(0x66);
-    } else if (wide && !byPrefix && encoding.leaf.branch === 0 && rng.chance(0.05)) {
+    } else if (wide && encoding.prefix < 0 && encoding.leaf.branch === 0 && rng.chance(0.05)) {
       // REX.W beats 66. Not on branches: there 66 means something to AMD.
       if (!/^(jmp|call|ret)/.test(encoding.op)) list.push(0x66);
     }
