@@ -2,6 +2,7 @@
  * Operand forms: which shapes of which instructions the core has handlers for, and how a decoded instruction finds
  * its form. A form fixes everything but the register numbers, constants and addresses.
  */
+import { RSP } from '../../../shared/x86/registers.ts';
 import type { CoreOp, Insn, MemOperand, Operand, Size } from './insn.ts';
 
 /**
@@ -80,7 +81,6 @@ const DIRECT_BRANCHES: ReadonlySet<string> = new Set([
   'call',
   'fall',
 ]);
-const RSP = 4;
 
 /** Puts the operands of `insn` where the semantics expect them, and folds synonyms together. */
 export function normalise(insn: Insn): NormalInsn {

@@ -7,9 +7,10 @@
  *
  * @source Intel SDM vol. 2, "Instruction Set Reference": one function per mnemonic, in the order of insn.ts
  */
+import { RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP } from '../../../shared/x86/registers.ts';
 import { VECTOR_DE } from '../../../shared/x86/vectors.ts';
 import type { Size, Value } from './code.ts';
-import { type Branch, type Emitter, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP } from './emitter.ts';
+import type { Branch, Emitter } from './emitter.ts';
 import {
   AF,
   ARITHMETIC_FLAGS,
