@@ -4,6 +4,8 @@ import { Mem } from '../shared/mem.ts';
 import { Actor } from '../shared/sync/actor.ts';
 import { LockChecks } from '../shared/sync/checks.ts';
 import { STATS_BYTES } from '../shared/sync/stats.ts';
+import { TRACE_FINDING } from '../shared/trace/kinds.ts';
+import { Tracer } from '../shared/trace/tracer.ts';
 import { type OracleFinding, Vm } from './mmu/vm.ts';
 
 /** Sent to a worker when it starts: plain data and the shared memory. */
@@ -38,6 +40,7 @@ export function startThread(task: ThreadTask): Thread {
   const findings: OracleFinding[] = [];
   vm.onFinding = (finding) => {
     if (findings.length < FINDING_LIMIT) findings.push(finding);
+    actor.tracer?.instant(TRACE_FINDING, invariantNumber(finding.id));
   };
   const checks = task.lockdep
     ? new LockChecks({
@@ -58,5 +61,16 @@ export function startThread(task: ThreadTask): Thread {
     stats: layout.stats + task.actor * STATS_BYTES,
     clock: () => Number(process.hrtime.bigint()),
   });
+  const { traceBytes } = task.config;
+  if (traceBytes > 0) {
+    const base = layout.traces + task.actor * traceBytes;
+    actor.tracer = new Tracer({ mem: vm.mem, base, bytes: traceBytes, clock: actor.clock });
+    actor.trace = actor.tracer.locks;
+  }
   return { vm, actor, findings };
+}
+
+/** 11 for 'I11/L1'; 0 for a finding that is about no invariant. */
+function invariantNumber(id: string): number {
+  return Number(/^I(\d+)/.exec(id)?.[1] ?? 0);
 }

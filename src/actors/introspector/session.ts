@@ -8,11 +8,15 @@
  * @source virt/kvm/introspection/kvmi.c, kvmi_msg.c: kvmi_recv_thread, kvmi_msg_process, handle_vcpu_cmd
  */
 
+import { LANE_OPEN_EVENT } from '../../shared/layout/trace.ts';
 import { REQ_INTROSPECTION, REQ_UNBLOCK } from '../../shared/layout/vcpu.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, updating } from '../../shared/sync/point.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
-import { EBUSY, EINVAL, ENOENT } from '../mmu/errno.ts';
+import { eventFlow, TRACE_HANDLE_EVENT, TRACE_HANDLE_PF, TRACE_REPLY } from '../../shared/trace/kinds.ts';
+import type { Tracer } from '../../shared/trace/tracer.ts';
+import { codePageWritten } from '../mmu/code-map.ts';
+import { EBUSY, EINTR, EINVAL, ENOENT } from '../mmu/errno.ts';
 import { setGfnAccess } from '../mmu/gfn-access.ts';
 import { kvmiPut } from '../mmu/kvmi-ref.ts';
 import { gfnToSlot, isVisible } from '../mmu/memslots.ts';
@@ -98,6 +102,7 @@ export class Session {
       const pf = event === KVMI_VCPU_EVENT_PF ? decodePf(data) : null;
       const sent: SessionEvent = { vcpu, seq: message.seq, event, data, pf };
       this.#open.set(message.seq, sent);
+      if (this.#actor.tracer !== null) traceTaken(this.#actor.tracer, sent);
       return { kind: 'event', event: sent };
     }
     return null;
@@ -113,6 +118,7 @@ export class Session {
     const event = this.#open.get(seq);
     if (event === undefined || event.vcpu !== vcpu) return -ENOENT;
     this.#open.delete(seq);
+    if (this.#actor.tracer !== null) traceAnswered(this.#actor.tracer, event, action);
     const payload = encodeEventReply({ action, event: event.event });
     yield* addJob(this.#actor, this.#vm, vcpu, { kind: KVMI_VCPU_EVENT, seq, vcpu, payload });
     return 0;
@@ -177,6 +183,8 @@ export class Session {
     const host = yield* this.#hostAddress(gpa, data.length);
     if (host < 0) return -ENOENT;
     this.#vm.mem.u8.set(data, host);
+    const ramPage = Math.floor((host - this.#vm.layout.ram) / 4096);
+    yield* codePageWritten(this.#actor, this.#vm, ramPage, -1);
     return 0;
   }
 
@@ -205,8 +213,29 @@ export class Session {
         payload: new Uint8Array(0),
       });
     }
+    for (const event of this.#open.values()) {
+      this.#actor.tracer?.endOn(LANE_OPEN_EVENT + event.vcpu, handleKind(event), -EINTR);
+    }
     this.#open.clear();
     this.#actor.checks?.enter('kvmi_ref');
     yield* kvmiPut(this.#actor, this.#vm);
   }
+}
+
+/** From here to its answer an event is open, in a lane of its vCPU: a tool need not answer in the order of arrival. */
+function traceTaken(tracer: Tracer, sent: SessionEvent): void {
+  const { vcpu, seq, event, pf } = sent;
+  const lane = LANE_OPEN_EVENT + vcpu;
+  if (pf === null) tracer.beginOn(lane, TRACE_HANDLE_EVENT, seq, event, 0, eventFlow(seq));
+  else tracer.beginOn(lane, TRACE_HANDLE_PF, seq, pf.gpa, pf.access, eventFlow(seq), pf.gva);
+}
+
+/** Before the vCPU can see the reply. */
+function traceAnswered(tracer: Tracer, event: SessionEvent, action: number): void {
+  tracer.instant(TRACE_REPLY, event.seq, action, event.vcpu, eventFlow(event.seq));
+  tracer.endOn(LANE_OPEN_EVENT + event.vcpu, handleKind(event), action);
+}
+
+function handleKind(event: SessionEvent): number {
+  return event.pf === null ? TRACE_HANDLE_EVENT : TRACE_HANDLE_PF;
 }

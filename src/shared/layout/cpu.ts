@@ -51,7 +51,7 @@ export const CPU = struct(
 
     LOG_COUNT: volatile(i32(OWN, 'emulated step: accesses of this instruction already carried out')),
     LOG_NEXT: volatile(i32(OWN, 'emulated step: index of the access the instruction is at')),
-    LOG_KIND: volatile(i32(OWN, 'per access: LOG_READ, LOG_WRITE or LOG_CAS', ACCESS_LOG_LIMIT)),
+    LOG_KIND: volatile(i32(OWN, 'per access: LOG_*', ACCESS_LOG_LIMIT)),
     LOG_SIZE: volatile(i32(OWN, 'per access: bytes, 1 2 4 8, or 16', ACCESS_LOG_LIMIT)),
     LOG_GVA: volatile(i64(OWN, 'per access: linear address', ACCESS_LOG_LIMIT)),
     LOG_VALUE: volatile(
@@ -64,12 +64,14 @@ export const CPU = struct(
     CR3: i64(OWN, 'gpa of the PML4 | flags'),
     CR4: i64(OWN, 'control register 4'),
     CR8: i64(OWN, 'task priority'),
+    DR: i64(OWN, 'debug registers 0…7, as written; 4 and 5 unused', 8),
     EFER: i64(OWN, 'extended features'),
     GDTR_BASE: i64(OWN, 'GDT linear base'),
     IDTR_BASE: i64(OWN, 'IDT linear base'),
     GDTR_LIMIT: i32(OWN, 'GDT limit, bytes - 1'),
     IDTR_LIMIT: i32(OWN, 'IDT limit, bytes - 1'),
     SELECTORS: i32(OWN, 'es cs ss ds fs gs ldtr tr', 8),
+    SEGMENT_DPL: i32(OWN, 'es cs ss ds fs gs: privilege level in the descriptor loaded last', 6),
     TR_BASE: i64(OWN, 'TSS linear base'),
     LDTR_BASE: i64(OWN, 'LDT linear base'),
     TR_LIMIT: i32(OWN, 'TSS limit, bytes - 1'),
@@ -154,6 +156,8 @@ export const EXIT_DONE = 8;
 
 export const LOG_READ = 1;
 export const LOG_WRITE = 2;
+/** A read by an instruction that is going to write the same place. */
+export const LOG_READ_MODIFY = 4;
 /**
  * Atomic: store VALUE if EXPECT is still there, else the instruction restarts. With size 16 (CMPXCHG16B) the upper
  * halves stand in the next element of LOG_VALUE and LOG_EXPECT.

@@ -45,6 +45,7 @@ export const VCPU = struct(
     FAULTS_EMULATED: volatile(i64(OWN, 'page faults on a tracked page: the instruction was emulated')),
     EXITS: volatile(i64(OWN, 'returns from the emulator core')),
     GUEST_EXCEPTIONS: volatile(i64(OWN, 'exceptions delivered to the guest')),
+    UNKNOWN_PORTS: volatile(i64(OWN, 'accesses to ports that no device has')),
     TLB_FLUSHES: volatile(i64(OWN, 'TLB flush requests served')),
     JOBS_RUN: volatile(i64(OWN, 'introspection jobs run')),
     EVENTS_SENT: volatile(i64(OWN, 'per access kind R W X: PF events sent', 3)),

@@ -41,6 +41,12 @@ export const VM = struct(
     POLICY_SEQ: i32('access tree writer', 'stamps each tightening of a page (shared/layout/access-tree.ts)'),
     RECEIVER_BELL: volatile(i32('anyone (add)', 'sequence word the introspector actor sleeps on')),
 
+    GUEST_CRASH: i32(
+      'vCPU (cas from 0)',
+      'the first triple fault: (vCPU + 1) << 8 | vector that could not be delivered',
+    ),
+    CODE_FLUX: i32('anyone (add)', 'threads between a change of the code map and the end of its flush'),
+
     SPLIT_LOCKS: volatile(i32('any vCPU (add)', 'LOCK operations that took the split lock')),
     MAPPED: i32('any vCPU (add)', 'host pages mapped for an access and not yet unmapped (I18)'),
     MMIO_ACCESSES: volatile(i32('any vCPU (add)', 'accesses that found no slot')),
