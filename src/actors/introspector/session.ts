@@ -206,7 +206,7 @@ export class Session {
       });
     }
     this.#open.clear();
-    this.#actor.checks?.enter('kvmi_ref');
+    this.#actor.referenced(1);
     yield* kvmiPut(this.#actor, this.#vm);
   }
 }
