@@ -7,6 +7,8 @@ import { Mem } from '../shared/mem.ts';
 import { Actor } from '../shared/sync/actor.ts';
 import { LockChecks } from '../shared/sync/checks.ts';
 import { STATS_BYTES } from '../shared/sync/stats.ts';
+import { TRACE_FINDING } from '../shared/trace/kinds.ts';
+import { Tracer } from '../shared/trace/tracer.ts';
 import { type OracleFinding, Vm } from './mmu/vm.ts';
 
 /** Sent to a worker when it starts: plain data and the shared memory. */
@@ -60,7 +62,9 @@ export function identify(
   let findings = 0;
   vm.onFinding = (finding) => {
     findings += 1;
-    if (findings <= FINDING_LIMIT) onFinding(finding);
+    if (findings > FINDING_LIMIT) return;
+    onFinding(finding);
+    actor.tracer?.instant(TRACE_FINDING, invariantNumber(finding.id));
   };
   const checks = task.lockdep
     ? new LockChecks({
@@ -81,6 +85,12 @@ export function identify(
     stats: layout.stats + task.actor * STATS_BYTES,
     clock: () => Number(process.hrtime.bigint()),
   });
+  const { traceBytes } = task.config;
+  if (traceBytes > 0) {
+    const base = layout.traces + task.actor * traceBytes;
+    actor.tracer = new Tracer({ mem: vm.mem, base, bytes: traceBytes, clock: actor.clock });
+    actor.trace = actor.tracer.locks;
+  }
   return { vm, actor };
 }
 
@@ -99,4 +109,9 @@ export function startThread(task: ThreadTask): Thread {
 function causeText(cause: unknown): string {
   if (cause instanceof Error) return cause.stack ?? `${cause.name}: ${cause.message}`;
   return typeof cause === 'object' && cause !== null ? 'a thrown object' : String(cause);
+}
+
+/** 11 for 'I11/L1'; 0 for a finding that is about no invariant. */
+function invariantNumber(id: string): number {
+  return Number(/^I(\d+)/.exec(id)?.[1] ?? 0);
 }

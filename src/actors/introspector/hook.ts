@@ -9,6 +9,7 @@ import type { Actor } from '../../shared/sync/actor.ts';
 import { reinitCompletion, waitForCompletion } from '../../shared/sync/completion.ts';
 import { mutexLock, mutexUnlock } from '../../shared/sync/mutex.ts';
 import { notifying, type Path, updating, writing } from '../../shared/sync/point.ts';
+import { TRACE_HOOK, TRACE_UNHOOK } from '../../shared/trace/kinds.ts';
 import { EAGAIN, EEXIST, ENOMEM } from '../mmu/errno.ts';
 import { clearAllAccess } from '../mmu/gfn-access.ts';
 import { registerNotifier, unregisterNotifier } from '../mmu/page-track.ts';
@@ -21,6 +22,7 @@ import type { Vm } from '../mmu/vm.ts';
  */
 export function* hook(actor: Actor, vm: Vm): Path<number> {
   const { mem } = vm;
+  actor.tracer?.begin(TRACE_HOOK);
   yield* mutexLock(actor, vm.kvmiLock);
   let result = 0;
   if (mem.load(vm.word('KVMI_HOOKED')) !== 0) result = -EEXIST;
@@ -54,6 +56,7 @@ export function* hook(actor: Actor, vm: Vm): Path<number> {
     }
   }
   yield* mutexUnlock(actor, vm.kvmiLock);
+  actor.tracer?.end(TRACE_HOOK, Math.min(result, 0));
   return result;
 }
 
@@ -66,6 +69,7 @@ export function* hook(actor: Actor, vm: Vm): Path<number> {
  */
 export function* unhook(actor: Actor, vm: Vm, interrupted = false): Path<boolean> {
   const { mem } = vm;
+  actor.tracer?.begin(TRACE_UNHOOK);
   yield* mutexLock(actor, vm.kvmiLock);
   const hooked = mem.load(vm.word('KVMI_HOOKED')) !== 0;
   if (hooked) {
@@ -84,6 +88,7 @@ export function* unhook(actor: Actor, vm: Vm, interrupted = false): Path<boolean
     mem.store(vm.word('KVMI_HOOKED'), 0);
   }
   yield* mutexUnlock(actor, vm.kvmiLock);
+  actor.tracer?.end(TRACE_UNHOOK);
   return hooked;
 }
 

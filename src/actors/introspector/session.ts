@@ -9,13 +9,16 @@
  */
 
 import type { RingRecord } from '../../shared/byte-ring.ts';
+import { LANE_OPEN_EVENT } from '../../shared/layout/trace.ts';
 import { REQ_INTROSPECTION, REQ_UNBLOCK } from '../../shared/layout/vcpu.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, updating } from '../../shared/sync/point.ts';
 import { readLock, readUnlock } from '../../shared/sync/rw-lock.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
+import { eventFlow, TRACE_HANDLE_EVENT, TRACE_HANDLE_PF, TRACE_REPLY } from '../../shared/trace/kinds.ts';
+import type { Tracer } from '../../shared/trace/tracer.ts';
 import { readPolicy } from '../mmu/access-tree.ts';
-import { EBUSY, EINVAL, ENOENT } from '../mmu/errno.ts';
+import { EBUSY, EINTR, EINVAL, ENOENT } from '../mmu/errno.ts';
 import { setGfnAccess } from '../mmu/gfn-access.ts';
 import { kvmiPut } from '../mmu/kvmi-ref.ts';
 import { gfnToSlot, isVisible } from '../mmu/memslots.ts';
@@ -127,6 +130,7 @@ export class Session {
     const pf = event === KVMI_VCPU_EVENT_PF ? decodePf(data) : null;
     const sent: SessionEvent = { vcpu, seq, event, data, pf };
     this.#open.set(seq, sent);
+    if (this.#actor.tracer !== null) traceTaken(this.#actor.tracer, sent);
     return { kind: 'event', event: sent };
   }
 
@@ -139,6 +143,7 @@ export class Session {
     const event = this.#open.get(seq);
     if (event === undefined || event.vcpu !== vcpu) return -ENOENT;
     this.#open.delete(seq);
+    if (this.#actor.tracer !== null) traceAnswered(this.#actor.tracer, event, action);
     const payload = encodeEventReply({ action, event: event.event });
     yield* addJob(this.#actor, this.#vm, vcpu, { kind: KVMI_VCPU_EVENT, seq, vcpu, payload });
     return 0;
@@ -265,6 +270,9 @@ export class Session {
         payload: new Uint8Array(0),
       });
     }
+    for (const event of this.#open.values()) {
+      this.#actor.tracer?.endOn(LANE_OPEN_EVENT + event.vcpu, handleKind(event), -EINTR);
+    }
     this.#open.clear();
     // Whoever closes for a receiver that has died may come second: the reference is given back once.
     yield updating(this.#vm.word('KVMI_RECEIVER'));
@@ -276,4 +284,22 @@ export class Session {
 
 function withinPage(gpa: number, bytes: number): boolean {
   return Number.isSafeInteger(gpa) && gpa >= 0 && Number.isInteger(bytes) && bytes > 0 && (gpa % 4096) + bytes <= 4096;
+}
+
+/** From here to its answer an event is open, in a lane of its vCPU: a tool need not answer in the order of arrival. */
+function traceTaken(tracer: Tracer, sent: SessionEvent): void {
+  const { vcpu, seq, event, pf } = sent;
+  const lane = LANE_OPEN_EVENT + vcpu;
+  if (pf === null) tracer.beginOn(lane, TRACE_HANDLE_EVENT, seq, event, 0, eventFlow(seq));
+  else tracer.beginOn(lane, TRACE_HANDLE_PF, seq, pf.gpa, pf.access, eventFlow(seq), pf.gva);
+}
+
+/** Before the vCPU can see the reply. */
+function traceAnswered(tracer: Tracer, event: SessionEvent, action: number): void {
+  tracer.instant(TRACE_REPLY, event.seq, action, event.vcpu, eventFlow(event.seq));
+  tracer.endOn(LANE_OPEN_EVENT + event.vcpu, handleKind(event), action);
+}
+
+function handleKind(event: SessionEvent): number {
+  return event.pf === null ? TRACE_HANDLE_EVENT : TRACE_HANDLE_PF;
 }

@@ -22,6 +22,7 @@ import { notifying, type Path, reading, updating, waiting, writing } from '../..
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
 import { synchronizeSrcu } from '../../shared/sync/srcu.ts';
+import { SLOT_CHANGES, TRACE_MEMSLOT } from '../../shared/trace/kinds.ts';
 import { clearActiveBits } from './access-tree.ts';
 import { EEXIST, EINVAL, ENOMEM } from './errno.ts';
 import { pageTrackCreateSlot, pageTrackFlushSlot } from './page-track.ts';
@@ -237,7 +238,11 @@ export function* setMemoryRegion(actor: Actor, vm: Vm, request: SlotRequest): Pa
   const change = classify(vm, request);
   let error = 0;
   if (typeof change === 'number') error = change;
-  else if (change !== 'none') error = yield* changeSlot(actor, vm, request, change);
+  else if (change !== 'none') {
+    actor.tracer?.begin(TRACE_MEMSLOT, SLOT_CHANGES.indexOf(change), request.id, request.baseGfn);
+    error = yield* changeSlot(actor, vm, request, change);
+    actor.tracer?.end(TRACE_MEMSLOT, error);
+  }
   yield* mutexUnlock(actor, vm.slotsLock);
   return error;
 }

@@ -26,6 +26,7 @@ import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
+import { FAULT_RESULTS, TRACE_FAULT } from '../../shared/trace/kinds.ts';
 import { activeSet, findSlot, GENERATION_IN_FLUX, type Slot, setGeneration } from './memslots.ts';
 import { leaveGuestMode } from './requests.ts';
 import { rootIsStale } from './roots.ts';
@@ -76,6 +77,14 @@ const INVALID_SLEEP_MS = 2;
  * @locking inside a kvm.srcu section when called and when it returns, not necessarily the same one; may take mmu_lock
  */
 export function* handlePageFault(vcpu: FaultingVcpu, gfn: number, access: number): Path<FaultResult> {
+  const { tracer } = vcpu.actor;
+  tracer?.begin(TRACE_FAULT, gfn, access);
+  const result = yield* resolvePageFault(vcpu, gfn, access);
+  tracer?.end(TRACE_FAULT, FAULT_RESULTS.indexOf(result));
+  return result;
+}
+
+function* resolvePageFault(vcpu: FaultingVcpu, gfn: number, access: number): Path<FaultResult> {
   const { vm, index } = vcpu;
   const { mem } = vm;
   if (gfn >= vm.layout.config.gfnCount) return 'mmio';
@@ -182,7 +191,7 @@ function* fastPageFault(
   }
   yield writing(mode);
   mem.store(mode, OUTSIDE_GUEST);
-  yield* leaveGuestMode(vm, index);
+  yield* leaveGuestMode(vm, index, vcpu.actor.tracer);
   return result;
 }
 

@@ -5,6 +5,7 @@
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
 import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
+import { EMULATIONS, TRACE_EMULATE } from '../../shared/trace/kinds.ts';
 import { type FaultResult, handlePageFault } from '../mmu/page-fault.ts';
 import { leaveGuestMode } from '../mmu/requests.ts';
 import { isPresent, spteAccess, spteAddress, sptePfn } from '../mmu/spte.ts';
@@ -82,7 +83,11 @@ export function* runAccess(vcpu: Vcpu, access: Access): Path<boolean> {
     const result = yield* handlePageFault(vcpu, gfn, bit);
     vcpu.count(COUNTERS[result]);
     if (result === 'emulate' || result === 'mmio') {
-      if (yield* emulate(vcpu, access, parts)) {
+      const { tracer } = vcpu.actor;
+      tracer?.begin(TRACE_EMULATE, access.gpa, bit, access.size, 0, vcpu.get64('RIP'));
+      const done = yield* emulate(vcpu, access, parts);
+      tracer?.end(TRACE_EMULATE, EMULATIONS.indexOf(done ? 'done' : 'retry'));
+      if (done) {
         vcpu.set64('RETIRED', vcpu.get64('RETIRED') + 1n);
         return true;
       }
@@ -111,7 +116,7 @@ export function* fillTlb(vcpu: Vcpu, gfn: number, access: number, gva: bigint): 
   }
   yield writing(vcpu.word('MODE'));
   mem.store(vcpu.word('MODE'), OUTSIDE_GUEST);
-  yield* leaveGuestMode(vm, index);
+  yield* leaveGuestMode(vm, index, vcpu.actor.tracer);
 }
 
 /** The emulator: piece by piece, low addresses first, each with its callback and its effect. False: start again. */

@@ -13,6 +13,7 @@ import {
   REQ_VM_DEAD,
 } from '../../shared/layout/vcpu.ts';
 import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
+import { TRACE_PARKED, TRACE_SERVE } from '../../shared/trace/kinds.ts';
 import { handleIntrospectionRequest } from '../introspector/vcpu-side.ts';
 import { leaveGuestMode, requestWord } from '../mmu/requests.ts';
 import { loadRoot, rootIsStale } from '../mmu/roots.ts';
@@ -51,7 +52,7 @@ export function* enterGuest(vcpu: Vcpu): Path<boolean> {
 
 /** Leaves guest mode and becomes a reader of the memslots again. */
 export function* exitGuest(vcpu: Vcpu): Path<void> {
-  yield* leaveGuestMode(vcpu.vm, vcpu.index);
+  yield* leaveGuestMode(vcpu.vm, vcpu.index, vcpu.actor.tracer);
   vcpu.count('EXITS');
   yield* vcpu.enterSrcu();
 }
@@ -67,6 +68,7 @@ export function* serveRequests(vcpu: Vcpu): Path<boolean> {
   const requests = requestWord(vm, index);
   yield updating(requests);
   const bits = mem.exchange(requests, 0);
+  vcpu.actor.tracer?.instant(TRACE_SERVE, bits);
   if ((bits & REQ_VM_DEAD) !== 0 || mem.load(vm.word('DEAD')) !== 0) return false;
   if ((bits & REQ_STOP) !== 0) return false;
   if ((bits & REQ_MMU_RELOAD) !== 0) {
@@ -78,7 +80,11 @@ export function* serveRequests(vcpu: Vcpu): Path<boolean> {
     flushTlb(mem, vcpu.cpu);
   }
   if ((bits & REQ_INTROSPECTION) !== 0) yield* handleIntrospectionRequest(vcpu);
-  if ((bits & REQ_PARK) !== 0) yield* park(vcpu);
+  if ((bits & REQ_PARK) !== 0) {
+    vcpu.actor.tracer?.begin(TRACE_PARKED);
+    yield* park(vcpu);
+    vcpu.actor.tracer?.end(TRACE_PARKED);
+  }
   return mem.load(vm.word('DEAD')) === 0;
 }
 

@@ -5,6 +5,7 @@
  * what they do; it hands the report to the checker, the statistics and the trace, whichever are switched on.
  */
 import type { Mem } from '../mem.ts';
+import type { Tracer } from '../trace/tracer.ts';
 import type { LockChecks } from './checks.ts';
 import { DONE_KVMI, type LockClass, type LockMode } from './lock-class.ts';
 import type { Waiter } from './point.ts';
@@ -37,6 +38,8 @@ export class Actor implements Waiter {
   timeoutMs = Number.POSITIVE_INFINITY;
   checks: LockChecks | null;
   trace: LockTrace | null = null;
+  /** Records what this actor does; null without a trace. Setting it does not set `trace`. */
+  tracer: Tracer | null = null;
   readonly #stats: LockStats | null;
 
   constructor(opts: ActorOptions) {
