@@ -102,7 +102,10 @@ export function startThread(task: ThreadTask): Thread {
     ...identity,
     announce: (name, fact) => send({ is: 'fact', name, fact }),
     fail: ({ code, message, hint, cause }) =>
-      send({ is: 'failure', error: { code, message, hint, cause: cause === undefined ? null : causeText(cause) } }),
+      send({
+        is: 'failure',
+        error: { code, message, hint, cause: cause === undefined ? null : causeText(cause) },
+      }),
   };
 }
 

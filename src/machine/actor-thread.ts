@@ -72,29 +72,18 @@ export class ActorThread<Task extends ThreadTask = ThreadTask> {
 export class ThreadCalls<Api> {
   readonly #remote: Remote<Api>;
   readonly #port: MessagePort;
-  #thread: ActorThread | null = null;
+  readonly #thread: ActorThread;
   #closed: (() => SimError) | null = null;
-  /** Calls that have not been answered yet. */
-  outstanding = 0;
 
-  constructor(port: MessagePort) {
+  constructor(port: MessagePort, thread: ActorThread) {
     this.#port = port;
+    this.#thread = thread;
     this.#remote = wrap<Api>(port);
   }
 
-  serveFrom(thread: ActorThread): void {
-    this.#thread = thread;
-  }
-
   async call<T>(body: (remote: Remote<Api>) => PromiseLike<T>): Promise<T> {
-    const thread = this.#thread;
-    if (thread === null || thread.ended) throw this.#lost(thread);
-    this.outstanding += 1;
-    try {
-      return await raceExit(body(this.#remote), thread.exit, () => this.#lost(thread));
-    } finally {
-      this.outstanding -= 1;
-    }
+    if (this.#closed !== null || this.#thread.ended) throw this.#lost();
+    return raceExit(body(this.#remote), this.#thread.exit, () => this.#lost());
   }
 
   /** From now on calls are refused with this error. */
@@ -106,9 +95,8 @@ export class ThreadCalls<Api> {
     this.#port.close();
   }
 
-  #lost(thread: ActorThread | null): SimError {
+  #lost(): SimError {
     if (this.#closed !== null) return this.#closed();
-    const message = `the thread of ${thread?.name ?? 'an actor'} has ended`;
-    return new SimError('SIM_ACTOR_LOST', message);
+    return new SimError('SIM_ACTOR_LOST', `the thread of ${this.#thread.name} has ended`);
   }
 }

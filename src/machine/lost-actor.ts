@@ -7,7 +7,7 @@
  *
  * All of it runs in the main thread and waits for nobody.
  */
-import { shutConnection, ringBell } from '../actors/introspector/hook.ts';
+import { ringBell, shutConnection } from '../actors/introspector/hook.ts';
 import { Session } from '../actors/introspector/session.ts';
 import { leaveGuestMode } from '../actors/mmu/requests.ts';
 import type { Vm } from '../actors/mmu/vm.ts';

@@ -60,6 +60,8 @@ export interface MachineOptions {
   readonly checkEveryMs?: number;
   /** Stop in an orderly way after this time, ms. Default: run until the guest ends. */
   readonly runMs?: number;
+  /** The guest should have ended before `runMs`: SIM_LIMIT if it has not. Default false. */
+  readonly timeIsLimit?: boolean;
   /** End the run (SIM_LIMIT) when this many guest instructions have been carried out, or a little later. */
   readonly instructionLimit?: number;
   /** Everything that is left to chance, except how threads race. Unsigned 64 bits; default 1. */
@@ -86,6 +88,7 @@ export interface MachinePlan {
   readonly lockdep: boolean;
   readonly checkEveryMs: number;
   readonly runMs: number;
+  readonly timeIsLimit: boolean;
   readonly instructionLimit: number;
   readonly seed: bigint;
   readonly trace: string | null;
@@ -154,6 +157,7 @@ export function planMachine(options: MachineOptions, traceBytes: number): Machin
     lockdep: options.lockdep ?? false,
     checkEveryMs: options.checkEveryMs ?? Number.POSITIVE_INFINITY,
     runMs,
+    timeIsLimit: options.timeIsLimit ?? false,
     instructionLimit,
     seed,
     trace: options.trace ?? null,

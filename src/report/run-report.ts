@@ -159,7 +159,8 @@ function readVcpu(vm: Vm, index: number): VcpuReport {
 
 function sum(vm: Vm, name: keyof typeof VCPU.at, kind = 0): number {
   let total = 0n;
-  for (let index = 0; index < vm.vcpuCount; index++) total += vm.mem.i64[vm.vcpuWord(index, name) / 8 + kind]!;
+  for (let index = 0; index < vm.vcpuCount; index++)
+    total += vm.mem.i64[vm.vcpuWord(index, name) / 8 + kind]!;
   return Number(total);
 }
 

@@ -25,7 +25,7 @@ export interface IntrospectorTask extends ThreadTask {
 export interface IntrospectorApi extends ToolSession {
   /** Loads the tool module. @returns the events it handles itself */
   load(): Promise<readonly ToolEventKind[]>;
-  /** The machine has been hooked: begins a session, and returns when the tool is ready. */
+  /** The machine has been hooked: begins a session, and returns when the tool is ready. Throws what it did wrong. */
   attach(): Promise<void>;
   /** Events of this kind are (no longer) answered by the main thread. */
   handle(kind: ToolEventKind, on: boolean): Promise<void>;

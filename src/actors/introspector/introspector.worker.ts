@@ -6,7 +6,13 @@ import { startThread } from '../thread.ts';
 import { ringBell } from './hook.ts';
 import type { HandlerApi, IntrospectorApi, IntrospectorTask } from './introspector.api.ts';
 import { receive } from './receiver.ts';
-import { TOOL_EVENT_KINDS, type Tool, type ToolEventKind, type ToolModule, type ToolSession } from './tool.ts';
+import {
+  TOOL_EVENT_KINDS,
+  type Tool,
+  type ToolEventKind,
+  type ToolModule,
+  type ToolSession,
+} from './tool.ts';
 import { ToolHost } from './tool-host.ts';
 
 export default async function introspectorThread(task: IntrospectorTask): Promise<void> {
@@ -43,7 +49,9 @@ export default async function introspectorThread(task: IntrospectorTask): Promis
     host.watched = watched;
     announce('session', { session: number, connected: true });
     ring();
-    await host.attach();
+    const attached = host;
+    await attached.attach();
+    if (attached.failure !== null) throw attached.failure;
   };
 
   const api: IntrospectorApi = {

@@ -283,7 +283,13 @@ export class Session {
 }
 
 function withinPage(gpa: number, bytes: number): boolean {
-  return Number.isSafeInteger(gpa) && gpa >= 0 && Number.isInteger(bytes) && bytes > 0 && (gpa % 4096) + bytes <= 4096;
+  return (
+    Number.isSafeInteger(gpa) &&
+    gpa >= 0 &&
+    Number.isInteger(bytes) &&
+    bytes > 0 &&
+    (gpa % 4096) + bytes <= 4096
+  );
 }
 
 /** From here to its answer an event is open, in a lane of its vCPU: a tool need not answer in the order of arrival. */

@@ -4,11 +4,12 @@
  * A synchronous answer goes back before the handler's caller does anything else: no promise, no timer. Whatever the
  * tool does wrong (it throws, answers nonsense, or not in time) ends its session once, the way a lost connection does.
  */
-import type { AccessKind, EventAnswer } from '../../shared/hub.ts';
+
 import { SimError, type SimErrorCode } from '../../shared/errors.ts';
+import type { AccessKind, EventAnswer } from '../../shared/hub.ts';
+import type { Actor } from '../../shared/sync/actor.ts';
 import { drive } from '../../shared/sync/point.ts';
 import { hex } from '../../shared/units.ts';
-import type { Actor } from '../../shared/sync/actor.ts';
 import type { Vm } from '../mmu/vm.ts';
 import {
   KVMI_EVENT_ACTION_CONTINUE,
@@ -16,7 +17,7 @@ import {
   KVMI_EVENT_ACTION_RETRY,
 } from './kvmi/constants.ts';
 import { Session, type SessionEvent, type SessionMessage } from './session.ts';
-import { type Answer, type Tool, TOOL_EVENT_KINDS, type ToolEvent, type ToolEventKind } from './tool.ts';
+import { type Answer, TOOL_EVENT_KINDS, type Tool, type ToolEvent, type ToolEventKind } from './tool.ts';
 import { LocalSession } from './tool-session.ts';
 import { toolEvent } from './tool-values.ts';
 
@@ -77,6 +78,9 @@ export class ToolHost {
     this.#session = new Session(actor, vm);
     this.commands = new LocalSession(actor, vm, this.#session, () => this.end('closed by the tool'));
   }
+
+  /** What the tool did wrong, once it has. */
+  failure: SimError | null = null;
 
   get over(): boolean {
     return this.#over;
@@ -211,13 +215,19 @@ export class ToolHost {
   #fail(code: SimErrorCode, what: string, cause?: unknown, opts: { hint?: string } = {}): void {
     if (this.#over) return;
     const error = toolError(what, cause, code, opts.hint);
+    this.failure = error;
     // ORDER: the session first. When the failure is known, nobody waits for this tool any more.
     this.end('the tool failed');
     this.#reports.failed(error);
   }
 }
 
-function toolError(what: string, cause?: unknown, code: SimErrorCode = 'SIM_TOOL_FAILED', hint?: string): SimError {
+function toolError(
+  what: string,
+  cause?: unknown,
+  code: SimErrorCode = 'SIM_TOOL_FAILED',
+  hint?: string,
+): SimError {
   return new SimError(code, `introspection tool: ${what}`, {
     hint:
       hint ??
@@ -229,7 +239,9 @@ function toolError(what: string, cause?: unknown, code: SimErrorCode = 'SIM_TOOL
 }
 
 function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
+  return (
+    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  );
 }
 
 function describe(event: ToolEvent): string {

@@ -11,14 +11,7 @@ import { EINVAL, ENOENT } from '../mmu/errno.ts';
 import type { Vm } from '../mmu/vm.ts';
 import { CommandError } from './command-error.ts';
 import type { Session, SessionMessage } from './session.ts';
-import type {
-  PageAccess,
-  PageAccessEntry,
-  Registers,
-  ToolEventKind,
-  ToolSession,
-  VmInfo,
-} from './tool.ts';
+import type { PageAccess, PageAccessEntry, Registers, ToolEventKind, ToolSession, VmInfo } from './tool.ts';
 import { accessBits, accessText, decodeRegisters, EVENT_IDS, encodeRegisters } from './tool-values.ts';
 
 interface PendingCommand {

@@ -1,16 +1,17 @@
 /** Thread entry of VM control: memslot changes, hook and unhook, invariant checks, one after the other. */
-import { expose } from '../../shared/rpc.ts';
+
 import { SimError } from '../../shared/errors.ts';
-import { gpa } from '../../shared/units.ts';
 import { PAGE_BYTES } from '../../shared/layout/machine.ts';
 import { Prng } from '../../shared/prng.ts';
+import { expose } from '../../shared/rpc.ts';
 import { drive } from '../../shared/sync/point.ts';
+import { gpa } from '../../shared/units.ts';
 import { hook, unhook } from '../introspector/hook.ts';
 import { startThread } from '../thread.ts';
 import { filledEntries } from '../vcpu/tlb.ts';
 import type { ControlApi, ControlTask, ScriptModule, ScriptSource } from './control.api.ts';
 import { checkInvariants } from './invariants.ts';
-import { classify, setMemoryRegion, type SlotRequest } from './memslots.ts';
+import { classify, type SlotRequest, setMemoryRegion } from './memslots.ts';
 import { whileParked } from './quiesce.ts';
 
 export default async function controlThread(task: ControlTask): Promise<void> {
@@ -77,10 +78,7 @@ export default async function controlThread(task: ControlTask): Promise<void> {
   await ended;
 }
 
-async function loadScript(
-  { href }: ScriptSource,
-  context: Parameters<ScriptModule>[0],
-): Promise<() => void> {
+async function loadScript({ href }: ScriptSource, context: Parameters<ScriptModule>[0]): Promise<() => void> {
   const { default: make } = (await import(href)) as { default: ScriptModule };
   return make(context);
 }

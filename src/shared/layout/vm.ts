@@ -36,7 +36,10 @@ export const VM = struct(
 
     KVMI_HOOKED: i32('kvmi_lock', '1 from hook to the end of unhook: the block behind kvm->kvmi exists'),
     KVMI_REF: i32('anyone (cas)', 'kvm->kvmi_ref: users of the introspection block'),
-    KVMI_RECEIVER: i32('hook (store 1), receiver or machine (exchange 0)', "1: the receiver's own reference is held"),
+    KVMI_RECEIVER: i32(
+      'hook (store 1), receiver or machine (exchange 0)',
+      "1: the receiver's own reference is held",
+    ),
     KVMI_SESSION: i32('kvmi_lock', 'number of this hook; replies of another session are refused'),
     KVMI_NODE: i32('kvmi_lock', '1 + index of the registered notifier node, 0 for none'),
     KVMI_SHUT: i32('receiver, unhook', '1: the connection is shut down'),
