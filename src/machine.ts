@@ -29,6 +29,7 @@ import { setMemoryRegion } from './actors/mmu/memslots.ts';
 import { kick, makeRequest } from './actors/mmu/requests.ts';
 import type { OracleFinding, Vm } from './actors/mmu/vm.ts';
 import { type ErrorNote, identify, type ThreadMessage } from './actors/thread.ts';
+import { compileCore } from './actors/vcpu/isa/core.ts';
 import type { VcpuTask } from './actors/vcpu/vcpu.api.ts';
 import { ActorThread, type Launch, ThreadCalls } from './machine/actor-thread.ts';
 import { ControlFront } from './machine/control-front.ts';
@@ -50,6 +51,7 @@ import { Hub, type Listener, type MachineFacts } from './shared/hub.ts';
 import { TRACE_BYTES } from './shared/layout/trace.ts';
 import { REQ_STOP, VCPU_CRASHED, VCPU_STATE_NAMES } from './shared/layout/vcpu.ts';
 import { STOP_NOW, STOP_ORDERLY } from './shared/layout/vm.ts';
+import { Prng } from './shared/prng.ts';
 import { REFERENCE_QUIRKS } from './shared/quirks.ts';
 import { expose } from './shared/rpc.ts';
 import type { Actor } from './shared/sync/actor.ts';
@@ -120,6 +122,7 @@ export class Machine {
   #lastCheckMs = 0;
   #lastWatchMs = 0;
   #console = '';
+  readonly #opcodes: Record<string, number> = {};
   /** Threads that we ended by force, and the error that stands for it; null for those that did not end when told to. */
   readonly #forced = new Map<ActorThread, SimError | null>();
   /** A thread died, whoever ended it. */
@@ -213,13 +216,22 @@ export class Machine {
     this.#controlCalls = new ThreadCalls(toControl.port1, this.#controlThread);
     this.control = new ControlFront(this.#controlCalls, () => this.introspector.attach());
 
+    const seeds = new Prng(plan.seed);
+    const core = plan.program === null ? compileCore() : null;
     this.#vcpus = Array.from(
       { length: vcpuCount },
       (_, index) =>
         new ActorThread<VcpuTask>({
           launch,
           worker: 'vcpu/vcpu.worker',
-          task: { ...task(index, `vcpu ${index}`), index, program: plan.program },
+          task: {
+            ...task(index, `vcpu ${index}`),
+            index,
+            seed: seeds.fork(`vcpu ${index}`).seed,
+            program: plan.program,
+            core,
+            instructionLimit: plan.instructionLimit,
+          },
           onMessage,
         }),
     );
@@ -338,7 +350,11 @@ export class Machine {
   #receive(message: ThreadMessage): void {
     if (message.is === 'finding') this.#found(message.finding);
     else if (message.is === 'failure') this.#fail(errorOf(message.error));
-    else {
+    else if (message.is === 'opcodes') {
+      for (const [name, count] of Object.entries(message.counts)) {
+        this.#opcodes[name] = (this.#opcodes[name] ?? 0) + count;
+      }
+    } else {
       if (message.name === 'console') {
         const { text } = message.fact as MachineFacts['console'];
         this.#console = (this.#console + text).slice(-CONSOLE_CHARS_MAX);
@@ -370,7 +386,7 @@ export class Machine {
 
   #tick(): void {
     const now = performance.now();
-    const { runMs, timeIsLimit, instructionLimit, checkEveryMs } = this.#plan;
+    const { runMs, timeIsLimit, checkEveryMs } = this.#plan;
     if (now - this.#startedMs >= runMs) {
       if (timeIsLimit) {
         this.#error ??= new SimError('SIM_LIMIT', `the guest has not ended after ${runMs / 1000} s`, {
@@ -380,9 +396,8 @@ export class Machine {
       this.#finish('time');
       return;
     }
-    if (instructionsOf(this.#vm) >= instructionLimit) {
-      this.#error ??= new SimError('SIM_LIMIT', `the guest has carried out ${instructionLimit} instructions`);
-      this.#finish('limit');
+    if (this.#allHalted()) {
+      this.#finish('halted');
       return;
     }
     this.#lookForStuckTool(now);
@@ -472,8 +487,27 @@ export class Machine {
       this.#error ??= this.#crash(vcpu);
       this.#finish('crashed');
     } else if (this.#vcpus.every(({ ended }) => ended)) {
-      this.#finish(error === null ? 'exited' : 'failed');
+      this.#finish(error === null ? this.#naturalEnd() : 'failed');
     }
+  }
+
+  /** Every vCPU has ended by itself: because the guest said so, or because it was not to run longer. */
+  #naturalEnd(): Ending {
+    const stopped = this.#vcpus.findIndex((_, index) => this.stateOf(index) === 'stopped');
+    if (stopped < 0) return 'exited';
+    const { instructionLimit } = this.#plan;
+    this.#error ??= new SimError(
+      'SIM_LIMIT',
+      `vCPU ${stopped} has carried out ${instructionLimit} instructions`,
+      { hint: 'give it more with --max-instructions' },
+    );
+    return 'limit';
+  }
+
+  /** HLT with nothing left that could wake it: there are no interrupts between vCPUs. */
+  #allHalted(): boolean {
+    const live = this.#vcpus.flatMap((thread, index) => (thread.ended ? [] : [this.stateOf(index)]));
+    return live.length > 0 && live.every((state) => state === 'halted');
   }
 
   #crash(vcpu: number): SimError {
@@ -604,7 +638,7 @@ export class Machine {
       seconds: this.#seconds(),
       seed: this.#plan.seed,
       checks: { rounds: this.#checkRounds, skipped: this.#checksSkipped, facts: this.#checkFacts },
-      undefinedOpcodes: {},
+      undefinedOpcodes: this.#opcodes,
       console: this.#console,
       trace,
       ...judge(outcome),

@@ -36,6 +36,8 @@ export interface ErrorNote {
 export type ThreadMessage =
   | { readonly is: 'fact'; readonly name: keyof MachineFacts; readonly fact: unknown }
   | { readonly is: 'finding'; readonly finding: OracleFinding }
+  /** Undefined opcodes that a vCPU has met, by name. */
+  | { readonly is: 'opcodes'; readonly counts: Readonly<Record<string, number>> }
   /** The run goes on, but not as it was meant to. */
   | { readonly is: 'failure'; readonly error: ErrorNote };
 
@@ -46,6 +48,7 @@ export interface Identity {
 
 export interface Thread extends Identity {
   announce<Name extends keyof MachineFacts>(name: Name, fact: MachineFacts[Name]): void;
+  opcodes(counts: Readonly<Record<string, number>>): void;
   fail(error: SimError): void;
 }
 
@@ -101,6 +104,7 @@ export function startThread(task: ThreadTask): Thread {
   return {
     ...identity,
     announce: (name, fact) => send({ is: 'fact', name, fact }),
+    opcodes: (counts) => send({ is: 'opcodes', counts }),
     fail: ({ code, message, hint, cause }) =>
       send({
         is: 'failure',

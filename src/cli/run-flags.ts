@@ -22,7 +22,7 @@ export const RUN_FLAGS: readonly Flag[] = [
     value: 'S',
     help: `stop after that long: 5, 500ms, 2m (${STORM_SECONDS} for the storm)`,
   },
-  { name: 'max-instructions', value: 'N', help: 'end the run when the guest has carried out so many' },
+  { name: 'max-instructions', value: 'N', help: 'stop each vCPU when it has carried out so many' },
   { name: 'seed', value: 'N', help: 'for all that is left to chance but the races: 1, 0x5eed (1)' },
   { name: 'tool', value: 'MODULE', help: 'introspection tool: a JavaScript module' },
   { name: 'reply-timeout', value: 'D', help: 'limit for each of its answers: 500ms, 2s (none)' },

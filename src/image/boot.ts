@@ -32,6 +32,23 @@
  */
 import { invariant } from '../shared/invariant.ts';
 import { VCPU_LIMIT } from '../shared/layout/machine.ts';
+import {
+  CR0_ET,
+  CR0_MP,
+  CR0_NE,
+  CR0_PE,
+  CR0_PG,
+  CR0_WP,
+  CR4_PAE,
+  CR4_PGE,
+  EFER_LMA,
+  EFER_LME,
+  EFER_NXE,
+  EFER_SCE,
+} from '../shared/x86/control-registers.ts';
+import { TSS_BYTES, TSS_IO_MAP_BASE, TSS_IST1, TSS_RSP0 } from '../shared/x86/descriptors.ts';
+import { PTE_A, PTE_D, PTE_P, PTE_PS, PTE_RW, PTE_US } from '../shared/x86/paging.ts';
+import { RFLAGS_FIXED } from '../shared/x86/rflags.ts';
 
 export const GDT_GPA = 0x500;
 export const PML4_GPA = 0x1000;
@@ -50,8 +67,8 @@ export const IST1_STACK_BYTES = 0x1000;
 export const STACK_BYTES = 0x4000;
 /** From one TSS to the next: 104 bytes, rounded up to two cache lines. */
 export const TSS_STRIDE = 0x80;
-export const TSS_BYTES = 104;
 export const IDT_BYTES = 256 * 16;
+export { TSS_BYTES };
 
 export const KERNEL_CODE_SELECTOR = 0x08;
 export const KERNEL_DATA_SELECTOR = 0x10;
@@ -69,27 +86,6 @@ export const PORT_EXIT = 0xf4;
 
 const GIB = 1024 ** 3;
 const LARGE_PAGE_BYTES = 2 * 1024 ** 2;
-
-const PTE_P = 1n << 0n;
-const PTE_RW = 1n << 1n;
-const PTE_US = 1n << 2n;
-const PTE_A = 1n << 5n;
-const PTE_D = 1n << 6n;
-const PTE_PS = 1n << 7n;
-
-const CR0_PE = 1n << 0n;
-const CR0_MP = 1n << 1n;
-const CR0_ET = 1n << 4n;
-const CR0_NE = 1n << 5n;
-const CR0_WP = 1n << 16n;
-const CR0_PG = 1n << 31n;
-const CR4_PAE = 1n << 5n;
-const CR4_PGE = 1n << 7n;
-const EFER_SCE = 1n << 0n;
-const EFER_LME = 1n << 8n;
-const EFER_LMA = 1n << 10n;
-const EFER_NXE = 1n << 11n;
-const RFLAGS_FIXED = 1n << 1n;
 
 const RSP = 4;
 const RSI = 6;
@@ -183,7 +179,7 @@ export function bootState(vcpuIndex: number, vcpuCount: number, entry: number): 
   return {
     GPR: gpr,
     RIP: BigInt(entry),
-    RFLAGS: RFLAGS_FIXED,
+    RFLAGS: BigInt(RFLAGS_FIXED),
     CR0: CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG,
     CR3: BigInt(PML4_GPA),
     CR4: CR4_PAE | CR4_PGE,
@@ -235,7 +231,7 @@ function writePageTables(view: DataView, options: Required<Omit<BootTableOptions
 
 function writeTss(view: DataView, vcpuIndex: number): void {
   const tss = tssGpa(vcpuIndex);
-  view.setBigUint64(tss + 0x04, BigInt(RSP0_STACKS_GPA + (vcpuIndex + 1) * RSP0_STACK_BYTES), true);
-  view.setBigUint64(tss + 0x24, BigInt(IST1_STACKS_GPA + (vcpuIndex + 1) * IST1_STACK_BYTES), true);
-  view.setUint16(tss + 0x66, TSS_BYTES, true); // I/O bitmap past the limit: no port for ring 3
+  view.setBigUint64(tss + TSS_RSP0, BigInt(RSP0_STACKS_GPA + (vcpuIndex + 1) * RSP0_STACK_BYTES), true);
+  view.setBigUint64(tss + TSS_IST1, BigInt(IST1_STACKS_GPA + (vcpuIndex + 1) * IST1_STACK_BYTES), true);
+  view.setUint16(tss + TSS_IO_MAP_BASE, TSS_BYTES, true); // I/O bitmap past the limit: no port for ring 3
 }

@@ -62,7 +62,7 @@ export interface MachineOptions {
   readonly runMs?: number;
   /** The guest should have ended before `runMs`: SIM_LIMIT if it has not. Default false. */
   readonly timeIsLimit?: boolean;
-  /** End the run (SIM_LIMIT) when this many guest instructions have been carried out, or a little later. */
+  /** Stop each vCPU when it has carried out so many instructions (SIM_LIMIT). */
   readonly instructionLimit?: number;
   /** Everything that is left to chance, except how threads race. Unsigned 64 bits; default 1. */
   readonly seed?: bigint;

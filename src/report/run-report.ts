@@ -11,6 +11,8 @@ import type { TraceSummary } from '../shared/trace/collector.ts';
 export type Ending =
   /** Every vCPU has ended by itself. */
   | 'exited'
+  /** Every vCPU stands at HLT, and nothing can wake it. */
+  | 'halted'
   /** Triple fault, or CRASH. */
   | 'crashed'
   /** `stop` was called. */

@@ -33,6 +33,7 @@ export function judge({ ending, error, findings, vcpus }: Outcome): { exitCode: 
 
 const HOW: Readonly<Record<Ending, string>> = {
   exited: 'every vCPU exited with code 0',
+  halted: 'every vCPU that did not exit halted',
   crashed: 'crashed',
   stopped: 'stopped',
   time: 'ran its time',

@@ -7,6 +7,7 @@ import { checkInvariants } from '../../src/actors/mmu/invariants.ts';
 import { type SlotRequest, setMemoryRegion } from '../../src/actors/mmu/memslots.ts';
 import type { OracleFinding, Vm } from '../../src/actors/mmu/vm.ts';
 import { type Access, runAccess } from '../../src/actors/vcpu/access-program.ts';
+import type { Core } from '../../src/actors/vcpu/isa/core.ts';
 import { filledEntries, flushTlb } from '../../src/actors/vcpu/tlb.ts';
 import { Vcpu } from '../../src/actors/vcpu/vcpu.ts';
 import { Actor } from '../../src/shared/sync/actor.ts';
@@ -18,6 +19,10 @@ export interface SmallMachineOptions {
   readonly vcpuCount?: number;
   readonly quirks?: number;
   readonly strict?: boolean;
+  readonly ramPages?: number;
+  readonly gfnCount?: number;
+  /** What its vCPUs execute guest code with. */
+  readonly core?: (vm: Vm) => Core;
 }
 
 /** What a test's tool does with an event: an action, after whatever commands it likes. */
@@ -32,14 +37,16 @@ export class SmallMachine {
   readonly findings: OracleFinding[] = [];
   readonly lockFindings: LockFinding[] = [];
   readonly events: SessionEvent[] = [];
+  /** What each vCPU's guest has written to the console port. */
+  readonly consoles: string[] = [];
   readonly answers: Extract<SessionMessage, { kind: 'answer' }>[] = [];
 
   constructor(options: SmallMachineOptions = {}) {
-    const { vcpuCount = 1, quirks = 0, strict = false } = options;
+    const { vcpuCount = 1, quirks = 0, strict = false, ramPages = 64, gfnCount = 128 } = options;
     const { memory, layout } = allocateMemory({
       vcpuCount,
-      ramPages: 64,
-      gfnCount: 128,
+      ramPages,
+      gfnCount,
       accessLimit: 64,
       traceBytes: 0,
       actorCount: vcpuCount + 2,
@@ -50,8 +57,15 @@ export class SmallMachine {
     this.receiver = this.#actor(2, 'receiver');
     this.session = new Session(this.receiver, this.vm);
     drive(this.control, initializeVm(this.control, this.vm, { quirks, strict, checked: true }));
+    const core = options.core?.(this.vm);
     for (let index = 0; index < vcpuCount; index++) {
-      const vcpu = new Vcpu(this.vm, index, this.#actor(3 + index, `vcpu ${index}`));
+      this.consoles.push('');
+      const vcpu = new Vcpu(this.vm, index, this.#actor(3 + index, `vcpu ${index}`), {
+        ...(core === undefined ? {} : { core }),
+        console: (byte) => {
+          this.consoles[index] += String.fromCharCode(byte);
+        },
+      });
       flushTlb(this.vm.mem, vcpu.cpu);
       this.vcpus.push(vcpu);
     }

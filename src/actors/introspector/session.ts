@@ -18,6 +18,7 @@ import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
 import { eventFlow, TRACE_HANDLE_EVENT, TRACE_HANDLE_PF, TRACE_REPLY } from '../../shared/trace/kinds.ts';
 import type { Tracer } from '../../shared/trace/tracer.ts';
 import { readPolicy } from '../mmu/access-tree.ts';
+import { codePageWritten } from '../mmu/code-map.ts';
 import { EBUSY, EINTR, EINVAL, ENOENT } from '../mmu/errno.ts';
 import { setGfnAccess } from '../mmu/gfn-access.ts';
 import { kvmiPut } from '../mmu/kvmi-ref.ts';
@@ -242,6 +243,8 @@ export class Session {
     const host = yield* this.#hostAddress(gpa, data.length);
     if (host < 0) return -ENOENT;
     this.#vm.mem.u8.set(data, host);
+    const ramPage = Math.floor((host - this.#vm.layout.ram) / 4096);
+    yield* codePageWritten(this.#actor, this.#vm, ramPage, -1);
     return 0;
   }
 

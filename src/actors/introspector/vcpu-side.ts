@@ -9,7 +9,7 @@
 import { ByteRing, type RingRecord } from '../../shared/byte-ring.ts';
 import { CPU } from '../../shared/layout/cpu.ts';
 import { RING_BYTES } from '../../shared/layout/ring.ts';
-import { REQ_INTROSPECTION, REQ_VM_DEAD, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
+import { REQ_INTROSPECTION, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
 import { STOP_NOW } from '../../shared/layout/vm.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, stepping, updating, waiting, writing } from '../../shared/sync/point.ts';
@@ -27,8 +27,9 @@ import type { Tracer } from '../../shared/trace/tracer.ts';
 import { EINTR, EINVAL, EOPNOTSUPP } from '../mmu/errno.ts';
 import { restrictedPageAccess } from '../mmu/gfn-access.ts';
 import { kvmiGet, kvmiPut } from '../mmu/kvmi-ref.ts';
-import { kick, makeRequest, requestAll } from '../mmu/requests.ts';
+import { kick, makeRequest } from '../mmu/requests.ts';
 import type { Vm } from '../mmu/vm.ts';
+import { declareDead } from '../mmu/vm-dead.ts';
 import { ringBell, shutConnection } from './hook.ts';
 import {
   JOB_RELEASE,
@@ -341,10 +342,7 @@ export function* handleCommonEventActions(vcpu: IntrospectedVcpu, action: number
     yield* shutConnection(vm);
     return;
   }
-  yield writing(vm.word('DEAD'));
-  vm.mem.store(vm.word('DEAD'), 1);
-  yield* requestAll(actor, vm, { bits: REQ_VM_DEAD, wait: true, wakeup: true, except: index });
-  yield* makeRequest(vm, index, REQ_VM_DEAD);
+  yield* declareDead(actor, vm, index);
 }
 
 /** kvmi_handle_requests: jobs, then one PAUSE event for each pause asked for. */

@@ -5,6 +5,7 @@
  */
 import {
   IN_GUEST,
+  REQ_CODE_FLUSH,
   REQ_INTROSPECTION,
   REQ_MMU_RELOAD,
   REQ_PARK,
@@ -58,6 +59,25 @@ export function* exitGuest(vcpu: Vcpu): Path<void> {
 }
 
 /**
+ * HLT: stands still until a request has been served. False when the vCPU must not run any more.
+ * A halted vCPU is no reader of the memslots, so that nobody waits for it.
+ */
+export function* sleepHalted(vcpu: Vcpu): Path<boolean> {
+  const { vm, mem, index, actor } = vcpu;
+  const requests = requestWord(vm, index);
+  // ORDER: the wake word before the requests. A kick after this load is not slept over.
+  yield reading(vcpu.word('WAKE_SEQ'));
+  const seen = mem.load(vcpu.word('WAKE_SEQ'));
+  yield reading(requests);
+  if (mem.load(requests) !== 0) return yield* serveRequests(vcpu);
+  yield* vcpu.leaveSrcu();
+  actor.expect = seen;
+  yield waiting(vcpu.word('WAKE_SEQ'));
+  yield* vcpu.enterSrcu();
+  return true;
+}
+
+/**
  * Takes all request bits, then acts on them: cleared before acting, so that a later request is not lost (RC-78).
  *
  * @returns false when the vCPU must not run any more
@@ -79,6 +99,7 @@ export function* serveRequests(vcpu: Vcpu): Path<boolean> {
     vcpu.count('TLB_FLUSHES');
     flushTlb(mem, vcpu.cpu);
   }
+  if ((bits & REQ_CODE_FLUSH) !== 0) vcpu.dropStaleCode();
   if ((bits & REQ_INTROSPECTION) !== 0) yield* handleIntrospectionRequest(vcpu);
   if ((bits & REQ_PARK) !== 0) {
     vcpu.actor.tracer?.begin(TRACE_PARKED);

@@ -4,6 +4,9 @@
 import {
   ACCESS_R,
   ACCESS_W,
+  CPU_JUMP_CACHE,
+  JUMP_ENTRIES,
+  JUMP_ENTRY_BYTES,
   TLB_ENTRIES,
   TLB_ENTRY,
   TLB_FETCH,
@@ -27,22 +30,27 @@ function entryAddress(cpu: number, user: boolean, table: number, gva: bigint): n
   return tlbTable(cpu, user, table) + index * TLB_ENTRY.bytes;
 }
 
-/** Drops everything, in both privilege sets. */
+/** Drops everything, in both privilege sets, and with it the jump cache: it skips the translation of a fetch. */
 export function flushTlb(mem: Mem, cpu: number): void {
-  const from = tlbTable(cpu, false, TLB_READ) / 8;
-  const words = (2 * TLB_SET_BYTES) / 8;
-  const step = TLB_ENTRY.bytes / 8;
-  for (let at = from; at < from + words; at += step) mem.u64[at] = EMPTY;
+  const from = tlbTable(cpu, false, TLB_READ) >>> 2;
+  mem.i32.fill(-1, from, from + ((2 * TLB_SET_BYTES) >>> 2));
+  flushJumpCache(mem, cpu);
 }
 
-/** Drops the entries of one page (INVLPG). */
-export function flushPage(mem: Mem, cpu: number, gva: bigint): void {
-  for (const user of [false, true]) {
-    for (const table of [TLB_READ, TLB_WRITE, TLB_FETCH]) {
-      const at = entryAddress(cpu, user, table, gva);
-      if (mem.u64[at / 8] === (gva & ~0xfffn)) mem.u64[at / 8] = EMPTY;
-    }
-  }
+/**
+ * INVLPG. Everything goes: entries are 4 KiB parts of pages whose size they do not remember, and all parts of a large
+ * page have to go.
+ *
+ * @source Intel SDM vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches"
+ */
+export function flushPage(mem: Mem, cpu: number, _gva: bigint): void {
+  flushTlb(mem, cpu);
+}
+
+/** Empties the jump cache: its entries hold for one privilege level and one set of translations. */
+export function flushJumpCache(mem: Mem, cpu: number): void {
+  const from = (cpu + CPU_JUMP_CACHE) >>> 2;
+  mem.i32.fill(-1, from, from + ((JUMP_ENTRIES * JUMP_ENTRY_BYTES) >>> 2));
 }
 
 /** Shared-memory address of the byte at `gva`, or −1 on a miss. `access` is one ACCESS_* bit. */

@@ -7,14 +7,16 @@
  * @source arch/x86/kvm/x86.c with KVMI: emulator_read_write_onepage, emulator_cmpxchg_emulated
  */
 import { NOTIFIER_KVMI } from '../../shared/layout/access-tree.ts';
-import { ACCESS_R, ACCESS_W } from '../../shared/layout/cpu.ts';
+import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { SLOT_INVALID, SLOT_READONLY } from '../../shared/layout/memslot.ts';
 import { REF_EMU_CHECK_THEN_ACT, REF_RETRY_LEAKS_MAP, REF_SRCU_ACROSS_EVENT } from '../../shared/quirks.ts';
 import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
 import { readLock, readUnlock } from '../../shared/sync/rw-lock.ts';
+import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
 import { type PfVerdict, pfEventEnabled, trackPreAccess } from '../introspector/vcpu-side.ts';
 import { readPolicy } from '../mmu/access-tree.ts';
-import { gfnToSlot } from '../mmu/memslots.ts';
+import { codePageWritten } from '../mmu/code-map.ts';
+import { gfnToSlot, type Slot } from '../mmu/memslots.ts';
 import { markDirty } from '../mmu/page-fault.ts';
 import { dispatch } from '../mmu/page-track.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -25,19 +27,22 @@ export type PieceResult =
   | { readonly kind: 'done'; readonly value: bigint }
   /** Start the instruction again: RETRY, or the slot is being changed. */
   | { readonly kind: 'retry' }
-  /** No RAM behind it. */
+  /** No RAM behind it, or a write to a read-only slot. */
   | { readonly kind: 'mmio' };
 
 export interface Piece {
   readonly gpa: number;
   readonly gva: bigint;
-  /** 1, 2, 4 or 8; does not cross a page. */
+  /** 1 … 16; does not cross a page. */
   readonly size: number;
-  /** ACCESS_R or ACCESS_W. */
+  /** ACCESS_R, ACCESS_W, or ACCESS_X for instruction bytes. */
   readonly access: number;
   /** ACCESS_W: what to store, zero extended. */
   readonly value: bigint;
-  /** A LOCK operation: store only if this is still there, else restart. Null for a plain access. */
+  /**
+   * A LOCK operation on 1, 2, 4 or 8 aligned bytes: store only if this is still there, else restart. Null for a plain
+   * access. Other LOCK operations are {@link accessSplit}'s.
+   */
   readonly expect: bigint | null;
 }
 
@@ -63,7 +68,7 @@ export function* accessPiece(vcpu: Vcpu, piece: Piece): Path<PieceResult> {
       if (mapsFirst && !vm.quirk(REF_RETRY_LEAKS_MAP)) mem.add(vm.word('MAPPED'), -1);
       return RETRY;
     }
-    const result = yield* effect(vcpu, piece, gfn, verdict);
+    const result = yield* effect(vcpu, piece, verdict);
     if (mapsFirst) mem.add(vm.word('MAPPED'), -1);
     if (result !== 'denied') return result;
   }
@@ -97,49 +102,200 @@ function stillAllowed(vcpu: Vcpu, gfn: number, access: number, verdict: PfVerdic
   return verdict.kind === 'approved' && verdict.version === policy.version;
 }
 
-function* effect(vcpu: Vcpu, piece: Piece, gfn: number, verdict: PfVerdict): Path<PieceResult | 'denied'> {
-  const { vm, mem, actor } = vcpu;
-  // The event may have been waited for outside kvm.srcu: look the slot up again.
+/** Where an effect takes place. */
+interface Place {
+  readonly slot: Slot;
+  readonly gfn: number;
+  readonly ramPage: number;
+  /** Address in shared memory. */
+  readonly host: number;
+}
+
+/** Looks a piece's memory up, after the event that may have been waited for outside kvm.srcu. */
+function* locate(vcpu: Vcpu, gpa: number, access: number): Path<Place | 'mmio' | 'retry'> {
+  const { vm, mem } = vcpu;
+  const gfn = Math.floor(gpa / 4096);
   const slot = yield* gfnToSlot(vm, mem.load(vcpu.word('AS_ID')), gfn);
-  if (slot === null || gfn >= vm.layout.config.gfnCount) return { kind: 'mmio' };
-  if ((slot.flags & SLOT_INVALID) !== 0) return RETRY;
-  const host = vm.ramPage(slot.ramPage + gfn - slot.baseGfn) + (piece.gpa % 4096);
+  if (slot === null || gfn >= vm.layout.config.gfnCount) return 'mmio';
+  if ((slot.flags & SLOT_INVALID) !== 0) return 'retry';
+  if (access === ACCESS_W && (slot.flags & SLOT_READONLY) !== 0) return 'mmio';
+  const ramPage = slot.ramPage + gfn - slot.baseGfn;
+  return { slot, gfn, ramPage, host: vm.ramPage(ramPage) + (gpa % 4096) };
+}
+
+/** Without its event enabled, a vCPU breaks restrictions silently: that is policy, not a race. */
+function* isWatched(vcpu: Vcpu): Path<boolean> {
+  return vcpu.mem.load(vcpu.vm.word('KVMI_REF')) !== 0 && (yield* pfEventEnabled(vcpu));
+}
+
+function* effect(vcpu: Vcpu, piece: Piece, verdict: PfVerdict): Path<PieceResult | 'denied'> {
+  const { vm, actor } = vcpu;
+  const place = yield* locate(vcpu, piece.gpa, piece.access);
+  if (place === 'mmio') return { kind: 'mmio' };
+  if (place === 'retry') return RETRY;
+  const { gfn, host } = place;
 
   const checked = !vm.quirk(REF_EMU_CHECK_THEN_ACT);
-  // Without its event enabled, a vCPU breaks restrictions silently: that is policy, not a race.
-  const watched = mem.load(vm.word('KVMI_REF')) !== 0 && (yield* pfEventEnabled(vcpu));
+  const watched = yield* isWatched(vcpu);
   if (checked) yield* readLock(actor, vm.accessTreeLock);
   let result: PieceResult | 'denied';
   if (checked && watched && !stillAllowed(vcpu, gfn, piece.access, verdict)) {
     result = 'denied';
   } else {
-    yield piece.access === ACCESS_R ? reading(host) : piece.expect === null ? writing(host) : updating(host);
-    if (!checked && watched && vm.checked && !stillAllowed(vcpu, gfn, piece.access, verdict)) {
-      vm.onFinding({
-        id: 'I2',
-        detail:
-          `vCPU ${vcpu.index}: ${piece.access === ACCESS_R ? 'read' : 'write'} of ${piece.size} bytes at gpa ` +
-          `0x${piece.gpa.toString(16)} took effect after the page was tightened, without an event`,
-      });
-    }
+    yield piece.access !== ACCESS_W ? reading(host) : piece.expect === null ? writing(host) : updating(host);
+    if (!checked && watched) reportIfDenied(vcpu, piece, gfn, verdict);
     result = perform(vcpu, piece, host);
-    if (result.kind === 'done' && piece.access === ACCESS_W && (slot.flags & SLOT_READONLY) === 0) {
-      markDirty(vm, slot, gfn);
-    }
+    if (result.kind === 'done' && piece.access === ACCESS_W) markDirty(vm, place.slot, gfn);
   }
   if (checked) yield* readUnlock(actor, vm.accessTreeLock);
+  if (piece.access === ACCESS_W && result !== 'denied' && result.kind === 'done') {
+    yield* codePageWritten(actor, vm, place.ramPage, vcpu.index);
+  }
   return result;
+}
+
+const KIND_NAMES: { readonly [access: number]: string } = {
+  [ACCESS_R]: 'read',
+  [ACCESS_W]: 'write',
+  [ACCESS_X]: 'fetch',
+};
+
+/** The oracle of the unchecked build: an effect that the policy of this moment denies. */
+function reportIfDenied(
+  vcpu: Vcpu,
+  piece: { gpa: number; size: number; access: number },
+  gfn: number,
+  verdict: PfVerdict,
+): void {
+  if (!vcpu.vm.checked || stillAllowed(vcpu, gfn, piece.access, verdict)) return;
+  vcpu.vm.onFinding({
+    id: 'I2',
+    detail:
+      `vCPU ${vcpu.index}: ${KIND_NAMES[piece.access]} of ${piece.size} bytes at gpa ` +
+      `0x${piece.gpa.toString(16)} took effect after the page was tightened, without an event`,
+  });
 }
 
 function perform(vcpu: Vcpu, piece: Piece, host: number): PieceResult {
   const { mem } = vcpu;
-  if (piece.access === ACCESS_R) return { kind: 'done', value: load(mem.u8, host, piece.size) };
+  if (piece.access !== ACCESS_W) return { kind: 'done', value: load(mem.u8, host, piece.size) };
   if (piece.expect === null) {
     store(mem.u8, host, piece.size, piece.value);
     return { kind: 'done', value: 0n };
   }
   const found = compareExchange(vcpu, host, piece.size, piece.expect, piece.value);
   return found === piece.expect ? { kind: 'done', value: found } : RETRY;
+}
+
+/** One page's part of a LOCK operation. */
+export interface SplitPart {
+  readonly gpa: number;
+  readonly gva: bigint;
+  readonly size: number;
+}
+
+/**
+ * A LOCK operation that is no single aligned word: misaligned, across a page boundary, or 16 bytes. All parts are
+ * asked for before any is touched; then, under the split lock and with the policy of every part looked at once more,
+ * the whole operand is compared and stored, or nothing is.
+ *
+ * A part without RAM reads as all ones, and what is stored to it is lost.
+ *
+ * LIMIT: atomic against other operations that take the split lock, not against single-word stores of other vCPUs
+ * that hit the operand between the comparison and the store (RC-56).
+ *
+ * @param parts  low addresses first; `expect` and `value` are the operand as a whole, little-endian
+ * @returns      'mmio' when at least one part has no RAM behind it and the rest is done
+ * @locking      inside kvm.srcu when called and when it returns; may sleep for the introspector. Takes
+ *               access_tree_lock and, inside it, the split lock; never while it waits for the introspector (L4)
+ */
+export function* accessSplit(
+  vcpu: Vcpu,
+  parts: readonly SplitPart[],
+  operand: { expect: bigint; value: bigint },
+): Path<'done' | 'retry' | 'mmio'> {
+  const { vm, mem, actor } = vcpu;
+  const verdicts: PfVerdict[] = [];
+  const ask = function* (part: SplitPart): Path<PfVerdict> {
+    const slot = yield* gfnToSlot(vm, mem.load(vcpu.word('AS_ID')), Math.floor(part.gpa / 4096));
+    if (slot === null) return { kind: 'allowed' };
+    return yield* preAccess(vcpu, { gpa: part.gpa, gva: part.gva, access: ACCESS_W });
+  };
+  for (const part of parts) {
+    const verdict = yield* ask(part);
+    if (verdict.kind === 'stopped') return 'retry';
+    verdicts.push(verdict);
+  }
+  for (;;) {
+    const places: (Place | null)[] = [];
+    for (const part of parts) {
+      const place = yield* locate(vcpu, part.gpa, ACCESS_W);
+      if (place === 'retry') return 'retry';
+      places.push(place === 'mmio' ? null : place);
+    }
+    const checked = !vm.quirk(REF_EMU_CHECK_THEN_ACT);
+    const watched = yield* isWatched(vcpu);
+    if (checked) yield* readLock(actor, vm.accessTreeLock);
+    const denied = places.findIndex(
+      (place, i) => place !== null && watched && !stillAllowed(vcpu, place.gfn, ACCESS_W, verdicts[i]!),
+    );
+    let matched = false;
+    if (!checked || denied < 0) {
+      yield* spinLock(actor, vm.splitLock);
+      for (const place of places) if (place !== null) yield updating(place.host);
+      if (denied >= 0)
+        reportIfDenied(vcpu, { ...parts[denied]!, access: ACCESS_W }, places[denied]!.gfn, verdicts[denied]!);
+      matched = exchangeParts(vcpu, parts, places, operand);
+      yield* spinUnlock(actor, vm.splitLock);
+      if (matched) for (const place of places) if (place !== null) markDirty(vm, place.slot, place.gfn);
+    }
+    if (checked) yield* readUnlock(actor, vm.accessTreeLock);
+    if (checked && denied >= 0) {
+      const verdict = yield* ask(parts[denied]!);
+      if (verdict.kind === 'stopped') return 'retry';
+      verdicts[denied] = verdict;
+      continue;
+    }
+    yield updating(vm.word('SPLIT_LOCKS'));
+    mem.add(vm.word('SPLIT_LOCKS'), 1);
+    if (!matched) return 'retry';
+    for (const place of places) {
+      if (place !== null) yield* codePageWritten(actor, vm, place.ramPage, vcpu.index);
+    }
+    return places.includes(null) ? 'mmio' : 'done';
+  }
+}
+
+/** Compares the whole operand and stores it if it is as expected. Split lock held. */
+function exchangeParts(
+  vcpu: Vcpu,
+  parts: readonly SplitPart[],
+  places: readonly (Place | null)[],
+  operand: { expect: bigint; value: bigint },
+): boolean {
+  const { u8 } = vcpu.mem;
+  let found = 0n;
+  let skip = 0;
+  for (const [i, part] of parts.entries()) {
+    const place = places[i]!;
+    const bytes = place === null ? allOnes(part.size) : load(u8, place.host, part.size);
+    found |= bytes << BigInt(8 * skip);
+    skip += part.size;
+  }
+  if (found !== operand.expect) return false;
+  skip = 0;
+  for (const [i, part] of parts.entries()) {
+    const place = places[i]!;
+    const bytes = (operand.value >> BigInt(8 * skip)) & allOnes(part.size);
+    if (place !== null) store(u8, place.host, part.size, bytes);
+    skip += part.size;
+  }
+  return true;
+}
+
+/** What a read of no RAM gives. */
+export function allOnes(size: number): bigint {
+  return (1n << BigInt(8 * size)) - 1n;
 }
 
 /** Little-endian; aligned sizes as one access, so that another vCPU never sees half of it. */
@@ -161,15 +317,11 @@ export function store(bytes: Uint8Array<SharedArrayBuffer>, at: number, size: nu
   else for (let i = 0; i < size; i++) bytes[at + i] = Number((value >> BigInt(8 * i)) & 0xffn);
 }
 
-/** Atomic where the size is; the caller holds the split lock when the operand is misaligned. Returns what was found. */
+/** Atomic: aligned sizes only. Returns what was found. */
 function compareExchange(vcpu: Vcpu, at: number, size: number, expect: bigint, value: bigint): bigint {
-  const { buffer } = vcpu.mem.u8;
-  if (at % size !== 0) {
-    const found = load(vcpu.mem.u8, at, size);
-    if (found === expect) store(vcpu.mem.u8, at, size, value);
-    return found;
-  }
-  if (size === 8) return Atomics.compareExchange(new BigUint64Array(buffer, at, 1), 0, expect, value);
+  const { mem } = vcpu;
+  const { buffer } = mem.u8;
+  if (size === 8) return mem.cas64(at, expect, value);
   const cells =
     size === 4
       ? new Uint32Array(buffer, at, 1)

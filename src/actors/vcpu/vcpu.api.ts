@@ -4,8 +4,13 @@ import type { Access } from './access-program.ts';
 
 export interface VcpuTask extends ThreadTask {
   readonly index: number;
+  readonly seed: bigint;
   /** Accesses in place of guest code; null to run what is in memory. */
   readonly program: ProgramSource | null;
+  /** The emulator core, compiled once for all vCPUs; null when there is a program. */
+  readonly core: WebAssembly.Module | null;
+  /** Stop after so many instructions; Infinity for no limit. */
+  readonly instructionLimit: number;
 }
 
 /** An access program for each vCPU, from a module. */

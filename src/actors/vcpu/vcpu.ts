@@ -2,15 +2,21 @@
  * One vCPU as its own thread sees it: handles on its registers (shared memory) and the few things that live between
  * two steps of one instruction.
  */
+import { invariant } from '../../shared/invariant.ts';
 import { CPU } from '../../shared/layout/cpu.ts';
 import { VCPU } from '../../shared/layout/vcpu.ts';
 import type { Mem } from '../../shared/mem.ts';
+import { Prng } from '../../shared/prng.ts';
 import { REF_SRCU_ACROSS_EVENT } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
+import { RFLAGS_FIXED } from '../../shared/x86/rflags.ts';
 import { type IntrospectedVcpu, KVM_REGS_ORDER, readKvmRegs } from '../introspector/vcpu-side.ts';
 import type { Vm } from '../mmu/vm.ts';
+import { BlockCache } from './block-cache.ts';
+import type { Core } from './isa/core.ts';
+import { MachinePorts, type PortBus } from './port-bus.ts';
 
 /** What became of a step that touched guest memory or privileged state. */
 export const OUTCOME_OK = 0;
@@ -82,6 +88,16 @@ export interface FlagsSource {
   setRflags(value: bigint): void;
 }
 
+/** What is around a vCPU, besides memory. */
+export interface VcpuSurroundings {
+  /** Seed of RDRAND. */
+  readonly seed?: bigint;
+  /** Takes each byte that the guest writes to its console. */
+  readonly console?: (byte: number) => void;
+  /** What executes guest code. A vCPU that only carries out access programs needs none. */
+  readonly core?: Core;
+}
+
 export class Vcpu implements IntrospectedVcpu {
   readonly index: number;
   readonly vm: Vm;
@@ -96,18 +112,64 @@ export class Vcpu implements IntrospectedVcpu {
   readonly fault: GuestFault = { vector: 0, errorCode: -1, address: 0n };
   /** What the last linear read gave, zero extended. */
   value = 0n;
+  /** Bytes that the last fetch put into FETCH_BYTES. */
+  fetched = 0;
+  readonly ports: PortBus;
+  /** Where RDRAND gets its numbers. */
+  readonly random: Prng;
 
-  constructor(vm: Vm, index: number, actor: Actor, flags?: FlagsSource) {
+  /** Undefined opcodes met, by name. */
+  readonly undefinedOpcodes = new Map<string, number>();
+  readonly #core: Core | null;
+  readonly #blocks: BlockCache | null;
+
+  constructor(vm: Vm, index: number, actor: Actor, surroundings: VcpuSurroundings = {}) {
+    const { core = null, console = () => {}, seed = BigInt(index) } = surroundings;
     this.index = index;
     this.vm = vm;
     this.mem = vm.mem;
     this.actor = actor;
-    this.flags = flags ?? {
-      rflags: () => this.get64('RFLAGS') | 2n,
-      setRflags: (value) => this.set64('RFLAGS', value),
-    };
     this.cpu = vm.cpu(index);
     this.ctl = vm.layout.vcpus + index * VCPU.bytes;
+    this.flags =
+      core === null
+        ? {
+            rflags: () => this.get64('RFLAGS') | BigInt(RFLAGS_FIXED),
+            setRflags: (value) => this.set64('RFLAGS', value),
+          }
+        : {
+            rflags: () => core.rflags(this.cpu),
+            setRflags: (value) => core.setRflags(this.cpu, value),
+          };
+    this.ports = new MachinePorts(this, console);
+    this.random = new Prng(seed).fork('rdrand');
+    this.#core = core;
+    this.#blocks = core === null ? null : new BlockCache(this);
+  }
+
+  /** @throws InvariantError without one */
+  get core(): Core {
+    invariant(this.#core !== null, `vCPU ${this.index} has no core to execute guest code with`);
+    return this.#core;
+  }
+  get blocks(): BlockCache {
+    invariant(this.#blocks !== null, `vCPU ${this.index} has no core to decode guest code for`);
+    return this.#blocks;
+  }
+  /** REQ_CODE_FLUSH: decoded code of pages written since is dropped. */
+  dropStaleCode(): void {
+    this.#blocks?.dropStale();
+  }
+  /** Does anybody want something of this vCPU? */
+  get requested(): boolean {
+    return this.mem.load(this.cpu + CPU.at.REQUESTS) !== 0;
+  }
+  /** Counts instructions that are complete. */
+  retire(count: number): void {
+    this.set64('RETIRED', this.get64('RETIRED') + BigInt(count));
+  }
+  countUndefined(name: string): void {
+    this.undefinedOpcodes.set(name, (this.undefinedOpcodes.get(name) ?? 0) + 1);
   }
 
   /** General register by encoding number, unsigned 64 bits. */
@@ -137,6 +199,20 @@ export class Vcpu implements IntrospectedVcpu {
   }
   setSelector(n: number, value: number): void {
     this.mem.i32[((this.cpu + CPU.at.SELECTORS) >>> 2) + n] = value;
+  }
+  /** Privilege level of the descriptor that segment register `n` (0…5) was loaded from. */
+  segmentDpl(n: number): number {
+    return this.mem.i32[((this.cpu + CPU.at.SEGMENT_DPL) >>> 2) + n]!;
+  }
+  setSegmentDpl(n: number, dpl: number): void {
+    this.mem.i32[((this.cpu + CPU.at.SEGMENT_DPL) >>> 2) + n] = dpl;
+  }
+  /** Debug register as stored. */
+  debugRegister(n: number): bigint {
+    return this.mem.u64[(this.cpu + CPU.at.DR) / 8 + n]!;
+  }
+  setDebugRegister(n: number, value: bigint): void {
+    this.mem.u64[(this.cpu + CPU.at.DR) / 8 + n] = value;
   }
   /** Bumps a counter of the control block. */
   count(name: keyof typeof VCPU.at, kind = 0): void {

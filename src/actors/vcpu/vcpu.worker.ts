@@ -12,29 +12,37 @@ import { ringBell } from '../introspector/hook.ts';
 import { requestWord } from '../mmu/requests.ts';
 import { startThread } from '../thread.ts';
 import { type Access, runAccess } from './access-program.ts';
+import { ConsoleLines } from './console.ts';
 import { serveRequests } from './entry.ts';
+import { Core } from './isa/core.ts';
+import { runVcpu } from './run-loop.ts';
 import { flushTlb } from './tlb.ts';
-import type { ProgramModule, ProgramSource, VcpuTask } from './vcpu.api.ts';
+import type { ProgramModule, VcpuTask } from './vcpu.api.ts';
 import { Vcpu } from './vcpu.ts';
 
 export default async function vcpuThread(task: VcpuTask): Promise<void> {
-  const { vm, actor, announce } = startThread(task);
+  const { vm, actor, announce, opcodes } = startThread(task);
   const { mem } = vm;
-  const vcpu = new Vcpu(vm, task.index, actor);
+  const console = new ConsoleLines((text) => announce('console', { vcpu: task.index, text }));
+  const vcpu = new Vcpu(vm, task.index, actor, {
+    seed: task.seed,
+    console: (byte) => console.put(byte),
+    ...(task.core === null ? {} : { core: new Core(task.core, mem) }),
+  });
   const say = () =>
     announce('vcpuState', {
       vcpu: task.index,
       state: VCPU_STATE_NAMES[mem.load(vcpu.word('STATE'))]!,
     });
-  const guest = await guestOf(task.program, vcpu);
+  const guest = await guestOf(task, vcpu);
   flushTlb(mem, vcpu.cpu);
-  drive(actor, vcpu.enterSrcu());
   if (drive(actor, untilStarted(vcpu))) {
     mem.store(vcpu.word('STATE'), VCPU_RUNNING);
     say();
-    guest();
+    drive(actor, guest);
   }
-  drive(actor, vcpu.leaveSrcu());
+  console.flush();
+  if (vcpu.undefinedOpcodes.size > 0) opcodes(Object.fromEntries(vcpu.undefinedOpcodes));
   if (mem.load(vcpu.word('STATE')) < VCPU_EXITED) {
     mem.store(vcpu.word('STATE'), mem.load(vm.word('DEAD')) === 1 ? VCPU_CRASHED : VCPU_STOPPED);
   }
@@ -48,38 +56,52 @@ export default async function vcpuThread(task: VcpuTask): Promise<void> {
   }
 }
 
-/** A vCPU that is not started yet takes jobs, pauses and checks all the same (RC-34). False: it must not start. */
+/**
+ * A vCPU that is not started yet takes jobs, pauses and checks all the same (RC-34). False: it must not start.
+ *
+ * @locking begins and ends outside kvm.srcu
+ */
 function* untilStarted(vcpu: Vcpu): Path<boolean> {
   const { vm, mem, actor } = vcpu;
   const wake = vcpu.word('WAKE_SEQ');
+  const requests = requestWord(vm, vcpu.index);
   for (;;) {
     // ORDER: the wake word before what it announces. Whoever changes that bumps the word afterwards.
     yield reading(wake);
     const seen = mem.load(wake);
-    yield reading(requestWord(vm, vcpu.index));
-    if (mem.load(requestWord(vm, vcpu.index)) !== 0) {
-      if (!(yield* serveRequests(vcpu))) return false;
+    yield reading(requests);
+    if (mem.load(requests) !== 0) {
+      yield* vcpu.enterSrcu();
+      const goesOn = yield* serveRequests(vcpu);
+      yield* vcpu.leaveSrcu();
+      if (!goesOn) return false;
       continue;
     }
     if (mem.load(vm.word('STOP')) === STOP_NOW) return false;
     if (mem.load(vm.word('STARTED')) === 1) return true;
-    yield* vcpu.leaveSrcu();
     actor.expect = seen;
     yield waiting(wake);
-    yield* vcpu.enterSrcu();
   }
 }
 
-async function guestOf(program: ProgramSource | null, vcpu: Vcpu): Promise<() => void> {
-  if (program === null) throw new Error('no guest code yet');
+/** What this vCPU runs: begins and ends outside kvm.srcu, and leaves the reason in STATE. */
+async function guestOf(task: VcpuTask, vcpu: Vcpu): Promise<Path<void>> {
+  const { program, instructionLimit } = task;
+  if (program === null) {
+    return runVcpu(vcpu, Number.isFinite(instructionLimit) ? { instructions: BigInt(instructionLimit) } : {});
+  }
   const { default: accesses } = (await import(program.href)) as { default: ProgramModule };
-  return () => runAccesses(vcpu, accesses(vcpu.index, program.options));
+  return runAccesses(vcpu, accesses(vcpu.index, program.options));
 }
 
-function runAccesses(vcpu: Vcpu, accesses: Iterable<Access>): void {
-  const { vm, mem, actor } = vcpu;
+function* runAccesses(vcpu: Vcpu, accesses: Iterable<Access>): Path<void> {
+  const { vm, mem } = vcpu;
+  yield* vcpu.enterSrcu();
+  let goesOn = true;
   for (const access of accesses) {
-    if (mem.load(vm.word('STOP')) === STOP_NOW || !drive(actor, runAccess(vcpu, access))) return;
+    goesOn = mem.load(vm.word('STOP')) !== STOP_NOW && (yield* runAccess(vcpu, access));
+    if (!goesOn) break;
   }
-  mem.store(vcpu.word('STATE'), VCPU_EXITED);
+  yield* vcpu.leaveSrcu();
+  if (goesOn) mem.store(vcpu.word('STATE'), VCPU_EXITED);
 }

@@ -22,18 +22,23 @@ import {
   JUMP_ENTRIES,
   LOG_CAS,
   LOG_READ,
+  LOG_READ_MODIFY,
   LOG_WRITE,
   TLB_ENTRY,
   TLB_READ,
   TLB_TABLE_BYTES,
   TLB_WRITE,
 } from '../../../shared/layout/cpu.ts';
+import { VECTOR_GP } from '../../../shared/x86/vectors.ts';
 import { Code, type Size, type Value, type Variable } from './code.ts';
 import {
   carryFlag,
   condition,
+  FLAGS_LOGIC,
   type FlagHelpers,
   flagBits,
+  type KnownFlags,
+  knownCondition,
   setFlagBits,
   setFlags,
   setLogicFlags,
@@ -50,9 +55,6 @@ export const RSP = 4;
 export const RBP = 5;
 export const RSI = 6;
 export const RDI = 7;
-
-export const VECTOR_DIVIDE_ERROR = 0;
-export const VECTOR_GENERAL_PROTECTION = 13;
 
 /** REP iterations after which the fast core lets the host look at requests. */
 const REP_ITERATIONS_MAX = 4096;
@@ -80,6 +82,12 @@ export interface Helpers extends FlagHelpers {
   readonly mulHighU: FunctionBody;
   /** (high, low, divisor) → quotient, remainder; needs high < divisor. */
   readonly divide128: FunctionBody;
+}
+
+/** 128 bits. */
+export interface Pair {
+  readonly low: Value;
+  readonly high: Value;
 }
 
 /** A guest location being read and then written by one instruction. */
@@ -150,6 +158,28 @@ export abstract class Emitter extends Code {
     return this.load(I32, 4, this.cpu, CPU.at.CPL);
   }
 
+  /** An implicit address or count register, as the address size sees it. */
+  addressRegister(index: number): Value {
+    return this.let(this.cutAddress(this.register(index, 8)));
+  }
+  setAddressRegister(index: number, value: Value): void {
+    this.setRegister(index, 8, this.cutAddress(value));
+  }
+  /** High 64 bits of the unsigned product. */
+  mulHighU(a: Value, b: Value): Value {
+    return this.let(this.call(I64, this.helpers.mulHighU, a, b));
+  }
+  /** Unsigned 128 by 64 bits; needs high < divisor. */
+  divide128(high: Value, low: Value, divisor: Value): { quotient: Value; remainder: Value } {
+    const quotient = this.fn.local(I64);
+    const remainder = this.fn.local(I64);
+    for (const value of [high, low, divisor]) value.put();
+    this.fn.call(this.helpers.divide128.index);
+    this.fn.set(remainder);
+    this.fn.set(quotient);
+    return { quotient: this.parameter(quotient, I64), remainder: this.parameter(remainder, I64) };
+  }
+
   protected abstract readRegister(role: Role, size: Size): Value;
   protected abstract writeRegister(role: Role, size: Size, value: Value): void;
   /** The immediate, cut to `size`. */
@@ -180,19 +210,31 @@ export abstract class Emitter extends Code {
   ): Value;
   /** Locked compare-and-exchange; returns the value found. */
   abstract lockedCompareExchange(address: Value, size: Size, expected: Value, replacement: Value): Value;
-  /** CMPXCHG16B's two cells, low half first; only a host that holds the split lock can carry it out. */
-  abstract modifyPair(address: Value): { low: Value; high: Value; write(low: Value, high: Value): void };
+  /** CMPXCHG16B: the pair found. Only the host, holding the split lock, can carry it out. */
+  abstract lockedCompareExchangePair(address: Value, expected: Pair, replacement: Pair): Pair;
 
   // ── flags ───────────────────────────────────────────────────────────────────────────────────────────────────
+  /** Must the arithmetic flags be right after this instruction? */
+  get wantsFlags(): boolean {
+    return this.form.flags;
+  }
   setFlags(kind: number | Value, size: Size, a: Value, b: Value): void {
+    if (!this.wantsFlags) return;
     setFlags(this, this.cpu, kind, size, a, b);
+    this.#known = typeof kind === 'number' ? { kind, size, a, b } : null;
   }
   setLogicFlags(size: Size, result: Value): void {
+    if (!this.wantsFlags) return;
     setLogicFlags(this, this.cpu, size, result);
+    this.#known = { kind: FLAGS_LOGIC, size, a: result, b: result };
   }
   setFlagBits(bits: Value): void {
+    if (!this.wantsFlags) return;
     setFlagBits(this, this.cpu, bits);
+    this.#known = null;
   }
+  /** What this handler has set the flags to, when it has. */
+  #known: KnownFlags | null = null;
   /** The six arithmetic flags in place, i32. */
   flagBits(): Value {
     return flagBits(this, this.cpu, this.helpers);
@@ -202,7 +244,8 @@ export abstract class Emitter extends Code {
     return carryFlag(this, this.cpu, this.helpers);
   }
   condition(cc: number): Value {
-    return condition(this, this.cpu, this.helpers, cc);
+    const known = this.#known === null ? null : knownCondition(this, this.#known, cc);
+    return known ?? condition(this, this.cpu, this.helpers, cc);
   }
 
   // ── leaving ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -282,13 +325,6 @@ abstract class RecordEmitter extends Emitter {
   protected leaveTo(kind: number, rip: Value): void {
     this.return(this.call(I32, this.helpers.leaveTo, this.uop, this.cpu, this.i32(kind), rip));
   }
-  /** RCX as the address size sees it. */
-  protected repCount(): Value {
-    return this.let(this.cutAddress(this.register(RCX, 8)));
-  }
-  protected setRepCount(value: Value): void {
-    this.setRegister(RCX, 8, this.cutAddress(value));
-  }
 }
 
 export class FastEmitter extends RecordEmitter {
@@ -306,7 +342,7 @@ export class FastEmitter extends RecordEmitter {
     );
     return this.let(address.low().add(this.load(I32, 4, entry, table + TLB_ENTRY.at.ADDEND)));
   }
-  #leaveAccess(kind: number, address: Value, size: Size, access: number): void {
+  #leaveAccess(kind: number, address: Value, size: Size | 16, access: number): void {
     const what = this.i32(size | (access << 8));
     this.return(this.call(I32, this.helpers.leaveAccess, this.uop, this.cpu, this.i32(kind), address, what));
   }
@@ -361,25 +397,33 @@ export class FastEmitter extends RecordEmitter {
     const host = this.#translateLocked(address, size);
     return this.#atomic('cmpxchg', size, host, [expected, replacement]);
   }
-  override modifyPair(address: Value): { low: Value; high: Value; write(): void } {
-    this.#leaveAccess(EXIT_SPLIT_LOCK, address, 8, ACCESS_R | ACCESS_W);
-    return { low: this.i64(0), high: this.i64(0), write: () => undefined };
+  override lockedCompareExchangePair(address: Value, expected: Pair): Pair {
+    this.#leaveAccess(EXIT_SPLIT_LOCK, address, 16, ACCESS_R | ACCESS_W);
+    // Never reached, but what follows wants values.
+    return expected;
   }
 
   override next(): void {
-    this.return(this.uop.add(UOP.bytes));
+    if (this.form.jcc < 0) {
+      this.return(this.uop.add(UOP.bytes));
+      return;
+    }
+    this.if(this.condition(this.form.jcc), () => this.branch('taken'));
+    this.branch('next');
   }
   override branch(branch: Branch): void {
     const offset = branch === 'taken' ? UOP.at.LINK_TAKEN : UOP.at.LINK_NEXT;
     const link = this.let(this.field(I32, 4, offset));
-    this.if(link.gtS(0), () => this.return(link));
-    const target = branch === 'taken' ? this.field(I64, 8, UOP.at.IMM) : this.nextPc();
+    this.if(link.gtS(0), () => this.#enterBlock(link));
+    // A fused compare has its own immediate; it has no memory operand, so the target stands where the displacement is.
+    const taken = this.form.jcc < 0 ? UOP.at.IMM : UOP.at.DISP;
+    const target = branch === 'taken' ? this.field(I64, 8, taken) : this.nextPc();
     this.return(this.call(I32, this.helpers.resolve, this.uop, this.cpu, target, this.uop.add(offset)));
   }
   override jump(rip: Value): void {
     const target = this.let(rip);
     const record = this.let(lookUpJump(this, this.cpu, target));
-    this.if(record, () => this.return(record));
+    this.if(record, () => this.#enterBlock(record));
     this.return(this.call(I32, this.helpers.leaveBlock, this.uop, this.cpu, target, this.i32(0)));
   }
   override nextThroughHost(): void {
@@ -393,29 +437,32 @@ export class FastEmitter extends RecordEmitter {
     }
     const left = this.variable(this.i32(REP_ITERATIONS_MAX));
     this.loopWhile(() => {
-      this.if(this.repCount().isZero(), () => this.next());
+      this.if(this.addressRegister(RCX).isZero(), () => this.next());
       const goOn = body();
-      this.setRepCount(this.register(RCX, 8).sub(1));
+      this.setAddressRegister(RCX, this.register(RCX, 8).sub(1));
       if (goOn !== null) this.if(goOn.isZero(), () => this.next());
       left.assign(left.sub(1));
       return left;
     });
     this.leave(EXIT_BUDGET);
   }
-  /** The block's start: charges its instructions, or leaves when budget or requests say so. */
+  /** The block's start, when the host has chosen it: branches within the core do the same without coming here. */
   blockStart(): void {
-    const left = this.let(this.load(I32, 4, this.cpu, CPU.at.BUDGET).sub(this.field(I32, 1, UOP.at.LENGTH)));
+    this.#enterBlock(this.uop);
+  }
+  /** Charges the block at `start` and goes to its first instruction, or leaves when budget or requests say so. */
+  #enterBlock(start: Value): void {
+    const length = this.load(I32, 1, start, UOP.at.LENGTH);
+    const left = this.let(this.load(I32, 4, this.cpu, CPU.at.BUDGET).sub(length));
     this.cpu.put();
     this.fn.atomicLoad32(CPU.at.REQUESTS);
     const requests = this.fn.local(I32);
     this.fn.set(requests);
-    this.if(this.parameter(requests, I32).or(left.shrS(31)), () => this.leave(EXIT_BUDGET));
+    this.if(this.parameter(requests, I32).or(left.shrS(31)), () =>
+      this.return(this.call(I32, this.helpers.leave, start, this.cpu, this.i32(EXIT_BUDGET))),
+    );
     this.store(4, this.cpu, CPU.at.BUDGET, left);
-    this.next();
-  }
-  /** The start of a block that was dropped: the host looks it up again. */
-  stale(): void {
-    this.return(this.call(I32, this.helpers.leaveBlock, this.uop, this.cpu, this.pc(), this.i32(0)));
+    this.return(start.add(UOP.bytes));
   }
   host(): void {
     this.leave(EXIT_HOST);
@@ -447,7 +494,7 @@ export class EmulatedEmitter extends RecordEmitter {
   #accesses = 0;
 
   /** Access number `#accesses`: described and left for while the host has not carried it out. */
-  #access(kind: number, size: Size, address: Value, value: Value, expect: Value): number {
+  #access(kind: number, size: Size | 16, address: Value, value: Value, expect: Value): number {
     const index = this.#accesses++;
     const what = this.i32(index | (kind << 8) | (size << 16));
     this.if(this.load(I32, 4, this.cpu, CPU.at.LOG_COUNT).leU(index), () =>
@@ -455,15 +502,18 @@ export class EmulatedEmitter extends RecordEmitter {
     );
     return index;
   }
-  override loadGuest(address: Value, size: Size): Value {
-    const index = this.#access(LOG_READ, size, address, this.i64(0), this.i64(0));
+  #read(kind: number, address: Value, size: Size): Value {
+    const index = this.#access(kind, size, address, this.i64(0), this.i64(0));
     return this.let(this.load(I64, 8, this.cpu, CPU.at.LOG_VALUE + index * 8).cut(size));
+  }
+  override loadGuest(address: Value, size: Size): Value {
+    return this.#read(LOG_READ, address, size);
   }
   override storeGuest(address: Value, size: Size, value: Value): void {
     this.#access(LOG_WRITE, size, address, value.cut(size), this.i64(0));
   }
   override modifyGuest(address: Value, size: Size): Cell {
-    const value = this.loadGuest(address, size);
+    const value = this.#read(LOG_READ_MODIFY, address, size);
     return { value, write: (next) => this.storeGuest(address, size, next) };
   }
   override lockedUpdate(
@@ -472,7 +522,7 @@ export class EmulatedEmitter extends RecordEmitter {
     _atomic: { operation: AtomicOperation; operand: Value } | null,
     compute: (found: Value) => Value,
   ): Value {
-    const found = this.loadGuest(address, size);
+    const found = this.#read(LOG_READ_MODIFY, address, size);
     this.#access(LOG_CAS, size, address, compute(found).cut(size), found);
     return found;
   }
@@ -481,16 +531,20 @@ export class EmulatedEmitter extends RecordEmitter {
       this.select(found.eq(expected), replacement, found),
     );
   }
-  override modifyPair(address: Value): { low: Value; high: Value; write(low: Value, high: Value): void } {
-    this.if(address.and(15).isZero().isZero(), () => this.raise(VECTOR_GENERAL_PROTECTION));
-    const second = this.let(address.add(8));
-    const low = this.loadGuest(address, 8);
-    const high = this.loadGuest(second, 8);
-    const write = (nextLow: Value, nextHigh: Value): void => {
-      this.storeGuest(address, 8, nextLow);
-      this.storeGuest(second, 8, nextHigh);
-    };
-    return { low, high, write };
+  override lockedCompareExchangePair(address: Value, expected: Pair, replacement: Pair): Pair {
+    this.if(address.and(15).isZero().isZero(), () => this.raise(VECTOR_GP));
+    const low = this.#read(LOG_READ_MODIFY, address, 8);
+    const high = this.#read(LOG_READ_MODIFY, this.let(address.add(8)), 8);
+    const equal = this.let(low.eq(expected.low).and(high.eq(expected.high)));
+    const next = (wanted: Value, found: Value): Value => this.let(this.select(equal, wanted, found));
+    const index = this.#accesses;
+    const upper = (offset: number, value: Value): void =>
+      this.store(8, this.cpu, offset + (index + 1) * 8, value);
+    // Before the access is described, because describing it leaves.
+    upper(CPU.at.LOG_VALUE, next(replacement.high, high));
+    upper(CPU.at.LOG_EXPECT, high);
+    this.#access(LOG_CAS, 16, address, next(replacement.low, low), low);
+    return { low, high };
   }
 
   override next(): void {
@@ -512,10 +566,10 @@ export class EmulatedEmitter extends RecordEmitter {
       this.next();
       return;
     }
-    this.if(this.repCount().isZero(), () => this.next());
+    this.if(this.addressRegister(RCX).isZero(), () => this.next());
     const goOn = body();
-    const left = this.let(this.repCount().sub(1));
-    this.setRepCount(left);
+    const left = this.let(this.addressRegister(RCX).sub(1));
+    this.setAddressRegister(RCX, left);
     const more = left.isZero().isZero();
     this.if(goOn === null ? more : more.and(goOn), () => this.leaveTo(EXIT_DONE, this.pc()));
     this.next();

@@ -17,6 +17,7 @@
  * Flags that the SDM leaves undefined take the values that the Intel cores at hand give; see UNDEFINED_FLAGS.
  */
 import { CPU } from '../../../shared/layout/cpu.ts';
+import { AF, ARITHMETIC_FLAGS, CF, OF, PF, SF, ZF } from '../../../shared/x86/rflags.ts';
 import { Code, type Size, type Value } from './code.ts';
 import { type FunctionBody, I32, I64, type ModuleBuilder } from './wasm-module.ts';
 
@@ -30,26 +31,27 @@ export const FLAGS_INC = 6;
 export const FLAGS_DEC = 7;
 export const FLAGS_RESULT = 8;
 
-export const CF = 1 << 0;
-export const PF = 1 << 2;
-export const AF = 1 << 4;
-export const ZF = 1 << 6;
-export const SF = 1 << 7;
-export const OF = 1 << 11;
-export const ARITHMETIC_FLAGS = CF | PF | AF | ZF | SF | OF;
-
-export const RFLAGS_FIXED = 1 << 1;
-export const RFLAGS_TF = 1 << 8;
-export const RFLAGS_IF = 1 << 9;
-export const RFLAGS_DF = 1 << 10;
-export const RFLAGS_IOPL = 3 << 12;
-export const RFLAGS_NT = 1 << 14;
-export const RFLAGS_RF = 1 << 16;
-export const RFLAGS_VM = 1 << 17;
-export const RFLAGS_AC = 1 << 18;
-export const RFLAGS_VIF = 1 << 19;
-export const RFLAGS_VIP = 1 << 20;
-export const RFLAGS_ID = 1 << 21;
+export {
+  AF,
+  ARITHMETIC_FLAGS,
+  CF,
+  OF,
+  PF,
+  RFLAGS_AC,
+  RFLAGS_DF,
+  RFLAGS_FIXED,
+  RFLAGS_ID,
+  RFLAGS_IF,
+  RFLAGS_IOPL,
+  RFLAGS_NT,
+  RFLAGS_RF,
+  RFLAGS_TF,
+  RFLAGS_VIF,
+  RFLAGS_VIP,
+  RFLAGS_VM,
+  SF,
+  ZF,
+} from '../../../shared/x86/rflags.ts';
 
 /** Functions over the lazy state, shared by all handlers of a module. All take `cpu`. */
 export interface FlagHelpers {
@@ -146,6 +148,41 @@ function conditionEven(code: Code, cpu: Value, helpers: FlagHelpers, cc: number)
     default:
       return slow;
   }
+}
+
+/** Flags whose kind and operands are known while the code is generated. */
+export interface KnownFlags {
+  readonly kind: number;
+  readonly size: Size;
+  readonly a: Value;
+  readonly b: Value;
+}
+
+/** Condition code `cc` as i32 truth from known flags, or null where the general way is as good. */
+export function knownCondition(code: Code, flags: KnownFlags, cc: number): Value | null {
+  const { kind, size, a, b } = flags;
+  const up = (value: Value): Value => (size === 8 ? value : value.shl(64 - size * 8));
+  const even = ((): Value | null => {
+    if (kind === FLAGS_SUB) {
+      if (cc >> 1 === 1) return a.ltU(b);
+      if (cc >> 1 === 2) return a.eq(b);
+      if (cc >> 1 === 3) return a.leU(b);
+      if (cc >> 1 === 4) return up(a.sub(b)).ltS(0);
+      if (cc >> 1 === 6) return up(a).ltS(up(b));
+      return cc >> 1 === 7 ? up(a).leS(up(b)) : null;
+    }
+    if (kind < FLAGS_ADD) return null;
+    if (cc >> 1 === 2) return a.isZero();
+    if (cc >> 1 === 4) return up(a).ltS(0);
+    if (kind === FLAGS_ADD) return cc >> 1 === 1 ? a.ltU(b) : null;
+    if (kind !== FLAGS_LOGIC) return null;
+    if (cc >> 1 === 0 || cc >> 1 === 1) return code.i32(0);
+    if (cc >> 1 === 3) return a.isZero();
+    if (cc >> 1 === 6) return up(a).ltS(0);
+    return cc >> 1 === 7 ? up(a).leS(0) : null;
+  })();
+  if (even === null) return null;
+  return code.let((cc & 1) === 1 ? even.isZero() : even);
 }
 
 /** Writes the shared functions. */

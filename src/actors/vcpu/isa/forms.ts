@@ -10,8 +10,8 @@ import type { CoreOp, Insn, MemOperand, Operand, Size } from './insn.ts';
  */
 export type Shape = 'none' | 'reg' | 'imm' | 'base' | 'indexed' | 'memory';
 
-/** What is no instruction of the guest: the start of a block, its end, a dropped block, work for the host. */
-export type PseudoOp = 'blockstart' | 'fall' | 'stale' | 'host' | 'fence';
+/** What is no instruction of the guest: the start of a block, its end, work for the host. MFENCE is here as `fence`. */
+export type PseudoOp = 'blockstart' | 'fall' | 'host' | 'fence';
 
 export interface Form {
   readonly op: CoreOp | PseudoOp;
@@ -24,6 +24,10 @@ export interface Form {
   readonly cc: number;
   readonly lock: boolean;
   readonly rep: 'none' | 'rep' | 'repne';
+  /** False where nobody can see the arithmetic flags before they are overwritten: they are not computed. */
+  readonly flags: boolean;
+  /** Condition of a JCC that follows directly and is done by the same handler, −1 for none. */
+  readonly jcc: number;
 }
 
 /** An instruction whose operands stand where the semantics look for them. */
@@ -145,8 +149,55 @@ export function formOf(insn: NormalInsn): Form {
     cc: WITH_CONDITION.has(op) || op === 'enter' ? insn.cc : 0,
     lock: insn.lock && LOCKABLE.has(op),
     rep: repOf(insn),
+    flags: true,
+    jcc: -1,
   };
 }
+
+/** Index of the variant that leaves the flags alone, −1 when there is none. */
+export function quietFormIndex(form: Form): number {
+  return INDEX_OF_KEY.get(keyOf({ ...form, flags: false })) ?? -1;
+}
+
+/** Index of the variant that goes on like a JCC with condition `cc`, −1 when there is none. */
+export function fusedFormIndex(form: Form, cc: number): number {
+  return INDEX_OF_KEY.get(keyOf({ ...form, jcc: cc })) ?? -1;
+}
+
+/** Does it overwrite all six arithmetic flags, reading none of them? */
+export function overwritesFlags(form: Form): boolean {
+  return OVERWRITING.has(form.op) || (SHIFTS_ALL_FLAGS.has(form.op) && form.src === 'imm');
+}
+
+/** Does it do its work in registers alone, so that nothing can be seen between it and the next instruction? */
+export function staysInRegisters(form: Form): boolean {
+  return REGISTERS_ONLY.has(form.op) && !isMemory(form.dst) && (form.op === 'lea' || !isMemory(form.src));
+}
+
+/** Neither reads nor writes arithmetic flags. */
+export function ignoresFlags(form: Form): boolean {
+  return FLAGLESS.has(form.op);
+}
+
+const OVERWRITING: ReadonlySet<string> = new Set([
+  'add', 'or', 'and', 'sub', 'xor', 'cmp', 'test', 'neg', 'popcnt', 'imul2', 'imul3',
+]); // biome-ignore format: table
+const SHIFTS_ALL_FLAGS: ReadonlySet<string> = new Set(['shl', 'shr', 'sar']);
+const FLAGLESS: ReadonlySet<string> = new Set([
+  'mov',
+  'movzx',
+  'movsx',
+  'lea',
+  'xchg',
+  'bswap',
+  'cbw',
+  'cwd',
+  'not',
+  'nop',
+]);
+const REGISTERS_ONLY: ReadonlySet<string> = new Set([
+  ...OVERWRITING, ...SHIFTS_ALL_FLAGS, ...FLAGLESS, 'inc', 'dec', 'rol', 'ror',
+]); // biome-ignore format: table
 
 function repOf(insn: NormalInsn): Form['rep'] {
   if (!STRINGS.has(insn.op) || insn.rep === 'none') return 'none';
@@ -168,8 +219,8 @@ function memoryShape(operand: MemOperand): Shape {
 }
 
 function keyOf(form: Form): string {
-  const { op, size, srcSize, dst, src, src2, cc, lock, rep } = form;
-  return `${op} ${size} ${srcSize} ${dst} ${src} ${src2} ${cc} ${lock} ${rep}`;
+  const { op, size, srcSize, dst, src, src2, cc, lock, rep, flags, jcc } = form;
+  return `${op} ${size} ${srcSize} ${dst} ${src} ${src2} ${cc} ${lock} ${rep} ${flags} ${jcc}`;
 }
 
 export function isMemory(shape: Shape): boolean {
@@ -202,6 +253,8 @@ interface FormPattern {
   readonly cc?: readonly number[];
   readonly lock?: boolean;
   readonly rep?: readonly Form['rep'][];
+  readonly flags?: boolean;
+  readonly jcc?: readonly number[];
 }
 
 function enumerateForms(): Form[] {
@@ -214,37 +267,24 @@ function enumerateForms(): Form[] {
             for (const src2 of pattern.src2 ?? (['none'] as const))
               for (const cc of pattern.cc ?? [0])
                 for (const rep of pattern.rep ?? (['none'] as const))
-                  forms.push({
-                    op,
-                    size,
-                    srcSize: size,
-                    dst,
-                    src,
-                    src2,
-                    cc,
-                    lock: pattern.lock ?? false,
-                    rep,
-                  });
+                  for (const jcc of pattern.jcc ?? [-1])
+                    forms.push({
+                      op,
+                      size,
+                      srcSize: size,
+                      dst,
+                      src,
+                      src2,
+                      cc,
+                      lock: pattern.lock ?? false,
+                      rep,
+                      flags: pattern.flags ?? true,
+                      jcc,
+                    });
   };
   const either: readonly Shape[] = ['reg', 'memory'];
 
-  add(
-    [
-      'blockstart',
-      'fall',
-      'stale',
-      'host',
-      'fence',
-      'nop',
-      'jmp',
-      'call',
-      'jrcxz',
-      'loop',
-      'loope',
-      'loopne',
-    ],
-    {},
-  );
+  add(['blockstart', 'fall', 'host', 'fence', 'nop', 'jmp', 'call', 'jrcxz', 'loop', 'loope', 'loopne'], {});
   add(['jcc'], { cc: CONDITIONS });
   add(['jmpind', 'callind'], { src: ['reg', ...EVERY_MEMORY] });
   add(['ret'], { src: ['imm'] });
@@ -264,7 +304,7 @@ function enumerateForms(): Form[] {
       for (const srcSize of SIZES) {
         if (srcSize >= size || (op === 'movzx' && srcSize === 4)) continue;
         for (const src of ['reg', ...EVERY_MEMORY] as const) {
-          const rest = { src2: 'none', cc: 0, lock: false, rep: 'none' } as const;
+          const rest = { src2: 'none', cc: 0, lock: false, rep: 'none', flags: true, jcc: -1 } as const;
           forms.push({ op, size, srcSize, dst: 'reg', src, ...rest });
         }
       }
@@ -307,5 +347,24 @@ function enumerateForms(): Form[] {
 
   add(['movs', 'stos', 'lods'], { sizes: SIZES, rep: ['none', 'rep'] });
   add(['cmps', 'scas'], { sizes: SIZES, rep: ['none', 'rep', 'repne'] });
+
+  // Variants for speed, with the same meaning: flags nobody sees, and a JCC done by the instruction before it.
+  const often: readonly Size[] = [4, 8];
+  const flags = false;
+  add(['add', 'or', 'and', 'sub', 'xor'], {
+    sizes: often,
+    dst: ['reg'],
+    src: ['reg', 'imm', 'base', 'indexed'],
+    flags,
+  });
+  add(['shl', 'shr', 'sar', 'rol', 'ror'], { sizes: often, dst: ['reg'], src: ['imm'], flags });
+  add(['inc', 'dec', 'neg'], { sizes: often, dst: ['reg'], flags });
+  add(['imul2'], { sizes: often, dst: ['reg'], src: ['reg'], flags });
+  add(['imul3'], { sizes: often, dst: ['reg'], src: ['reg'], src2: ['imm'], flags });
+  add(['cmp'], { sizes: [1, 4, 8], dst: ['reg'], src: ['reg', 'imm'], jcc: CONDITIONS });
+  add(['test'], { sizes: [1, 4, 8], dst: ['reg'], src: ['reg'], jcc: CONDITIONS });
+  add(['test'], { sizes: [1, 4], dst: ['reg'], src: ['imm'], jcc: [4, 5] });
+  add(['add', 'sub', 'and'], { sizes: often, dst: ['reg'], src: ['imm'], jcc: [2, 3, 4, 5] });
+  add(['inc', 'dec'], { sizes: often, dst: ['reg'], jcc: [4, 5] });
   return forms;
 }

@@ -1,0 +1,146 @@
+/**
+ * CPUID: exactly what works here. A bit is set when the decoder, the core and the host operations do what it promises.
+ *
+ * BMI1 is not offered, although TZCNT is there: the rest of it is VEX encoded. No FPU, no SSE, no APIC.
+ *
+ * @source Intel SDM vol. 2A, "CPUID—CPU Identification"; linux Documentation/virt/kvm/x86/cpuid.rst
+ */
+import {
+  CPUID_1_ECX_CX16,
+  CPUID_1_ECX_HYPERVISOR,
+  CPUID_1_ECX_MOVBE,
+  CPUID_1_ECX_POPCNT,
+  CPUID_1_ECX_RDRAND,
+  CPUID_1_EDX_CLFSH,
+  CPUID_1_EDX_CMOV,
+  CPUID_1_EDX_CX8,
+  CPUID_1_EDX_MSR,
+  CPUID_1_EDX_PAE,
+  CPUID_1_EDX_PAT,
+  CPUID_1_EDX_PGE,
+  CPUID_1_EDX_PSE,
+  CPUID_1_EDX_TSC,
+  CPUID_7_EBX_FSGSBASE,
+  CPUID_80000001_ECX_ABM,
+  CPUID_80000001_ECX_LAHF64,
+  CPUID_80000001_ECX_PREFETCHW,
+  CPUID_80000001_EDX_LM,
+  CPUID_80000001_EDX_NX,
+  CPUID_80000001_EDX_PAGE1GB,
+  CPUID_80000001_EDX_RDTSCP,
+  CPUID_80000001_EDX_SYSCALL,
+} from '../../shared/x86/cpuid.ts';
+import { LINEAR_ADDRESS_BITS, PHYSICAL_ADDRESS_BITS } from '../../shared/x86/paging.ts';
+
+export interface CpuidResult {
+  readonly eax: number;
+  readonly ebx: number;
+  readonly ecx: number;
+  readonly edx: number;
+}
+
+const BASIC_MAX = 7;
+const EXTENDED = 0x8000_0000;
+const EXTENDED_MAX = 0x8000_0008;
+const HYPERVISOR = 0x4000_0000;
+/** Leaves that belong to hypervisors: 0x40000000 … 0x4fffffff. */
+const HYPERVISOR_END = 0x5000_0000;
+const NOTHING: CpuidResult = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+
+/** Family 6, model 0x3c, stepping 3: a core with all that is offered. */
+const SIGNATURE = 0x0003_06c3;
+const CLFLUSH_BYTES = 64;
+const VENDOR = 'GenuineIntel';
+const HYPERVISOR_VENDOR = 'FaultlineVM\0';
+const BRAND = 'Faultline x86-64 vCPU'.padEnd(48, '\0');
+
+/**
+ * What CPUID gives, each register unsigned.
+ *
+ * @param leaf        EAX, unsigned
+ * @param vcpu.index  the initial APIC id
+ */
+export function cpuid(leaf: number, vcpu: { readonly index: number }): CpuidResult {
+  if (leaf >= HYPERVISOR && leaf < HYPERVISOR_END) return hypervisorLeaf(leaf);
+  if (leaf >= EXTENDED && leaf <= EXTENDED_MAX) return extendedLeaf(leaf);
+  // Beyond the last leaf the last basic one answers.
+  return basicLeaf(Math.min(leaf, BASIC_MAX), vcpu.index);
+}
+
+function basicLeaf(leaf: number, index: number): CpuidResult {
+  switch (leaf) {
+    case 0: {
+      const [ebx, edx, ecx] = words(VENDOR);
+      return result(BASIC_MAX, ebx, ecx, edx);
+    }
+    case 1:
+      return result(
+        SIGNATURE,
+        (index << 24) | ((CLFLUSH_BYTES / 8) << 8),
+        CPUID_1_ECX_CX16 |
+          CPUID_1_ECX_MOVBE |
+          CPUID_1_ECX_POPCNT |
+          CPUID_1_ECX_RDRAND |
+          CPUID_1_ECX_HYPERVISOR,
+        CPUID_1_EDX_PSE |
+          CPUID_1_EDX_TSC |
+          CPUID_1_EDX_MSR |
+          CPUID_1_EDX_PAE |
+          CPUID_1_EDX_CX8 |
+          CPUID_1_EDX_PGE |
+          CPUID_1_EDX_CMOV |
+          CPUID_1_EDX_PAT |
+          CPUID_1_EDX_CLFSH,
+      );
+    case 7:
+      return result(0, CPUID_7_EBX_FSGSBASE, 0, 0);
+    default:
+      return NOTHING;
+  }
+}
+
+function hypervisorLeaf(leaf: number): CpuidResult {
+  if (leaf !== HYPERVISOR) return NOTHING;
+  const [ebx, ecx, edx] = words(HYPERVISOR_VENDOR);
+  return result(HYPERVISOR, ebx, ecx, edx);
+}
+
+function extendedLeaf(leaf: number): CpuidResult {
+  switch (leaf) {
+    case EXTENDED:
+      return result(EXTENDED_MAX, 0, 0, 0);
+    case EXTENDED + 1:
+      return result(
+        0,
+        0,
+        CPUID_80000001_ECX_LAHF64 | CPUID_80000001_ECX_ABM | CPUID_80000001_ECX_PREFETCHW,
+        CPUID_80000001_EDX_SYSCALL |
+          CPUID_80000001_EDX_NX |
+          CPUID_80000001_EDX_PAGE1GB |
+          CPUID_80000001_EDX_RDTSCP |
+          CPUID_80000001_EDX_LM,
+      );
+    case EXTENDED + 2:
+    case EXTENDED + 3:
+    case EXTENDED + 4: {
+      const from = (leaf - EXTENDED - 2) * 16;
+      const [eax, ebx, ecx, edx] = words(BRAND.slice(from, from + 16));
+      return result(eax, ebx, ecx, edx);
+    }
+    case EXTENDED + 8:
+      return result(PHYSICAL_ADDRESS_BITS | (LINEAR_ADDRESS_BITS << 8), 0, 0, 0);
+    default:
+      return NOTHING;
+  }
+}
+
+function result(eax = 0, ebx = 0, ecx = 0, edx = 0): CpuidResult {
+  return { eax: eax >>> 0, ebx: ebx >>> 0, ecx: ecx >>> 0, edx: edx >>> 0 };
+}
+
+/** ASCII text as little-endian 32-bit words. */
+function words(text: string): number[] {
+  return Array.from({ length: text.length / 4 }, (_, i) =>
+    [0, 1, 2, 3].reduce((word, byte) => word | (text.charCodeAt(4 * i + byte) << (8 * byte)), 0),
+  );
+}

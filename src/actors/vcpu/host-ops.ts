@@ -1,0 +1,324 @@
+/**
+ * Host operations: the instructions that the core leaves to TypeScript (HOST_OPS in isa/insn.ts), for 64-bit mode,
+ * rings 0 and 3. Here is which is which; what takes more than a few lines has a file of its own.
+ *
+ * Every operation checks first, touches memory next, and commits RIP and registers last, on OUTCOME_OK only.
+ *
+ * @source Intel SDM vol. 2, the page of each instruction, "64-Bit Mode Exceptions"
+ */
+import { VCPU_HALTED } from '../../shared/layout/vcpu.ts';
+import { type Path, writing } from '../../shared/sync/point.ts';
+import { CR4_FSGSBASE } from '../../shared/x86/control-registers.ts';
+import { SEG_LDTR, SEG_TR } from '../../shared/x86/descriptors.ts';
+import { MISC_FEATURES_CPUID_FAULT } from '../../shared/x86/msr.ts';
+import { ARITHMETIC_FLAGS, CF, RFLAGS_IF } from '../../shared/x86/rflags.ts';
+import { VECTOR_BP, VECTOR_DB, VECTOR_GP, VECTOR_UD } from '../../shared/x86/vectors.ts';
+import {
+  clearTaskSwitched,
+  loadMachineStatus,
+  readControl,
+  readDebug,
+  writeControl,
+  writeDebug,
+} from './control-registers.ts';
+import { cpuid } from './cpuid.ts';
+import { loadLdt, loadSegment, loadTable, loadTaskRegister, storeTable } from './descriptors.ts';
+import { deliver } from './exceptions.ts';
+import { farCall, farJump, farReturn, interruptReturn, systemCall, systemReturn } from './far-transfers.ts';
+import type { HostOp, Insn, MemOperand, RegOperand } from './isa/insn.ts';
+import { isCanonical, readLinear, writeLinear } from './linear-memory.ts';
+import { rdmsr, rdtsc, wrmsr } from './msr.ts';
+import {
+  linearAddress,
+  RAX,
+  RBX,
+  RCX,
+  RDX,
+  RSP,
+  readOperand,
+  readRegister,
+  usesStackSegment,
+  writeOperand,
+  writeRegister,
+} from './operands.ts';
+import { portIn, portOut, portString, repeats } from './port-io.ts';
+import { hasIoPrivilege, requireRing0 } from './privilege.ts';
+import { flushPage } from './tlb.ts';
+import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
+
+const STACK = { stack: true };
+
+/**
+ * Carries out one host operation.
+ *
+ * @param insn  decoded at RIP; `insn.op` is one of HOST_OPS
+ * @returns OUTCOME_OK: done, RIP is at the next instruction (or the same one of a REP that goes on, or a handler);
+ *          OUTCOME_FAULT: `vcpu.fault` is to be delivered; OUTCOME_RETRY; OUTCOME_DEAD: the vCPU has ended (exit port,
+ *          triple fault), VCPU.STATE says how. HLT sets VCPU.STATE to VCPU_HALTED
+ * @locking inside kvm.srcu; may sleep for the introspector
+ */
+export function* executeHostOp(vcpu: Vcpu, insn: Insn): Path<Outcome> {
+  const op = insn.op as HostOp;
+  const next = BigInt.asUintN(64, insn.rip + BigInt(insn.length));
+  switch (op) {
+    // These set RIP themselves.
+    case 'int':
+      vcpu.raise(insn.extra);
+      return yield* deliver(vcpu, { source: 'int', returnRip: next });
+    case 'int3':
+      vcpu.raise(VECTOR_BP);
+      return yield* deliver(vcpu, { source: 'int', returnRip: next });
+    case 'int1':
+      vcpu.raise(VECTOR_DB);
+      return yield* deliver(vcpu, { source: 'int1', returnRip: next });
+    case 'iret':
+      return yield* interruptReturn(vcpu, insn);
+    case 'retf':
+      return yield* farReturn(vcpu, insn);
+    case 'callf':
+      return yield* farCall(vcpu, insn);
+    case 'jmpf':
+      return yield* farJump(vcpu, insn);
+    case 'syscall':
+      return systemCall(vcpu, insn);
+    case 'sysret':
+      return systemReturn(vcpu, insn);
+    default: {
+      const outcome = yield* executeStraight(vcpu, insn, op);
+      if (outcome === OUTCOME_OK && !(isPortString(op) && repeats(vcpu, insn))) vcpu.set64('RIP', next);
+      return outcome;
+    }
+  }
+}
+
+type Jumping = 'int' | 'int3' | 'int1' | 'iret' | 'retf' | 'callf' | 'jmpf' | 'syscall' | 'sysret';
+
+function isPortString(op: HostOp): boolean {
+  return op === 'ins' || op === 'outs';
+}
+
+/** Operations that go on with the next instruction. */
+function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>): Path<Outcome> {
+  switch (op) {
+    case 'ud':
+    // OSXSAVE and SMAP cannot be switched on: these are undefined.
+    case 'xgetbv':
+    case 'xsetbv':
+    case 'clac':
+    case 'stac':
+      return vcpu.raise(VECTOR_UD);
+    case 'hlt':
+      return yield* halt(vcpu);
+    case 'cpuid':
+      return identify(vcpu);
+    case 'rdtsc':
+      return rdtsc(vcpu, false);
+    case 'rdtscp':
+      return rdtsc(vcpu, true);
+    case 'rdmsr':
+      return rdmsr(vcpu);
+    case 'wrmsr':
+      return wrmsr(vcpu);
+    case 'rdrand':
+      return random(vcpu, insn);
+    case 'vmcall':
+      return hypercall(vcpu);
+
+    case 'in':
+      return yield* portIn(vcpu, insn);
+    case 'out':
+      return yield* portOut(vcpu, insn);
+    case 'ins':
+    case 'outs':
+      return yield* portString(vcpu, insn);
+
+    case 'cli':
+      return setInterruptFlag(vcpu, false);
+    case 'sti':
+      return setInterruptFlag(vcpu, true);
+
+    case 'movfromcr':
+      return intoRegister(vcpu, insn, readControl(vcpu, insn.extra));
+    case 'movtocr':
+      return writeControl(vcpu, insn.extra, vcpu.gpr((insn.src as RegOperand).reg));
+    case 'movfromdr':
+      return intoRegister(vcpu, insn, readDebug(vcpu, insn.extra));
+    case 'movtodr':
+      return writeDebug(vcpu, insn.extra, vcpu.gpr((insn.src as RegOperand).reg));
+    case 'clts':
+      return clearTaskSwitched(vcpu);
+    case 'smsw':
+      return yield* storeWord(vcpu, insn, vcpu.get64('CR0'));
+    case 'lmsw': {
+      const read = yield* readPrivilegedWord(vcpu, insn);
+      return read === OUTCOME_OK ? loadMachineStatus(vcpu, vcpu.value) : read;
+    }
+    case 'invlpg': {
+      const privileged = requireRing0(vcpu);
+      if (privileged !== OUTCOME_OK) return privileged;
+      flushPage(vcpu.mem, vcpu.cpu, linearAddress(vcpu, insn.src as MemOperand));
+      return OUTCOME_OK;
+    }
+    case 'wbinvd':
+      return requireRing0(vcpu);
+
+    case 'movfromseg':
+      return yield* storeWord(vcpu, insn, BigInt(vcpu.selector(insn.extra)));
+    case 'movtoseg': {
+      const read = yield* readOperand(vcpu, insn.src!, 2);
+      return read === OUTCOME_OK ? yield* loadSegment(vcpu, insn.extra, Number(vcpu.value)) : read;
+    }
+    case 'pushseg':
+      return yield* pushSegment(vcpu, insn);
+    case 'popseg':
+      return yield* popSegment(vcpu, insn);
+    case 'swapgs':
+      return swapGs(vcpu);
+    case 'rdfsbase':
+      return readBase(vcpu, insn, 'FS_BASE');
+    case 'rdgsbase':
+      return readBase(vcpu, insn, 'GS_BASE');
+    case 'wrfsbase':
+      return writeBase(vcpu, insn, 'FS_BASE');
+    case 'wrgsbase':
+      return writeBase(vcpu, insn, 'GS_BASE');
+
+    case 'lgdt':
+    case 'lidt': {
+      const privileged = requireRing0(vcpu);
+      if (privileged !== OUTCOME_OK) return privileged;
+      const operand = insn.src as MemOperand;
+      const register = op === 'lgdt' ? 'GDTR' : 'IDTR';
+      return yield* loadTable(vcpu, register, linearAddress(vcpu, operand), usesStackSegment(operand));
+    }
+    case 'sgdt':
+    case 'sidt': {
+      const operand = insn.dst as MemOperand;
+      const register = op === 'sgdt' ? 'GDTR' : 'IDTR';
+      return yield* storeTable(vcpu, register, linearAddress(vcpu, operand), usesStackSegment(operand));
+    }
+    case 'lldt': {
+      const read = yield* readPrivilegedWord(vcpu, insn);
+      return read === OUTCOME_OK ? yield* loadLdt(vcpu, Number(vcpu.value)) : read;
+    }
+    case 'ltr': {
+      const read = yield* readPrivilegedWord(vcpu, insn);
+      return read === OUTCOME_OK ? yield* loadTaskRegister(vcpu, Number(vcpu.value)) : read;
+    }
+    case 'sldt':
+      return yield* storeWord(vcpu, insn, BigInt(vcpu.selector(SEG_LDTR)));
+    case 'str':
+      return yield* storeWord(vcpu, insn, BigInt(vcpu.selector(SEG_TR)));
+  }
+}
+
+/** HLT: the run loop sleeps, from the next instruction on. */
+function* halt(vcpu: Vcpu): Path<Outcome> {
+  const privileged = requireRing0(vcpu);
+  if (privileged !== OUTCOME_OK) return privileged;
+  yield writing(vcpu.word('STATE'));
+  vcpu.mem.store(vcpu.word('STATE'), VCPU_HALTED);
+  return OUTCOME_OK;
+}
+
+/** CPUID, which faults outside ring 0 when the guest has asked for that. */
+function identify(vcpu: Vcpu): Outcome {
+  const faulting = (vcpu.get64('MISC_FEATURES') & MISC_FEATURES_CPUID_FAULT) !== 0n;
+  if (faulting && vcpu.get32('CPL') > 0) return vcpu.raise(VECTOR_GP, 0);
+  const { eax, ebx, ecx, edx } = cpuid(Number(vcpu.gpr(RAX) & 0xffff_ffffn), vcpu);
+  vcpu.setGpr(RAX, BigInt(eax));
+  vcpu.setGpr(RBX, BigInt(ebx));
+  vcpu.setGpr(RCX, BigInt(ecx));
+  vcpu.setGpr(RDX, BigInt(edx));
+  return OUTCOME_OK;
+}
+
+/** RDRAND: always has a number, CF 1 and the other flags 0. */
+function random(vcpu: Vcpu, insn: Insn): Outcome {
+  const low = vcpu.random.u32();
+  const high = vcpu.random.u32();
+  const value = (BigInt(high) << 32n) | BigInt(low);
+  writeRegister(vcpu, insn.dst as RegOperand, insn.size, BigInt.asUintN(8 * insn.size, value));
+  vcpu.flags.setRflags((vcpu.flags.rflags() & ~BigInt(ARITHMETIC_FLAGS)) | BigInt(CF));
+  return OUTCOME_OK;
+}
+
+const KVM_ENOSYS = 1000n;
+const KVM_EPERM = 1n;
+
+/**
+ * VMCALL: there are no hypercalls.
+ * @source linux arch/x86/kvm/x86.c: kvm_emulate_hypercall; include/uapi/linux/kvm_para.h
+ */
+function hypercall(vcpu: Vcpu): Outcome {
+  const error = vcpu.get32('CPL') === 0 ? KVM_ENOSYS : KVM_EPERM;
+  vcpu.setGpr(RAX, BigInt.asUintN(64, -error));
+  return OUTCOME_OK;
+}
+
+function setInterruptFlag(vcpu: Vcpu, on: boolean): Outcome {
+  if (!hasIoPrivilege(vcpu)) return vcpu.raise(VECTOR_GP, 0);
+  const flag = BigInt(RFLAGS_IF);
+  const flags = vcpu.flags.rflags();
+  vcpu.flags.setRflags(on ? flags | flag : flags & ~flag);
+  return OUTCOME_OK;
+}
+
+/** `vcpu.value` into the 64-bit destination register, if the read went well. */
+function intoRegister(vcpu: Vcpu, insn: Insn, read: Outcome): Outcome {
+  if (read === OUTCOME_OK) vcpu.setGpr((insn.dst as RegOperand).reg, vcpu.value);
+  return read;
+}
+
+/** A 16-bit source of an instruction of ring 0, into `vcpu.value`. */
+function* readPrivilegedWord(vcpu: Vcpu, insn: Insn): Path<Outcome> {
+  const privileged = requireRing0(vcpu);
+  return privileged === OUTCOME_OK ? yield* readOperand(vcpu, insn.src!, 2) : privileged;
+}
+
+/** Stores a system word: 16 bits to memory, as many as the operand size says to a register. */
+function* storeWord(vcpu: Vcpu, insn: Insn, value: bigint): Path<Outcome> {
+  const operand = insn.dst as MemOperand | RegOperand;
+  const size = operand.kind === 'mem' ? 2 : insn.size;
+  return yield* writeOperand(vcpu, operand, size, BigInt.asUintN(8 * size, value));
+}
+
+/** PUSH FS, PUSH GS: zero extended. */
+function* pushSegment(vcpu: Vcpu, insn: Insn): Path<Outcome> {
+  const rsp = BigInt.asUintN(64, vcpu.gpr(RSP) - BigInt(insn.size));
+  const outcome = yield* writeLinear(vcpu, rsp, insn.size, BigInt(vcpu.selector(insn.extra)), STACK);
+  if (outcome === OUTCOME_OK) vcpu.setGpr(RSP, rsp);
+  return outcome;
+}
+
+function* popSegment(vcpu: Vcpu, insn: Insn): Path<Outcome> {
+  const rsp = vcpu.gpr(RSP);
+  const read = yield* readLinear(vcpu, rsp, insn.size, STACK);
+  if (read !== OUTCOME_OK) return read;
+  const outcome = yield* loadSegment(vcpu, insn.extra, Number(vcpu.value & 0xffffn));
+  if (outcome === OUTCOME_OK) vcpu.setGpr(RSP, BigInt.asUintN(64, rsp + BigInt(insn.size)));
+  return outcome;
+}
+
+function swapGs(vcpu: Vcpu): Outcome {
+  const privileged = requireRing0(vcpu);
+  if (privileged !== OUTCOME_OK) return privileged;
+  const base = vcpu.get64('GS_BASE');
+  vcpu.set64('GS_BASE', vcpu.get64('KERNEL_GS_BASE'));
+  vcpu.set64('KERNEL_GS_BASE', base);
+  return OUTCOME_OK;
+}
+
+function readBase(vcpu: Vcpu, insn: Insn, base: 'FS_BASE' | 'GS_BASE'): Outcome {
+  if ((vcpu.get64('CR4') & CR4_FSGSBASE) === 0n) return vcpu.raise(VECTOR_UD);
+  writeRegister(vcpu, insn.dst as RegOperand, insn.size, BigInt.asUintN(8 * insn.size, vcpu.get64(base)));
+  return OUTCOME_OK;
+}
+
+function writeBase(vcpu: Vcpu, insn: Insn, base: 'FS_BASE' | 'GS_BASE'): Outcome {
+  if ((vcpu.get64('CR4') & CR4_FSGSBASE) === 0n) return vcpu.raise(VECTOR_UD);
+  const value = readRegister(vcpu, insn.src as RegOperand, insn.size);
+  if (!isCanonical(value)) return vcpu.raise(VECTOR_GP, 0);
+  vcpu.set64(base, value);
+  return OUTCOME_OK;
+}

@@ -1,0 +1,224 @@
+/**
+ * Guest memory by linear address, for everything that is emulated: instructions of the single-step emulator, host
+ * operations, exception delivery.
+ *
+ * An access is cut at the page boundary, low addresses first. Each piece is translated, asked for and carried out
+ * before the next one starts (spec 7.2), so a store across pages can have stored its first piece when the second one
+ * faults or is answered RETRY.
+ *
+ * Results: OUTCOME_OK; OUTCOME_FAULT with `vcpu.fault` filled in; OUTCOME_RETRY, start the instruction again.
+ *
+ * @source arch/x86/kvm/emulate.c: __linearize, segmented_read, segmented_write, segmented_cmpxchg;
+ *         arch/x86/kvm/x86.c: emulator_read_write, emulator_cmpxchg_emulated
+ */
+import { ACCESS_R, ACCESS_W, ACCESS_X, CPU } from '../../shared/layout/cpu.ts';
+import { type Path, updating } from '../../shared/sync/point.ts';
+import { CR0_WP, EFER_NXE } from '../../shared/x86/control-registers.ts';
+import { LINEAR_ADDRESS_BITS } from '../../shared/x86/paging.ts';
+import { VECTOR_GP, VECTOR_PF, VECTOR_SS } from '../../shared/x86/vectors.ts';
+import { walkGuest } from '../mmu/page-walk.ts';
+import { accessPiece, accessSplit, allOnes, type SplitPart } from './tracked-access.ts';
+import { OUTCOME_FAULT, OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
+
+export interface LinearOptions {
+  /** The processor's own access, supervisor at any CPL: descriptor tables, TSS, pushes to an inner stack. */
+  readonly system?: boolean;
+  /** A stack reference: #SS instead of #GP when the address is not canonical. */
+  readonly stack?: boolean;
+  /** A read whose operand will be written: it must be writable already. */
+  readonly rmw?: boolean;
+}
+
+const NO_OPTIONS: LinearOptions = {};
+const PAGE_BYTES = 4096;
+
+/** Are bits 63…47 all equal? */
+export function isCanonical(gva: bigint): boolean {
+  return BigInt.asUintN(64, BigInt.asIntN(LINEAR_ADDRESS_BITS, gva)) === gva;
+}
+
+/**
+ * Reads `size` bytes into `vcpu.value`, zero extended.
+ *
+ * @param gva   unsigned 64 bits
+ * @param size  1 … 16
+ * @locking inside kvm.srcu; may sleep for the introspector
+ */
+export function* readLinear(
+  vcpu: Vcpu,
+  gva: bigint,
+  size: number,
+  options: LinearOptions = NO_OPTIONS,
+): Path<Outcome> {
+  if (!rangeIsCanonical(gva, size)) return raiseNotCanonical(vcpu, options);
+  const kind = options.rmw === true ? ACCESS_R | ACCESS_W : ACCESS_R;
+  let value = 0n;
+  for (let skip = 0; skip < size; ) {
+    const at = BigInt.asUintN(64, gva + BigInt(skip));
+    const bytes = pieceBytes(at, size - skip);
+    const gpa = yield* translate(vcpu, at, kind, options);
+    if (gpa < 0) return outcomeOf(gpa);
+    const piece = { gpa, gva: at, size: bytes, access: ACCESS_R, value: 0n, expect: null };
+    const result = yield* accessPiece(vcpu, piece);
+    if (result.kind === 'retry') return OUTCOME_RETRY;
+    if (result.kind === 'mmio') yield* countMmio(vcpu);
+    const got = result.kind === 'mmio' ? allOnes(bytes) : result.value;
+    value |= got << BigInt(8 * skip);
+    skip += bytes;
+  }
+  vcpu.value = value;
+  return OUTCOME_OK;
+}
+
+/**
+ * Stores the low `size` bytes of `value`.
+ *
+ * @param gva   unsigned 64 bits
+ * @param size  1 … 16
+ * @locking as {@link readLinear}
+ */
+export function* writeLinear(
+  vcpu: Vcpu,
+  gva: bigint,
+  size: number,
+  value: bigint,
+  options: LinearOptions = NO_OPTIONS,
+): Path<Outcome> {
+  if (!rangeIsCanonical(gva, size)) return raiseNotCanonical(vcpu, options);
+  for (let skip = 0; skip < size; ) {
+    const at = BigInt.asUintN(64, gva + BigInt(skip));
+    const bytes = pieceBytes(at, size - skip);
+    const gpa = yield* translate(vcpu, at, ACCESS_W, options);
+    if (gpa < 0) return outcomeOf(gpa);
+    const part = (value >> BigInt(8 * skip)) & allOnes(bytes);
+    const piece = { gpa, gva: at, size: bytes, access: ACCESS_W, value: part, expect: null };
+    const result = yield* accessPiece(vcpu, piece);
+    if (result.kind === 'retry') return OUTCOME_RETRY;
+    if (result.kind === 'mmio') yield* countMmio(vcpu);
+    skip += bytes;
+  }
+  return OUTCOME_OK;
+}
+
+/** A compare-exchange: stores `value` if `expect` is still there. The high halves are those of 16 bytes. */
+export interface LockedOperand {
+  readonly expect: bigint;
+  readonly value: bigint;
+  readonly expectHigh?: bigint;
+  readonly valueHigh?: bigint;
+}
+
+/**
+ * The store of a LOCK operation, after its read: OUTCOME_RETRY when the value read is not there any more. Misaligned,
+ * page-crossing and 16-byte operands take the split lock; nothing of them is stored unless all of it matched.
+ *
+ * @param size  1, 2, 4, 8 or 16
+ * @locking as {@link readLinear}
+ */
+export function* lockedLinear(
+  vcpu: Vcpu,
+  gva: bigint,
+  size: number,
+  operand: LockedOperand,
+  options: LinearOptions = NO_OPTIONS,
+): Path<Outcome> {
+  if (!rangeIsCanonical(gva, size)) return raiseNotCanonical(vcpu, options);
+  const mask = allOnes(Math.min(size, 8));
+  const expect = (operand.expect & mask) | ((operand.expectHigh ?? 0n) << 64n);
+  const value = (operand.value & mask) | ((operand.valueHigh ?? 0n) << 64n);
+  const parts: SplitPart[] = [];
+  for (let skip = 0; skip < size; ) {
+    const at = BigInt.asUintN(64, gva + BigInt(skip));
+    const bytes = pieceBytes(at, size - skip);
+    const gpa = yield* translate(vcpu, at, ACCESS_R | ACCESS_W, options);
+    if (gpa < 0) return outcomeOf(gpa);
+    parts.push({ gpa, gva: at, size: bytes });
+    skip += bytes;
+  }
+  let result: 'done' | 'retry' | 'mmio';
+  if (size <= 8 && gva % BigInt(size) === 0n) {
+    const piece = { ...parts[0]!, access: ACCESS_W, value, expect };
+    result = (yield* accessPiece(vcpu, piece)).kind;
+  } else {
+    result = yield* accessSplit(vcpu, parts, { expect, value });
+  }
+  if (result === 'retry') return OUTCOME_RETRY;
+  if (result === 'mmio') yield* countMmio(vcpu);
+  return OUTCOME_OK;
+}
+
+/**
+ * Fetches one chunk of instruction bytes into FETCH_BYTES, from offset `at` on; `vcpu.fetched` says how many. A chunk
+ * ends with its page, and has one callback:
+ *
+ * ```ts
+ * for (let have = 0; ; have += vcpu.fetched) {
+ *   const outcome = yield* fetchLinear(vcpu, rip + BigInt(have), INSN_BYTES_MAX - have, have);
+ *   if (outcome !== OUTCOME_OK) return outcome;
+ *   // decode have + vcpu.fetched bytes; 'more' goes on with the next page
+ * }
+ * ```
+ *
+ * @param maxBytes  at most 15 − `at`
+ * @locking as {@link readLinear}
+ */
+export function* fetchLinear(vcpu: Vcpu, gva: bigint, maxBytes: number, at = 0): Path<Outcome> {
+  const start = BigInt.asUintN(64, gva);
+  vcpu.fetched = 0;
+  if (!isCanonical(start)) return raiseNotCanonical(vcpu, NO_OPTIONS);
+  const bytes = pieceBytes(start, maxBytes);
+  const gpa = yield* translate(vcpu, start, ACCESS_X, NO_OPTIONS);
+  if (gpa < 0) return outcomeOf(gpa);
+  const piece = { gpa, gva: start, size: bytes, access: ACCESS_X, value: 0n, expect: null };
+  const result = yield* accessPiece(vcpu, piece);
+  if (result.kind === 'retry') return OUTCOME_RETRY;
+  if (result.kind === 'mmio') yield* countMmio(vcpu);
+  const got = result.kind === 'mmio' ? allOnes(bytes) : result.value;
+  const to = vcpu.cpu + CPU.at.FETCH_BYTES + at;
+  for (let i = 0; i < bytes; i++) vcpu.mem.u8[to + i] = Number((got >> BigInt(8 * i)) & 0xffn);
+  vcpu.fetched = bytes;
+  return OUTCOME_OK;
+}
+
+/**
+ * Translates the address of one piece.
+ *
+ * @returns the gpa, or minus the outcome that ends the access
+ */
+function* translate(vcpu: Vcpu, gva: bigint, access: number, options: LinearOptions): Path<number> {
+  const { vm, mem } = vcpu;
+  const result = yield* walkGuest(vm, mem.load(vcpu.word('AS_ID')), {
+    cr3: vcpu.get64('CR3'),
+    gva,
+    access,
+    user: options.system !== true && vcpu.get32('CPL') === 3,
+    writeProtect: (vcpu.get64('CR0') & CR0_WP) !== 0n,
+    noExecute: (vcpu.get64('EFER') & EFER_NXE) !== 0n,
+  });
+  if (result.kind === 'page') return result.gpa;
+  if (result.kind === 'retry') return -OUTCOME_RETRY;
+  vcpu.raise(VECTOR_PF, result.errorCode, gva);
+  return -OUTCOME_FAULT;
+}
+
+function outcomeOf(negative: number): Outcome {
+  return -negative as Outcome;
+}
+
+/** Bytes from `at` to the end of its page, `limit` at most. */
+function pieceBytes(at: bigint, limit: number): number {
+  return Math.min(limit, PAGE_BYTES - Number(at & 0xfffn));
+}
+
+function rangeIsCanonical(gva: bigint, size: number): boolean {
+  return isCanonical(gva) && isCanonical(BigInt.asUintN(64, gva + BigInt(size - 1)));
+}
+
+function raiseNotCanonical(vcpu: Vcpu, options: LinearOptions): Outcome {
+  return vcpu.raise(options.stack === true ? VECTOR_SS : VECTOR_GP, 0);
+}
+
+function* countMmio(vcpu: Vcpu): Path<void> {
+  yield updating(vcpu.vm.word('MMIO_ACCESSES'));
+  vcpu.mem.add(vcpu.vm.word('MMIO_ACCESSES'), 1);
+}

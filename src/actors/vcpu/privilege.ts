@@ -1,0 +1,35 @@
+/**
+ * The privilege level: where it is kept, and what hangs on it.
+ *
+ * @source Intel SDM vol. 3A, "Privilege Levels"; vol. 1, "I/O Privilege Level"
+ */
+import { TLB_READ, tlbTable } from '../../shared/layout/cpu.ts';
+import { RFLAGS_IOPL, RFLAGS_IOPL_SHIFT } from '../../shared/x86/rflags.ts';
+import { VECTOR_GP } from '../../shared/x86/vectors.ts';
+import { flushJumpCache } from './tlb.ts';
+import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
+
+/**
+ * Changes CPL and, with it, the TLB set that the core uses. The one place that writes either.
+ *
+ * The jump cache is emptied when the set changes: its entries say nothing of privilege, and a hit skips the check
+ * that the page may be executed.
+ */
+export function setPrivilegeLevel(vcpu: Vcpu, cpl: number): void {
+  const set = tlbTable(vcpu.cpu, cpl === 3, TLB_READ);
+  vcpu.set32('CPL', cpl);
+  if (vcpu.get32('TLB') === set) return;
+  vcpu.set32('TLB', set);
+  flushJumpCache(vcpu.mem, vcpu.cpu);
+}
+
+/** #GP(0) outside ring 0. */
+export function requireRing0(vcpu: Vcpu): Outcome {
+  return vcpu.get32('CPL') === 0 ? OUTCOME_OK : vcpu.raise(VECTOR_GP, 0);
+}
+
+/** May this vCPU do I/O and change IF by its privilege level alone? */
+export function hasIoPrivilege(vcpu: Vcpu): boolean {
+  const iopl = (Number(vcpu.flags.rflags()) & RFLAGS_IOPL) >> RFLAGS_IOPL_SHIFT;
+  return vcpu.get32('CPL') <= iopl;
+}
