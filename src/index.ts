@@ -22,7 +22,7 @@ export type { ControlFront } from './machine/control-front.ts';
 export type { EventHandlers, IntrospectorFront } from './machine/introspector-front.ts';
 export type { MachineOptions, MemoryRegion } from './machine/options.ts';
 export { Machine, type MachineStatus } from './machine.ts';
-export type { Counters, Ending, RunReport } from './report/run-report.ts';
+export type { Counters, Ending, Finding, RunReport } from './report/run-report.ts';
 export { EXIT, type ExitCode, formatError, SimError, type SimErrorCode } from './shared/errors.ts';
 export type { AccessKind, EventAnswer, Listener, MachineFacts } from './shared/hub.ts';
 export type { Gpa, Gva } from './shared/units.ts';

@@ -41,6 +41,7 @@ import { Watchdog, whereabouts } from './machine/watchdog.ts';
 import {
   type Counters,
   type Ending,
+  type Finding,
   instructionsOf,
   type RunReport,
   readCounters,
@@ -54,6 +55,7 @@ import { STOP_NOW, STOP_ORDERLY } from './shared/layout/vm.ts';
 import { Prng } from './shared/prng.ts';
 import { REFERENCE_QUIRKS } from './shared/quirks.ts';
 import { expose } from './shared/rpc.ts';
+import { StateHasher } from './shared/state/hash.ts';
 import type { Actor } from './shared/sync/actor.ts';
 import { drive } from './shared/sync/point.ts';
 import { TRACE_DRAIN_MS, TraceCollector, type TraceSummary } from './shared/trace/collector.ts';
@@ -78,6 +80,8 @@ const END_GRACE_MS = 5_000;
 const FORCE_GRACE_MS = 300;
 /** Added to the tool's limit before its whole thread counts as stuck: the thread's own timer comes first. */
 const STUCK_EXTRA_MS = 1_000;
+// LIMIT: different findings that are kept. More of them would only bury the first.
+const FINDINGS_MAX = 200;
 /** Console text that a report keeps; older text goes first. */
 const CONSOLE_CHARS_MAX = 1_000_000;
 /** How long a check waits for vCPUs that are with the tool. */
@@ -114,7 +118,8 @@ export class Machine {
   #startedMs = 0;
   #endedMs = 0;
   #error: SimError | null = null;
-  readonly #findings: OracleFinding[] = [];
+  /** By id and text: a standing fault is found again at each check. */
+  readonly #findings = new Map<string, Finding>();
   #checkRounds = 0;
   #checksSkipped = 0;
   readonly #checkFacts: Record<string, number> = {};
@@ -373,8 +378,11 @@ export class Machine {
   }
 
   #found(finding: OracleFinding): void {
-    this.#findings.push(finding);
-    this.#announce('finding', { id: finding.id, title: finding.detail });
+    const key = `${finding.id} ${finding.detail}`;
+    const times = (this.#findings.get(key)?.times ?? 0) + 1;
+    if (times === 1 && this.#findings.size >= FINDINGS_MAX) return;
+    this.#findings.set(key, { ...finding, times });
+    if (times === 1) this.#announce('finding', { id: finding.id, title: finding.detail });
   }
 
   /** The run is not what it was meant to be. */
@@ -588,7 +596,7 @@ export class Machine {
       await within(END_GRACE_MS, vcpusEnded);
     }
     if (left()) {
-      if (!this.#blocked && this.#error === null && this.#findings.length === 0) {
+      if (!this.#blocked && this.#error === null && this.#findings.size === 0) {
         this.#found({ id: 'I10', detail: `vCPUs did not end when told to: ${whereabouts(vm)}` });
       }
       vm.mem.store(vm.word('STOP'), STOP_NOW);
@@ -622,7 +630,9 @@ export class Machine {
   }
 
   async #report(ending: Ending): Promise<RunReport> {
-    this.#checkAtTheEnd();
+    const atRest = !this.#blocked && ![...this.#forced.values()].includes(null);
+    const stateHash = atRest ? new StateHasher(this.#vm.mem, this.#vm.layout).hash().total : null;
+    if (atRest) this.#checkAtTheEnd();
     let trace: TraceSummary | null = null;
     try {
       trace = (await this.#trace?.close()) ?? null;
@@ -631,7 +641,12 @@ export class Machine {
       this.#error ??= error;
     }
     const counters = readCounters(this.#vm);
-    const outcome = { ending, error: this.#error, findings: this.#findings, vcpus: counters.vcpus };
+    const outcome = {
+      ending,
+      error: this.#error,
+      findings: [...this.#findings.values()],
+      vcpus: counters.vcpus,
+    };
     return {
       ...counters,
       ...outcome,
@@ -641,13 +656,13 @@ export class Machine {
       undefinedOpcodes: this.#opcodes,
       console: this.#console,
       trace,
+      stateHash,
       ...judge(outcome),
     };
   }
 
   /** Every thread is gone: what they left behind must be in order, before and after unhook. */
   #checkAtTheEnd(): void {
-    if (this.#blocked || [...this.#forced.values()].some((error) => error === null)) return;
     const vm = this.#vm;
     const lost = this.#anyLost;
     for (const step of ['running', 'unhooked'] as const) {

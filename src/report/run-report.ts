@@ -69,6 +69,11 @@ export interface Counters {
   readonly locks: readonly LockReport[];
 }
 
+/** An oracle that fired, however often it said the same. */
+export interface Finding extends OracleFinding {
+  readonly times: number;
+}
+
 export interface CheckReport {
   /** Times the whole machine was looked at. */
   readonly rounds: number;
@@ -82,8 +87,8 @@ export interface RunReport extends Counters {
   readonly ending: Ending;
   /** What kept the run from being what it was meant to be, or null. */
   readonly error: SimError | null;
-  /** Oracles that fired, in the order in which they did. */
-  readonly findings: readonly OracleFinding[];
+  /** Oracles that fired, in the order in which they did first. */
+  readonly findings: readonly Finding[];
   readonly seconds: number;
   readonly seed: bigint;
   readonly checks: CheckReport;
@@ -92,6 +97,8 @@ export interface RunReport extends Counters {
   /** What the guest wrote to its console, vCPUs mixed as their lines came. */
   readonly console: string;
   readonly trace: TraceSummary | null;
+  /** Hash over the whole state at the end; null when threads were ended by force, so that nothing is at rest. */
+  readonly stateHash: string | null;
   /** What the command line ends with. */
   readonly exitCode: ExitCode;
   /** One line. */

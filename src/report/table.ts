@@ -1,9 +1,8 @@
 /** A run's report as text for people. */
-import type { OracleFinding } from '../actors/mmu/vm.ts';
 import { formatError } from '../shared/errors.ts';
 import { formatCount, formatNs, hex } from '../shared/units.ts';
 import { invariantName } from './invariant-names.ts';
-import type { RunReport } from './run-report.ts';
+import type { Finding, RunReport } from './run-report.ts';
 
 // LIMIT: findings printed in full. The first ones are what the later ones follow from.
 const FINDINGS_SHOWN = 10;
@@ -22,6 +21,7 @@ export function reportText(report: RunReport): string {
     ...lockLines(report),
     '',
     `checked  ${checkText(report)}`,
+    ...(report.stateHash === null ? [] : [`state    ${report.stateHash}`]),
     ...opcodeLines(report),
     ...(report.trace === null ? [] : [traceText(report)]),
     ...findingLines(report.findings),
@@ -92,10 +92,11 @@ function traceText({ trace }: RunReport): string {
   return `trace    ${path}: ${formatCount(records)} records${lost === 0 ? '' : `, ${formatCount(lost)} lost`}`;
 }
 
-function findingLines(findings: readonly OracleFinding[]): string[] {
-  const lines = findings.slice(0, FINDINGS_SHOWN).flatMap(({ id, detail }) => {
+function findingLines(findings: readonly Finding[]): string[] {
+  const lines = findings.slice(0, FINDINGS_SHOWN).flatMap(({ id, detail, times }) => {
     const name = invariantName(id);
-    return ['', `finding ${id}${name === '' ? '' : `: ${name}`}`, ...indent(detail)];
+    const often = times === 1 ? '' : ` (${formatCount(times)} times)`;
+    return ['', `finding ${id}${name === '' ? '' : `: ${name}`}${often}`, ...indent(detail)];
   });
   const more = findings.length - FINDINGS_SHOWN;
   return more > 0 ? [...lines, '', `and ${formatCount(more)} more`] : lines;

@@ -1,12 +1,11 @@
 /** How a run is judged: its exit code, and one line that says why. */
-import type { OracleFinding } from '../actors/mmu/vm.ts';
 import { EXIT, type ExitCode, exitCodeOf, type SimError } from '../shared/errors.ts';
-import type { Ending, VcpuReport } from './run-report.ts';
+import type { Ending, Finding, VcpuReport } from './run-report.ts';
 
 export interface Outcome {
   readonly ending: Ending;
   readonly error: SimError | null;
-  readonly findings: readonly OracleFinding[];
+  readonly findings: readonly Finding[];
   readonly vcpus: readonly VcpuReport[];
 }
 

@@ -4,12 +4,13 @@
  *
  * @source virt/kvm/introspection/kvmi.c: kvmi_recv_thread
  */
+import { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
 import type { Vm } from '../mmu/vm.ts';
 
 // LIMIT: messages in a row before the event loop gets its turn.
 const BURST_MAX = 64;
-/** Looks at the bell after the last message: about 20 µs, a little more than a sleep and its wake-up cost. */
-const LOOKS = 2_000;
+/** Looks at the bell after the last message: some 50 µs, about what a sleep and its wake-up cost both sides. */
+const LOOKS_MAX = 5_000;
 
 export interface ReceiverLoop {
   /** Takes one message; false when there was none. */
@@ -23,6 +24,7 @@ export interface ReceiverLoop {
 export async function receive(vm: Vm, loop: ReceiverLoop): Promise<void> {
   const { mem } = vm;
   const bell = vm.word('RECEIVER_BELL');
+  const spin = new AdaptiveSpin(LOOKS_MAX);
   let burst = 0;
   while (!loop.over()) {
     // ORDER: the bell before the rings. A message that comes after they were found empty changes the bell.
@@ -38,8 +40,11 @@ export async function receive(vm: Vm, loop: ReceiverLoop): Promise<void> {
       await turn();
       continue;
     }
-    // A vCPU that was just answered is likely to raise its next event soon.
-    for (let looks = took ? LOOKS : 0; looks > 0 && mem.load(bell) === seen; looks--);
+    if (took) {
+      // A vCPU that was just answered is likely to raise its next event soon.
+      for (let looks = spin.looks; looks > 0 && mem.load(bell) === seen; looks--);
+      spin.learn(mem.load(bell) !== seen);
+    }
     if (mem.load(bell) !== seen) continue;
     burst = 0;
     const wait = Atomics.waitAsync(mem.i32, bell >>> 2, seen);
