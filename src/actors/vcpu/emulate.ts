@@ -19,6 +19,7 @@ import {
   LOG_READ_MODIFY,
 } from '../../shared/layout/cpu.ts';
 import type { Path } from '../../shared/sync/point.ts';
+import { TRACE_EMULATE } from '../../shared/trace/kinds.ts';
 import { VECTOR_GP, VECTOR_UD } from '../../shared/x86/vectors.ts';
 import { type HostWork, workOf } from './block-cache.ts';
 import { executeHostOp } from './host-ops.ts';
@@ -43,6 +44,14 @@ const HOST_SET: ReadonlySet<string> = new Set(HOST_OPS);
  * @locking outside guest mode, inside kvm.srcu; may sleep for the introspector
  */
 export function* emulateInstruction(vcpu: Vcpu): Path<Outcome> {
+  const { tracer } = vcpu.actor;
+  tracer?.begin(TRACE_EMULATE, 0, 0, 0, 0, vcpu.get64('RIP'));
+  const outcome = yield* fetchAndExecute(vcpu);
+  tracer?.end(TRACE_EMULATE, outcome);
+  return outcome;
+}
+
+function* fetchAndExecute(vcpu: Vcpu): Path<Outcome> {
   const rip = vcpu.get64('RIP');
   const bytes = vcpu.mem.u8.subarray(vcpu.cpu + CPU.at.FETCH_BYTES, vcpu.cpu + CPU.at.FETCH_BYTES + 16);
   // One chunk never crosses a page; the next page is asked about only if the instruction goes on there.

@@ -123,6 +123,6 @@ export function* fillTlb(vcpu: Vcpu, fill: TlbFill): Path<boolean> {
   }
   yield writing(vcpu.word('MODE'));
   mem.store(vcpu.word('MODE'), OUTSIDE_GUEST);
-  yield* leaveGuestMode(vm, index);
+  yield* leaveGuestMode(vm, index, vcpu.actor.tracer);
   return !blocked;
 }
