@@ -89,10 +89,11 @@ export async function raceExit<T>(
   exit: PromiseLike<unknown>,
   lost: (reason: unknown) => Error = actorLost,
 ): Promise<T> {
-  // A reply that was sent before the thread ended is already on its way, on another port: give it one turn.
+  // A reply that was sent before the thread ended is on its way on another port. The end may be heard in a turn of the
+  // event loop that had looked at that port already: the reply comes in the next turn, and the one after is past it.
   const ended = exit.then(
-    () => afterOneTurn(undefined),
-    (reason) => afterOneTurn(reason),
+    () => afterTurns(2, undefined),
+    (reason) => afterTurns(2, reason),
   );
   return Promise.race([
     call,
@@ -108,10 +109,9 @@ function actorLost(reason: unknown): SimError {
   });
 }
 
-function afterOneTurn(reason: unknown): Promise<unknown> {
-  return new Promise((resolve) => {
-    setImmediate(() => resolve(reason));
-  });
+async function afterTurns(turns: number, reason: unknown): Promise<unknown> {
+  for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));
+  return reason;
 }
 
 function asEndpoint(port: MessagePort): Comlink.Endpoint {
