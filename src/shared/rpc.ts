@@ -89,11 +89,11 @@ export async function raceExit<T>(
   exit: PromiseLike<unknown>,
   lost: (reason: unknown) => Error = actorLost,
 ): Promise<T> {
-  // A reply that was sent before the thread ended is on its way on another port. The end may be heard in a turn of the
-  // event loop that had looked at that port already: the reply comes in the next turn, and the one after is past it.
+  // A reply that was sent before the thread ended is already on its way, on another port: give it some turns. One is
+  // enough on an idle machine; on a busy one the end has been seen to overtake it.
   const ended = exit.then(
-    () => afterTurns(2, undefined),
-    (reason) => afterTurns(2, reason),
+    () => afterTurns(undefined),
+    (reason) => afterTurns(reason),
   );
   return Promise.race([
     call,
@@ -109,8 +109,15 @@ function actorLost(reason: unknown): SimError {
   });
 }
 
-async function afterTurns(turns: number, reason: unknown): Promise<unknown> {
-  for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));
+/** Turns of the event loop that a late reply gets. */
+const LATE_REPLY_TURNS = 20;
+
+async function afterTurns(reason: unknown): Promise<unknown> {
+  for (let turn = 0; turn < LATE_REPLY_TURNS; turn++) {
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
+  }
   return reason;
 }
 

@@ -88,7 +88,9 @@ export function normalise(insn: Insn): NormalInsn {
   let { size, srcSize, dst, src, src2, cc } = insn;
   if (HINTS.has(op)) op = 'nop';
   if (op === 'mfence') op = 'fence';
-  if (op === 'movsxd') op = srcSize === size ? 'mov' : 'movsx';
+  if (op === 'movsxd') op = 'movsx';
+  // 66 makes 16 bits of either side: nothing is left to extend.
+  if ((op === 'movsx' || op === 'movzx') && srcSize === size) op = 'mov';
   if (op === 'nop' || op === 'fence' || NO_OPERANDS.has(op)) {
     dst = src = src2 = null;
     if (op === 'nop' || op === 'fence' || DIRECT_BRANCHES.has(op)) size = 8;
