@@ -17,6 +17,7 @@ import {
   LOG_CAS,
   LOG_READ,
   LOG_READ_MODIFY,
+  LOG_WRITE,
 } from '../../shared/layout/cpu.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { TRACE_EMULATE } from '../../shared/trace/kinds.ts';
@@ -25,10 +26,11 @@ import { type HostWork, workOf } from './block-cache.ts';
 import { executeHostOp } from './host-ops.ts';
 import { EMULATED_BASE } from './isa/core.ts';
 import { decode, INSN_BYTES_MAX } from './isa/decode.ts';
-import { formIndex, formOf, generalForm, normalise } from './isa/forms.ts';
+import { formIndex, formOf, generalForm, type NormalInsn, normalise } from './isa/forms.ts';
 import { HOST_OPS, type Insn, type Undecoded } from './isa/insn.ts';
 import { LINK_NEVER, writeRecord } from './isa/uop.ts';
 import { fetchLinear, lockedLinear, readLinear, writeLinear } from './linear-memory.ts';
+import { RBP, RSP } from './operands.ts';
 import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
 
 /** REP iterations after which the guest is entered again, so that requests are seen (kernel: the same number). */
@@ -81,7 +83,7 @@ function* execute(vcpu: Vcpu, decoded: Insn | Undecoded): Path<Outcome> {
     linkNext: LINK_NEVER,
   });
   for (let iteration = 0; iteration < REP_ITERATIONS_MAX; iteration++) {
-    const outcome = yield* step(vcpu, record);
+    const outcome = yield* step(vcpu, record, insn);
     if (outcome !== OUTCOME_OK) return outcome;
     if (insn.rep === 'none' || vcpu.get64('RIP') !== insn.rip || vcpu.requested) break;
   }
@@ -90,25 +92,42 @@ function* execute(vcpu: Vcpu, decoded: Insn | Undecoded): Path<Outcome> {
 }
 
 /** One pass of the handler, access by access: an instruction, or one REP iteration. */
-function* step(vcpu: Vcpu, record: number): Path<Outcome> {
+function* step(vcpu: Vcpu, record: number, insn: NormalInsn): Path<Outcome> {
   vcpu.set32('LOG_COUNT', 0);
   for (;;) {
     vcpu.core.run(record, vcpu.cpu);
     const kind = vcpu.get32('EXIT_KIND');
     if (kind === EXIT_DONE) return OUTCOME_OK;
-    if (kind === EXIT_EXCEPTION) {
-      const vector = vcpu.get32('EXIT_VECTOR');
-      return vcpu.raise(vector, vector === VECTOR_GP ? 0 : -1);
-    }
+    if (kind === EXIT_EXCEPTION) return raiseExit(vcpu);
     if (kind !== EXIT_ACCESS) throw new Error(`emulated instruction left with exit ${kind}`);
-    const outcome = yield* carryOut(vcpu);
+    const outcome = yield* carryOut(vcpu, insn);
     if (outcome !== OUTCOME_OK) return outcome;
     vcpu.set32('LOG_COUNT', vcpu.get32('LOG_NEXT') + 1);
   }
 }
 
+/** The exception of an EXIT_EXCEPTION: #DE without error code, #GP with zero. */
+export function raiseExit(vcpu: Vcpu): Outcome {
+  const vector = vcpu.get32('EXIT_VECTOR');
+  return vcpu.raise(vector, vector === VECTOR_GP ? 0 : -1);
+}
+
+/** Operations with an access of their own to the stack: those that store there, and those that load from there. */
+const PUSHING: ReadonlySet<string> = new Set(['push', 'pushf', 'call', 'callind']);
+const POPPING: ReadonlySet<string> = new Set(['pop', 'popf', 'ret']);
+const FRAMING: ReadonlySet<string> = new Set(['enter', 'leave']);
+
+/** Is an access of this kind one to the stack segment? It raises #SS where others raise #GP. */
+function isStackAccess(insn: NormalInsn, kind: number): boolean {
+  const { op, dst, src } = insn;
+  if (FRAMING.has(op) || (PUSHING.has(op) && kind === LOG_WRITE) || (POPPING.has(op) && kind === LOG_READ))
+    return true;
+  const operand = dst?.kind === 'mem' ? dst : src;
+  return operand?.kind === 'mem' && operand.seg === 'none' && (operand.base === RSP || operand.base === RBP);
+}
+
 /** The access that the log describes. */
-function* carryOut(vcpu: Vcpu): Path<Outcome> {
+function* carryOut(vcpu: Vcpu, insn: NormalInsn): Path<Outcome> {
   const { mem, cpu } = vcpu;
   const index = vcpu.get32('LOG_NEXT');
   const kind = mem.i32[((cpu + CPU.at.LOG_KIND) >>> 2) + index]!;
@@ -116,12 +135,14 @@ function* carryOut(vcpu: Vcpu): Path<Outcome> {
   const gva = mem.u64[(cpu + CPU.at.LOG_GVA) / 8 + index]!;
   const values = (cpu + CPU.at.LOG_VALUE) / 8 + index;
   const expects = (cpu + CPU.at.LOG_EXPECT) / 8 + index;
+  const stack = isStackAccess(insn, kind);
   if (kind === LOG_READ || kind === LOG_READ_MODIFY) {
-    const outcome = yield* readLinear(vcpu, gva, size, { rmw: kind === LOG_READ_MODIFY });
+    const outcome = yield* readLinear(vcpu, gva, size, { stack, rmw: kind === LOG_READ_MODIFY });
     if (outcome === OUTCOME_OK) mem.u64[values] = vcpu.value;
     return outcome;
   }
-  if (kind !== LOG_CAS) return yield* writeLinear(vcpu, gva, size, mem.u64[values]!);
+  if (kind !== LOG_CAS) return yield* writeLinear(vcpu, gva, size, mem.u64[values]!, { stack });
+  // What is not canonical has been found out by the read before.
   return yield* lockedLinear(vcpu, gva, size, {
     expect: mem.u64[expects]!,
     value: mem.u64[values]!,
