@@ -55,7 +55,7 @@ export const LANE_OPEN_EVENT = 2;
 /** LIMIT: open slices of one lane that are recorded; what is nested deeper leaves no trace. */
 export const DEPTH_LIMIT = 200;
 
-/** A ring for the parallel engine: room for some 87 000 records, which a busy vCPU fills in about 0.1 s. */
+/** A ring for the parallel engine: room for some 87 000 records, which a vCPU that only faults fills in about 0.1 s. */
 export const TRACE_BYTES = 4 * 1024 * 1024;
 
 /** How many records fit into a ring of `bytes`. */

@@ -60,6 +60,7 @@ export class TraceCollector {
   #bytes = 0;
   #records = 0;
   #failure: unknown = null;
+  #closed = false;
 
   /** @throws SimError SIM_FILE when the file cannot be written */
   constructor(options: TraceCollectorOptions) {
@@ -83,8 +84,12 @@ export class TraceCollector {
     this.#sink = new Sink({ actors, counters: this.#rates, write: (bytes) => this.#write(bytes) });
   }
 
-  /** Writes out what has been recorded so far. Never throws: a file that cannot be written is reported by `close`. */
+  /**
+   * Writes out what has been recorded so far; nothing once it is closed. Never throws: a file that cannot be written is
+   * reported by `close`.
+   */
   drain(): void {
+    if (this.#closed) return;
     for (const [actor, reader] of this.#readers.entries()) {
       this.#records += reader.drain((record) => {
         this.#lastTimes[actor] = record.time;
@@ -105,7 +110,9 @@ export class TraceCollector {
    * @throws SimError SIM_FILE when not all of it could be written
    */
   async close(): Promise<TraceSummary> {
+    invariant(!this.#closed, 'a trace closed twice');
     this.drain();
+    this.#closed = true;
     for (const [actor, reader] of this.#readers.entries()) {
       if (reader.lostAtEnd > 0)
         this.#sink.record(actor, lostRecord(this.#lastTimes[actor]!, reader.lostAtEnd));

@@ -68,7 +68,7 @@ export const JOBS = [
   'set registers',
   'other',
 ] as const;
-/** How one emulated instruction ended. */
+/** How one emulated instruction ended: OUTCOME_* of actors/vcpu/vcpu.ts, as words by value. */
 export const EMULATIONS = ['done', 'fault', 'retry', 'dead'] as const;
 
 /** I1…I18. */
@@ -153,7 +153,7 @@ export const TRACE_FLUSH = kind('waited request', 'flush', {
 });
 /** Instant on the requester: this vCPU has to acknowledge. Flow: ackFlow. */
 export const TRACE_ASK = kind('ask', 'flush', { args: { a: number('vcpu') } });
-/** Instant on a vCPU: it was outside guest mode while requests were pending, so nobody waits for it. Flow: ackFlow. */
+/** Instant on a vCPU: it has left guest mode with requests pending. Flow: ackFlow, which begins where somebody waits. */
 export const TRACE_ACK = kind('acknowledge', 'flush', {
   args: { a: { name: 'requests', format: 'requests' } },
 });

@@ -17,8 +17,8 @@ import {
   PHASE_INSTANT,
   PHASE_LOST,
 } from '../layout/trace.ts';
-import { argsOf, kindOf, nameOf, wordFor } from './args.ts';
-import type { TraceArg } from './kinds.ts';
+import { KIND_ARGS, kindOf, type PlacedArg, wordFor } from './args.ts';
+import { TRACE_KINDS } from './kinds.ts';
 import { LaneNesting, type NestedSlices } from './nesting.ts';
 import { ProtobufWriter } from './protobuf.ts';
 import type { TraceRecord } from './reader.ts';
@@ -99,6 +99,8 @@ export class PerfettoSink implements TraceSink {
   readonly #tracks: (Track | undefined)[][];
   /** Latest time written for each actor. */
   readonly #times: number[];
+  /** By kind; made at its first record. */
+  readonly #kinds: (InternedKind | undefined)[] = [];
   readonly #names = new Interned();
   readonly #categories = new Interned();
   readonly #argNames = new Interned();
@@ -159,24 +161,21 @@ export class PerfettoSink implements TraceSink {
   /** Writes one TrackEvent; `record` gives its name and arguments, null for the end of a slice that was cut off. */
   event(uuid: number, type: number, time: number, record: TraceRecord | null, continued: boolean): void {
     const out = this.#out;
-    let name = 0;
-    let category = 0;
-    if (record !== null) this.#internArgs(record, continued);
-    if (type !== TYPE_SLICE_END && record !== null) {
-      name = this.#intern(this.#names, INTERNED.eventNames, nameOf(record));
-      category = this.#intern(this.#categories, INTERNED.eventCategories, kindOf(record).category);
-    }
+    const kind = record === null ? null : this.#kind(record);
+    const name = kind === null || type === TYPE_SLICE_END ? 0 : this.#nameIid(kind, record!.a);
     const packet = this.#openPacket(time);
     const event = out.open(PACKET.trackEvent);
     out.int(EVENT.type, type);
     out.int(EVENT.trackUuid, uuid);
-    if (name !== 0) {
-      out.int(EVENT.categoryIids, category);
-      out.int(EVENT.nameIid, name);
-    }
-    if (record !== null) {
-      this.#annotations(record, continued);
-      if (record.flow !== 0 && !continued) out.fixed64(EVENT.flowIds, record.flow);
+    if (record !== null && kind !== null) {
+      if (name !== 0) {
+        out.int(EVENT.categoryIids, kind.category);
+        out.int(EVENT.nameIid, name);
+      }
+      const args = type === TYPE_SLICE_END ? kind.end : kind.begin;
+      for (let i = 0; i < args.length; i++) this.#annotation(args[i]!, record);
+      if (continued) this.#continuation();
+      else if (record.flow !== 0) out.fixed64(EVENT.flowIds, record.flow);
     }
     out.close(event);
     out.close(packet);
@@ -196,42 +195,65 @@ export class PerfettoSink implements TraceSink {
   }
 
   // ── arguments ─────────────────────────────────────────────────────────────────────────────────────────────
-  #internArgs(record: TraceRecord, continued: boolean): void {
-    const { a, b, c, wide } = argsOf(record);
-    for (const arg of [a, b, c, wide]) {
-      if (arg !== undefined) this.#intern(this.#argNames, INTERNED.debugAnnotationNames, arg.name);
-    }
-    if (continued) this.#intern(this.#argNames, INTERNED.debugAnnotationNames, CONTINUED);
-  }
-
-  #annotations(record: TraceRecord, continued: boolean): void {
-    const { a, b, c, wide } = argsOf(record);
-    if (a !== undefined) this.#annotation(a, record.a);
-    if (b !== undefined) this.#annotation(b, record.b);
-    if (c !== undefined) this.#annotation(c, record.c);
-    const out = this.#out;
-    if (wide !== undefined) {
-      const annotation = out.open(EVENT.debugAnnotations);
-      out.int(ANNOTATION.nameIid, this.#argNames.get(wide.name));
-      out.uint64(ANNOTATION.pointerValue, record.wide);
-      out.close(annotation);
-    }
-    if (continued) {
-      const annotation = out.open(EVENT.debugAnnotations);
-      out.int(ANNOTATION.nameIid, this.#argNames.get(CONTINUED));
-      out.int(ANNOTATION.boolValue, 1);
-      out.close(annotation);
-    }
-  }
-
-  #annotation(arg: TraceArg, value: number): void {
+  #annotation(arg: InternedArg, record: TraceRecord): void {
     const out = this.#out;
     const annotation = out.open(EVENT.debugAnnotations);
-    out.int(ANNOTATION.nameIid, this.#argNames.get(arg.name));
-    const word = wordFor(arg.format, value);
-    if (word !== null) out.text(ANNOTATION.stringValue, word);
-    else out.int(arg.format === 'hex' ? ANNOTATION.pointerValue : ANNOTATION.intValue, value);
+    out.int(ANNOTATION.nameIid, arg.iid);
+    const value = record[arg.slot];
+    if (typeof value === 'bigint') {
+      out.uint64(ANNOTATION.pointerValue, value);
+    } else {
+      const word = wordFor(arg, value);
+      if (word !== null) out.text(ANNOTATION.stringValue, word);
+      else out.int(arg.format === 'hex' ? ANNOTATION.pointerValue : ANNOTATION.intValue, value);
+    }
     out.close(annotation);
+  }
+
+  #continuation(): void {
+    const out = this.#out;
+    const annotation = out.open(EVENT.debugAnnotations);
+    out.int(ANNOTATION.nameIid, this.#argNames.get(CONTINUED));
+    out.int(ANNOTATION.boolValue, 1);
+    out.close(annotation);
+  }
+
+  // ── interned texts ────────────────────────────────────────────────────────────────────────────────────────
+  #kind(record: TraceRecord): InternedKind {
+    const known = this.#kinds[record.kind];
+    if (known !== undefined) return known;
+    const kind = kindOf(record);
+    const { begin, end } = KIND_ARGS[kind.id]!;
+    const intern = (arg: PlacedArg): InternedArg => ({
+      ...arg,
+      iid: this.#intern(this.#argNames, INTERNED.debugAnnotationNames, arg.name),
+    });
+    this.#intern(this.#argNames, INTERNED.debugAnnotationNames, CONTINUED);
+    const made = {
+      id: kind.id,
+      category: this.#intern(this.#categories, INTERNED.eventCategories, kind.category),
+      names: [],
+      name: 0,
+      begin: begin.map(intern),
+      end: end.map(intern),
+    };
+    this.#kinds[record.kind] = made;
+    return made;
+  }
+
+  /** The number of the name that a record of this kind gets for its argument `a`. */
+  #nameIid(kind: InternedKind, a: number): number {
+    const { name, names } = TRACE_KINDS[kind.id]!;
+    const special = names[a];
+    if (special === undefined) {
+      if (kind.name === 0) kind.name = this.#intern(this.#names, INTERNED.eventNames, name);
+      return kind.name;
+    }
+    const known = kind.names[a];
+    if (known !== undefined) return known;
+    const iid = this.#intern(this.#names, INTERNED.eventNames, special);
+    kind.names[a] = iid;
+    return iid;
   }
 
   /** The number of a text. A new one gets a packet of its own, ahead of the one that is about to use it. */
@@ -342,6 +364,21 @@ export class PerfettoSink implements TraceSink {
 }
 
 const CONTINUED = 'continued';
+
+interface InternedArg extends PlacedArg {
+  readonly iid: number;
+}
+
+/** One kind with the numbers of its texts; a name gets its number when it is first used. */
+interface InternedKind {
+  readonly id: number;
+  readonly category: number;
+  /** By argument `a`, where that decides the name. */
+  readonly names: (number | undefined)[];
+  name: number;
+  readonly begin: readonly InternedArg[];
+  readonly end: readonly InternedArg[];
+}
 
 /** Texts by number, from 1. */
 class Interned {

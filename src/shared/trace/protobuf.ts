@@ -66,11 +66,26 @@ export class ProtobufWriter {
 
   text(field: number, value: string): void {
     this.#tag(field, BYTES);
+    const from = this.#at;
+    if (value.length < 128 && this.#ascii(value)) return;
+    this.#at = from;
     const encoded = this.#encoder.encode(value);
     this.#varint(encoded.length);
     this.#reserve(encoded.length);
     this.#bytes.set(encoded, this.#at);
     this.#at += encoded.length;
+  }
+
+  /** Short texts without accents, which nearly all are: no encoder, no copy. */
+  #ascii(value: string): boolean {
+    this.#reserve(1 + value.length);
+    this.#bytes[this.#at++] = value.length;
+    for (let i = 0; i < value.length; i++) {
+      const code = value.charCodeAt(i);
+      if (code >= 128) return false;
+      this.#bytes[this.#at++] = code;
+    }
+    return true;
   }
 
   /** Begins a nested message; hand the result to {@link close}. */

@@ -119,11 +119,19 @@ export class Tracer {
           0n,
         );
       case 'release':
-        return this.#end(cls.kind === 'srcu' ? LANE_SRCU : LANE_MAIN, TRACE_HOLD, addr, 0, 0, 0, 0n);
+        return this.#end(
+          cls.kind === 'srcu' ? LANE_SRCU : LANE_MAIN,
+          TRACE_HOLD,
+          addr,
+          lockCode(cls, mode === 'read'),
+          0,
+          0,
+          0n,
+        );
       case 'wait':
         return this.#begin(LANE_MAIN, TRACE_WAIT, addr, lockCode(cls, mode === 'read'), addr, 0, 0, 0n);
       case 'wake':
-        return this.#end(LANE_MAIN, TRACE_WAIT, addr, 0, 0, 0, 0n);
+        return this.#end(LANE_MAIN, TRACE_WAIT, addr, lockCode(cls, mode === 'read'), 0, 0, 0n);
       case 'acquire':
         // Uninteresting unless it has to wait.
         return;
