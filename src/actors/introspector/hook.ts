@@ -31,6 +31,7 @@ export function* hook(actor: Actor, vm: Vm): Path<number> {
   }
   if (result === 0) {
     for (let index = 0; index < vm.vcpuCount; index++) {
+      if (mem.load(vm.vcpuWord(index, 'ENDED')) !== 0) continue;
       mem.store(vm.vcpuWord(index, 'EVENTS'), 0);
       mem.store(vm.vcpuWord(index, 'PAUSE_REQUESTS'), 0);
       mem.store(vm.vcpuWord(index, 'WAITING'), 0);
@@ -49,6 +50,7 @@ export function* hook(actor: Actor, vm: Vm): Path<number> {
       yield* reinitCompletion(actor, vm.kvmiComplete);
       result = mem.add(vm.word('KVMI_SESSION'), 1) + 1;
       // The receiver's own reference.
+      mem.store(vm.word('KVMI_RECEIVER'), 1);
       yield writing(vm.word('KVMI_REF'));
       mem.store(vm.word('KVMI_REF'), 1);
     }

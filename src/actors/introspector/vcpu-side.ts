@@ -12,6 +12,7 @@ import { RING_BYTES } from '../../shared/layout/ring.ts';
 import { REQ_INTROSPECTION, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
 import { STOP_NOW } from '../../shared/layout/vm.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import type { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
 import { type Path, reading, stepping, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
 import {
@@ -58,6 +59,8 @@ export interface IntrospectedVcpu {
   readonly vm: Vm;
   readonly actor: Actor;
   readonly index: number;
+  /** How long it looks for a reply before it sleeps. */
+  readonly replySpin: AdaptiveSpin;
   /** kvm_regs of this vCPU, 144 bytes. */
   registers(): Uint8Array;
   /** Replaces them; takes effect with the reply of the event being waited for. */
@@ -248,6 +251,14 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
       break;
     }
     if (!jobs.empty) continue;
+    // A tool that answers at once does so sooner than this thread could fall asleep and wake up.
+    let woken = false;
+    for (let looks = vcpu.replySpin.looks; looks > 0 && !woken; looks--) {
+      yield reading(word('WAKE_SEQ'));
+      woken = mem.load(word('WAKE_SEQ')) !== seen;
+    }
+    vcpu.replySpin.learn(woken);
+    if (woken) continue;
     actor.expect = seen;
     yield waiting(word('WAKE_SEQ'));
   }

@@ -17,10 +17,10 @@ import {
   LOG_CAS,
   LOG_READ,
   LOG_READ_MODIFY,
-  LOG_WRITE,
 } from '../../shared/layout/cpu.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { TRACE_EMULATE } from '../../shared/trace/kinds.ts';
+import { RBP, RSP } from '../../shared/x86/registers.ts';
 import { VECTOR_GP, VECTOR_UD } from '../../shared/x86/vectors.ts';
 import { type HostWork, workOf } from './block-cache.ts';
 import { executeHostOp } from './host-ops.ts';
@@ -30,7 +30,6 @@ import { formIndex, formOf, generalForm, type NormalInsn, normalise } from './is
 import { HOST_OPS, type Insn, type Undecoded } from './isa/insn.ts';
 import { LINK_NEVER, writeRecord } from './isa/uop.ts';
 import { fetchLinear, lockedLinear, readLinear, writeLinear } from './linear-memory.ts';
-import { RBP, RSP } from './operands.ts';
 import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
 
 /** REP iterations after which the guest is entered again, so that requests are seen (kernel: the same number). */
@@ -112,20 +111,6 @@ export function raiseExit(vcpu: Vcpu): Outcome {
   return vcpu.raise(vector, vector === VECTOR_GP ? 0 : -1);
 }
 
-/** Operations with an access of their own to the stack: those that store there, and those that load from there. */
-const PUSHING: ReadonlySet<string> = new Set(['push', 'pushf', 'call', 'callind']);
-const POPPING: ReadonlySet<string> = new Set(['pop', 'popf', 'ret']);
-const FRAMING: ReadonlySet<string> = new Set(['enter', 'leave']);
-
-/** Is an access of this kind one to the stack segment? It raises #SS where others raise #GP. */
-function isStackAccess(insn: NormalInsn, kind: number): boolean {
-  const { op, dst, src } = insn;
-  if (FRAMING.has(op) || (PUSHING.has(op) && kind === LOG_WRITE) || (POPPING.has(op) && kind === LOG_READ))
-    return true;
-  const operand = dst?.kind === 'mem' ? dst : src;
-  return operand?.kind === 'mem' && operand.seg === 'none' && (operand.base === RSP || operand.base === RBP);
-}
-
 /** The access that the log describes. */
 function* carryOut(vcpu: Vcpu, insn: NormalInsn): Path<Outcome> {
   const { mem, cpu } = vcpu;
@@ -135,14 +120,15 @@ function* carryOut(vcpu: Vcpu, insn: NormalInsn): Path<Outcome> {
   const gva = mem.u64[(cpu + CPU.at.LOG_GVA) / 8 + index]!;
   const values = (cpu + CPU.at.LOG_VALUE) / 8 + index;
   const expects = (cpu + CPU.at.LOG_EXPECT) / 8 + index;
-  const stack = isStackAccess(insn, kind);
   if (kind === LOG_READ || kind === LOG_READ_MODIFY) {
-    const outcome = yield* readLinear(vcpu, gva, size, { stack, rmw: kind === LOG_READ_MODIFY });
+    const options = { rmw: kind === LOG_READ_MODIFY, stack: usesStack(insn, false) };
+    const outcome = yield* readLinear(vcpu, gva, size, options);
     if (outcome === OUTCOME_OK) mem.u64[values] = vcpu.value;
     return outcome;
   }
-  if (kind !== LOG_CAS) return yield* writeLinear(vcpu, gva, size, mem.u64[values]!, { stack });
-  // What is not canonical has been found out by the read before.
+  if (kind !== LOG_CAS) {
+    return yield* writeLinear(vcpu, gva, size, mem.u64[values]!, { stack: usesStack(insn, true) });
+  }
   return yield* lockedLinear(vcpu, gva, size, {
     expect: mem.u64[expects]!,
     value: mem.u64[values]!,
@@ -150,6 +136,20 @@ function* carryOut(vcpu: Vcpu, insn: NormalInsn): Path<Outcome> {
     valueHigh: size === 16 ? mem.u64[values + 1]! : 0n,
   });
 }
+
+/**
+ * Does a plain read or write of this instruction go through SS? Then a bad address is #SS, not #GP.
+ *
+ * @source Intel SDM vol. 1, "Specifying a Segment Selector": SS is the default of RSP and RBP as a base
+ */
+function usesStack(insn: NormalInsn, writes: boolean): boolean {
+  if (writes ? STORES_ON_STACK.has(insn.op) : LOADS_FROM_STACK.has(insn.op)) return true;
+  const operand = insn.dst?.kind === 'mem' ? insn.dst : insn.src;
+  return operand?.kind === 'mem' && operand.seg === 'none' && (operand.base === RSP || operand.base === RBP);
+}
+
+const STORES_ON_STACK: ReadonlySet<string> = new Set(['push', 'pushf', 'call', 'callind', 'enter']);
+const LOADS_FROM_STACK: ReadonlySet<string> = new Set(['pop', 'popf', 'ret', 'leave', 'enter']);
 
 /** An instruction that TypeScript carries out; bytes that are none raise #UD, or #GP when there are too many. */
 export function* executeWork(vcpu: Vcpu, work: HostWork): Path<Outcome> {

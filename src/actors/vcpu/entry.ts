@@ -77,8 +77,13 @@ export function* sleepHalted(vcpu: Vcpu): Path<boolean> {
   return true;
 }
 
-/** Takes all request bits, then acts on them: cleared before acting, so that a later request is not lost (RC-78). */
-function* serveRequests(vcpu: Vcpu): Path<boolean> {
+/**
+ * Takes all request bits, then acts on them: cleared before acting, so that a later request is not lost (RC-78).
+ *
+ * @returns false when the vCPU must not run any more
+ * @locking inside a kvm.srcu section when called and when it returns, not necessarily the same one
+ */
+export function* serveRequests(vcpu: Vcpu): Path<boolean> {
   const { vm, mem, index } = vcpu;
   const requests = requestWord(vm, index);
   yield updating(requests);
@@ -108,6 +113,7 @@ function* serveRequests(vcpu: Vcpu): Path<boolean> {
 function* park(vcpu: Vcpu): Path<void> {
   const { vm, mem } = vcpu;
   yield* vcpu.leaveSrcu();
+  mem.store(vcpu.word('PARKED'), 1);
   yield updating(vm.word('PARKED'));
   mem.add(vm.word('PARKED'), 1);
   yield notifying(vm.word('PARKED'));
@@ -121,6 +127,7 @@ function* park(vcpu: Vcpu): Path<void> {
   }
   yield updating(vm.word('PARKED'));
   mem.add(vm.word('PARKED'), -1);
+  mem.store(vcpu.word('PARKED'), 0);
   yield notifying(vm.word('PARKED'));
   mem.notify(vm.word('PARKED'));
   yield* vcpu.enterSrcu();

@@ -21,7 +21,7 @@ import type { Vcpu } from './vcpu.ts';
 export type MissResult =
   /** There is an entry now, or something changed: enter again and see. */
   | 'again'
-  /** The page is tracked, or no RAM, or there can be none: the instruction must be emulated. */
+  /** The page is tracked, or no RAM: the instruction must be emulated. */
   | 'emulate'
   /** The guest must take `vcpu.fault`. */
   | 'fault';
@@ -43,7 +43,7 @@ const COUNTERS: Record<FaultResult, Parameters<Vcpu['count']>[0]> = {
  */
 export function* handleMiss(vcpu: Vcpu, gva: bigint, access: number): Path<MissResult> {
   if (!isCanonical(gva)) {
-    // The emulator knows whether the operand is on the stack, and the fault #SS.
+    // Of a data access the emulator knows whether it is #GP or #SS.
     if ((access & ACCESS_X) === 0) return 'emulate';
     vcpu.raise(VECTOR_GP, 0);
     return 'fault';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { allocateMemory } from '../../../src/actors/mmu/create-vm.ts';
-import { startThread } from '../../../src/actors/thread.ts';
+import { identify } from '../../../src/actors/thread.ts';
 import { CPU } from '../../../src/shared/layout/cpu.ts';
 import { VCPU } from '../../../src/shared/layout/vcpu.ts';
 import { Mem } from '../../../src/shared/mem.ts';
@@ -30,7 +30,7 @@ function machine(records = 100) {
   const { memory, layout } = allocateMemory(config);
   const mem = new Mem(memory);
   const start = (actor: number) =>
-    startThread({ memory, config, actor, name: ACTORS[actor]!, seed: 1n, lockdep: false });
+    identify({ memory, config, actor, name: ACTORS[actor]!, lockdep: false }, () => {});
   return { mem, layout, start };
 }
 
@@ -86,7 +86,7 @@ test('without trace rings an actor has no tracer', (t) => {
     actorCount: 1,
   };
   const { memory } = allocateMemory(config);
-  const { actor } = startThread({ memory, config, actor: 0, name: 'vcpu 0', seed: 1n, lockdep: false });
+  const { actor } = identify({ memory, config, actor: 0, name: 'vcpu 0', lockdep: false }, () => {});
   t.is(actor.tracer, null);
   t.is(actor.trace, null);
 });
