@@ -97,15 +97,18 @@ function* step(vcpu: Vcpu, record: number, insn: NormalInsn): Path<Outcome> {
     vcpu.core.run(record, vcpu.cpu);
     const kind = vcpu.get32('EXIT_KIND');
     if (kind === EXIT_DONE) return OUTCOME_OK;
-    if (kind === EXIT_EXCEPTION) {
-      const vector = vcpu.get32('EXIT_VECTOR');
-      return vcpu.raise(vector, vector === VECTOR_GP ? 0 : -1);
-    }
+    if (kind === EXIT_EXCEPTION) return raiseExit(vcpu);
     if (kind !== EXIT_ACCESS) throw new Error(`emulated instruction left with exit ${kind}`);
     const outcome = yield* carryOut(vcpu, insn);
     if (outcome !== OUTCOME_OK) return outcome;
     vcpu.set32('LOG_COUNT', vcpu.get32('LOG_NEXT') + 1);
   }
+}
+
+/** The exception of an EXIT_EXCEPTION: #DE without error code, #GP with zero. */
+export function raiseExit(vcpu: Vcpu): Outcome {
+  const vector = vcpu.get32('EXIT_VECTOR');
+  return vcpu.raise(vector, vector === VECTOR_GP ? 0 : -1);
 }
 
 /** The access that the log describes. */
