@@ -29,6 +29,7 @@ import { setMemoryRegion } from './actors/mmu/memslots.ts';
 import { kick, makeRequest } from './actors/mmu/requests.ts';
 import type { OracleFinding, Vm } from './actors/mmu/vm.ts';
 import { type ErrorNote, identify, type ThreadMessage } from './actors/thread.ts';
+import { readGuestCrash } from './actors/vcpu/exceptions.ts';
 import { compileCore } from './actors/vcpu/isa/core.ts';
 import type { VcpuTask } from './actors/vcpu/vcpu.api.ts';
 import { ActorThread, type Launch, ThreadCalls } from './machine/actor-thread.ts';
@@ -49,6 +50,7 @@ import {
 import { judge } from './report/verdict.ts';
 import { SimError } from './shared/errors.ts';
 import { Hub, type Listener, type MachineFacts } from './shared/hub.ts';
+import { CPU } from './shared/layout/cpu.ts';
 import { TRACE_BYTES } from './shared/layout/trace.ts';
 import { REQ_STOP, VCPU_CRASHED, VCPU_STATE_NAMES } from './shared/layout/vcpu.ts';
 import { STOP_NOW, STOP_ORDERLY } from './shared/layout/vm.ts';
@@ -59,6 +61,8 @@ import { StateHasher } from './shared/state/hash.ts';
 import type { Actor } from './shared/sync/actor.ts';
 import { drive } from './shared/sync/point.ts';
 import { TRACE_DRAIN_MS, TraceCollector, type TraceSummary } from './shared/trace/collector.ts';
+import { hex } from './shared/units.ts';
+import { VECTOR_NAMES } from './shared/x86/vectors.ts';
 
 /** How the machine is doing, cheap enough to ask many times a second. */
 export interface MachineStatus {
@@ -492,7 +496,7 @@ export class Machine {
     const vcpu = this.#vcpus.indexOf(thread);
     if (vcpu < 0) return;
     if (this.#vm.mem.load(this.#vm.vcpuWord(vcpu, 'STATE')) === VCPU_CRASHED) {
-      this.#error ??= this.#crash(vcpu);
+      this.#error ??= this.#crash();
       this.#finish('crashed');
     } else if (this.#vcpus.every(({ ended }) => ended)) {
       this.#finish(error === null ? this.#naturalEnd() : 'failed');
@@ -518,14 +522,18 @@ export class Machine {
     return live.length > 0 && live.every((state) => state === 'halted');
   }
 
-  #crash(vcpu: number): SimError {
-    const answered = readCounters(this.#vm).events.some(({ crashed }) => crashed > 0);
-    const dead = this.#vm.mem.load(this.#vm.word('DEAD')) !== 0;
-    return answered && dead
-      ? new SimError('SIM_GUEST_CRASH', 'the introspection tool answered CRASH')
-      : new SimError('SIM_GUEST_CRASH', `vCPU ${vcpu} crashed: triple fault`, {
-          hint: 'an exception came while no handler was set up for it',
-        });
+  #crash(): SimError {
+    const crash = readGuestCrash(this.#vm);
+    if (crash === null) return new SimError('SIM_GUEST_CRASH', 'the introspection tool answered CRASH');
+    const rip = this.#vm.mem.u64[(this.#vm.cpu(crash.vcpu) + CPU.at.RIP) / 8]!;
+    const event = VECTOR_NAMES[crash.vector] ?? `vector ${crash.vector}`;
+    return new SimError(
+      'SIM_GUEST_CRASH',
+      `vCPU ${crash.vcpu}: triple fault, begun by ${event} at rip ${hex(rip)}`,
+      {
+        hint: 'an exception came that the guest has no working handler for',
+      },
+    );
   }
 
   /** A thread died: by itself, or by force. */
