@@ -4,7 +4,7 @@
  *
  * An access is cut at the page boundary, low addresses first. Each piece is translated, asked for and carried out
  * before the next one starts (spec 7.2), so a store across pages can have stored its first piece when the second one
- * faults or is answered RETRY.
+ * is answered RETRY. What the guest's own tables deny is found out before anything is stored.
  *
  * Results: OUTCOME_OK; OUTCOME_FAULT with `vcpu.fault` filled in; OUTCOME_RETRY, start the instruction again.
  *
@@ -85,6 +85,13 @@ export function* writeLinear(
   options: LinearOptions = NO_OPTIONS,
 ): Path<Outcome> {
   if (!rangeIsCanonical(gva, size)) return raiseNotCanonical(vcpu, options);
+  // Where the guest's tables deny one of two pages, the processor stores nothing (KVM's emulator would store half).
+  for (let skip = pieceBytes(gva, size); skip < size; skip += PAGE_BYTES) {
+    for (const at of [gva, BigInt.asUintN(64, gva + BigInt(skip))]) {
+      const gpa = yield* translate(vcpu, at, ACCESS_W, options);
+      if (gpa < 0) return outcomeOf(gpa);
+    }
+  }
   for (let skip = 0; skip < size; ) {
     const at = BigInt.asUintN(64, gva + BigInt(skip));
     const bytes = pieceBytes(at, size - skip);

@@ -24,8 +24,9 @@ import {
   TURN,
 } from './stress-layout.ts';
 
-const STRESS = Number(process.env['STRESS'] ?? 1);
-const SEED = BigInt(process.env['SEED'] ?? 0x5eed);
+const { STRESS: times = '1', SEED: seed = '0x5eed' } = process.env;
+const STRESS = Number(times);
+const SEED = BigInt(seed);
 /** No thread has got on for this long: somebody waits for a wake-up that was lost. */
 const STALL_MS = 15_000;
 

@@ -8,6 +8,7 @@ import { identify } from '../../../src/actors/thread.ts';
 import { CPU } from '../../../src/shared/layout/cpu.ts';
 import { VCPU } from '../../../src/shared/layout/vcpu.ts';
 import { Mem } from '../../../src/shared/mem.ts';
+import { roundUp } from '../../../src/shared/struct.ts';
 import { mutexLock, mutexUnlock } from '../../../src/shared/sync/mutex.ts';
 import { drive } from '../../../src/shared/sync/point.ts';
 import { TraceCollector, type TraceCollectorOptions } from '../../../src/shared/trace/collector.ts';
@@ -23,7 +24,7 @@ function machine(records = 100) {
     ramPages: 4,
     gfnCount: 64,
     accessLimit: 8,
-    traceBytes: Math.ceil(ringBytes(records) / 8) * 8,
+    traceBytes: roundUp(ringBytes(records), 64),
     actorCount: ACTORS.length,
   };
   const { memory, layout } = allocateMemory(config);
