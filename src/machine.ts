@@ -34,7 +34,7 @@ import { compileCore } from './actors/vcpu/isa/core.ts';
 import type { VcpuTask } from './actors/vcpu/vcpu.api.ts';
 import { ActorThread, type Launch, ThreadCalls } from './machine/actor-thread.ts';
 import { ControlFront } from './machine/control-front.ts';
-import { boardGuest } from './machine/guest.ts';
+import { boardGuest, guestRam } from './machine/guest.ts';
 import { IntrospectorFront } from './machine/introspector-front.ts';
 import { bury, buryControl, buryIntrospector, buryVcpu } from './machine/lost-actor.ts';
 import { describeRegion, type MachineOptions, type MachinePlan, planMachine } from './machine/options.ts';
@@ -76,6 +76,8 @@ export interface MachineStatus {
 /** How often the main thread looks at limits and at the clock. */
 const TICK_MS = 20;
 const WATCH_EVERY_MS = 500;
+/** How long the guest may take to exit when it is asked to. */
+const GUEST_GRACE_MS = 2_000;
 /** How long the tool may still answer events when the machine is told to end. */
 const TOOL_GRACE_MS = 500;
 /** How long an actor may take to end once it was told to. */
@@ -595,6 +597,7 @@ export class Machine {
         END_GRACE_MS,
         this.#quiet(this.#controlCalls, (c) => c.stopScript()),
       );
+    if (!this.#blocked && this.#startedMs > 0) await this.#askGuest(vcpusEnded);
     vm.mem.store(vm.word('STOP'), STOP_ORDERLY);
     this.#kickAll(REQ_STOP);
     const left = () => this.#vcpus.some(({ ended }) => !ended);
@@ -626,6 +629,14 @@ export class Machine {
     this.#handlerPort.close();
   }
 
+  /** A guest that can be asked to exit does so where its data is in order. */
+  async #askGuest(vcpusEnded: Promise<unknown>): Promise<void> {
+    const { stopWord } = this.#plan;
+    if (stopWord === null) return;
+    this.#vm.mem.store(this.#vm.layout.ram + stopWord, 1);
+    await within(GUEST_GRACE_MS, vcpusEnded);
+  }
+
   /** Whoever still waits for the tool goes on as when the connection is lost. */
   async #release(): Promise<void> {
     const detach = this.#quiet(this.#introspectorCalls, (i) => i.detach('the machine ends'));
@@ -641,6 +652,7 @@ export class Machine {
     const atRest = !this.#blocked && ![...this.#forced.values()].includes(null);
     const stateHash = atRest ? new StateHasher(this.#vm.mem, this.#vm.layout).hash().total : null;
     if (atRest) this.#checkAtTheEnd();
+    if (atRest && !this.#anyLost && this.#startedMs > 0) this.#askOracle();
     let trace: TraceSummary | null = null;
     try {
       trace = (await this.#trace?.close()) ?? null;
@@ -691,6 +703,14 @@ export class Machine {
           .map(({ id, detail }) => ({ id, detail: `at the end (${step}): ${detail}` })),
       });
     }
+  }
+
+  #askOracle(): void {
+    const { oracle } = this.#plan;
+    if (oracle === null || oracle === undefined) return;
+    const exited = this.#vcpus.map((_, index) => this.stateOf(index) === 'exited');
+    const ram = guestRam(this.#vm, this.#plan);
+    for (const finding of oracle({ ram, vcpuCount: exited.length, exited })) this.#found(finding);
   }
 
   // ── small things ──────────────────────────────────────────────────────────────────────────────────────────
