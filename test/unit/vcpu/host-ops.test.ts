@@ -579,6 +579,10 @@ test('ring 3 has the ports that IOPL or the bitmap gives it', (t) => {
   t.deepEqual(faults(bed, ...out), GP0, 'two bytes of the bitmap must be there');
   vcpu.set32('TR_LIMIT', 0x80 + 0x1e);
   step(bed, ...out);
+  // The TSS itself for a bitmap: only its length decides.
+  bed.ram.setUint16(TSS + 0x66, 0, true);
+  vcpu.set32('TR_LIMIT', 103);
+  step(bed, ...out);
   vcpu.set32('TR_LIMIT', 102);
   t.deepEqual(faults(bed, ...out), GP0, 'a TSS too short to have a bitmap');
 });
@@ -713,6 +717,7 @@ test('segment loads check type, privilege and presence', (t) => {
   t.is(check(true, DS, 3), 'loaded');
   t.deepEqual(check(true, DS, KDATA | 3), gp(KDATA));
   t.deepEqual(check(false, DS, KDATA | 3), gp(KDATA));
+  t.deepEqual(check(true, DS, KCODE | 3), gp(KCODE));
   t.deepEqual(check(true, DS, EXECUTE_ONLY | 3), gp(EXECUTE_ONLY));
   t.deepEqual(check(false, DS, TSS_SEL), gp(TSS_SEL));
   t.deepEqual(check(false, DS, 0x98), gp(0x98));
@@ -1031,6 +1036,17 @@ test('returns check CS, SS, RIP and NT', (t) => {
   t.deepEqual(faults(inward, ...IRETQ), { vector: GP, errorCode: KCODE });
 });
 
+test('a conforming segment is returned to at its own level or further out', (t) => {
+  for (const [cs, ss] of [
+    [CONFORMING, KDATA],
+    [CONFORMING | 3, UDATA | 3],
+  ] as const) {
+    const bed = withStack(BigInt(USER), BigInt(cs), 2n, BigInt(USER), BigInt(ss));
+    t.is(exec(bed, ...IRETQ), OUTCOME_OK);
+    t.is(bed.vcpu.get32('CPL'), cs & 3);
+  }
+});
+
 test('a return marks the segments it loads accessed', (t) => {
   const bed = withStack(BigInt(USER), BigInt(UCODE_FRESH | 3), 2n, BigInt(USER), BigInt(BASED | 3));
   t.is(exec(bed, ...IRETQ), OUTCOME_OK);
@@ -1191,6 +1207,37 @@ test('memory operands raise events in the order of the accesses, and RETRY to an
     t.deepEqual(bed.cpuState(), before, `RETRY to event ${stop}`);
     t.deepEqual(bed.verdict(), []);
   }
+});
+
+test('an operand that is not canonical is #SS by RSP and RBP, #GP by others and by FS', (t) => {
+  const bed = new SystemBed();
+  for (const reg of [RAX, RSP, 5]) bed.vcpu.setGpr(reg, NOT_CANONICAL);
+  const SS0 = { vector: SS, errorCode: 0 };
+  // mov ds, [rax], [rsp], [rbp], [rbp + rax], fs:[rbp]
+  t.deepEqual(faults(bed, 0x8e, 0x18), GP0);
+  t.deepEqual(faults(bed, 0x8e, 0x1c, 0x24), SS0);
+  t.deepEqual(faults(bed, 0x8e, 0x5d, 0x00), SS0);
+  bed.vcpu.setGpr(RAX, 0n);
+  t.deepEqual(faults(bed, 0x8e, 0x5c, 0x05, 0x00), SS0);
+  t.deepEqual(faults(bed, 0x64, 0x8e, 0x5d, 0x00), GP0);
+});
+
+test('an effective address is base, scaled index and displacement, cut to the address size, then the segment', (t) => {
+  const at = (...bytes: number[]): bigint => {
+    const bed = new SystemBed();
+    const { vcpu } = bed;
+    vcpu.setGpr(RBX, 0xffff_ffff_ffff_fff0n);
+    vcpu.setGpr(RCX, 0x1_0000_0008n);
+    vcpu.set64('FS_BASE', 0x1_0000_0000n);
+    vcpu.set64('GS_BASE', 0x2_0000_0000n);
+    return faults(bed, ...bytes).address!;
+  };
+  // mov ds, [rbx + rcx * 8 + 0x10] and so on
+  t.is(at(0x8e, 0x5c, 0xcb, 0x10), 0x8_0000_0040n);
+  t.is(at(0x8e, 0x1c, 0x8d, 0x00, 0x00, 0x00, 0xff), 0x3_ff00_0020n);
+  t.is(at(0x67, 0x8e, 0x9b, 0x00, 0x00, 0x00, 0x80), 0x7fff_fff0n);
+  t.is(at(0x64, 0x67, 0x8e, 0x5b, 0xf0), 0x1_ffff_ffe0n);
+  t.is(at(0x65, 0x8e, 0x19), 0x3_0000_0008n);
 });
 
 test('a page fault of an operand comes out of the operation', (t) => {
