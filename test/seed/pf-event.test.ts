@@ -26,7 +26,6 @@ function hooked(options: SmallMachineOptions = {}): SmallMachine {
 }
 
 const answer = (action: number): Tool =>
-  // biome-ignore lint/correctness/useYield: a tool may yield, this one needs no command
   function* () {
     return action;
   };

@@ -83,7 +83,7 @@ export function setGeneration(vm: Vm, set: number): bigint {
 /** All slots of a set, by base gfn. */
 export function slotsOf(vm: Vm, set: number): Slot[] {
   const count = vm.mem.i32[(set + SLOT_SET.at.COUNT) >>> 2]!;
-  return Array.from({ length: count }, (_, index) => readSlot(vm, set + 64 + index * SLOT.bytes));
+  return Array.from({ length: count }, (_, index) => readSlot(vm, set + SLOT_SET.bytes + index * SLOT.bytes));
 }
 
 /**
@@ -96,7 +96,7 @@ export function findSlot(vm: Vm, set: number, gfn: number): Slot | null {
   // SHARED: plain reads. A set is only written while inactive, and reused only after a grace period.
   const count = words[(set + SLOT_SET.at.COUNT) >>> 2]!;
   for (let index = 0; index < count; index++) {
-    const at = (set + 64 + index * SLOT.bytes) >>> 2;
+    const at = (set + SLOT_SET.bytes + index * SLOT.bytes) >>> 2;
     const base = words[at + (SLOT.at.BASE_GFN >>> 2)]!;
     if (gfn >= base && gfn < base + words[at + (SLOT.at.NPAGES >>> 2)]!) return readSlot(vm, at * 4);
   }
@@ -148,7 +148,8 @@ function editInactive(vm: Vm, asId: number, remove: Slot | null, add: Slot | nul
   if (add !== null) slots.push(add);
   slots.sort((a, b) => a.baseGfn - b.baseGfn);
   const inactive = setAddress(vm, asId, 1 - vm.mem.load(activeIndexWord(vm, asId)));
-  for (const [index, slot] of slots.entries()) writeSlot(vm, inactive + 64 + index * SLOT.bytes, slot);
+  for (const [index, slot] of slots.entries())
+    writeSlot(vm, inactive + SLOT_SET.bytes + index * SLOT.bytes, slot);
   vm.mem.store(inactive + SLOT_SET.at.COUNT, slots.length);
 }
 
