@@ -124,7 +124,9 @@ export class Scene extends GuestMachine {
   /** Everything the guest can see: registers, flags, a hash of memory, and how many instructions it took. */
   get outcome(): { registers: bigint[]; rip: bigint; rflags: bigint; retired: bigint; memory: string } {
     const [vcpu] = this.vcpus;
-    const memory = createHash('sha1').update(this.ram(0, IMAGE_GPA_MIN)).update(this.ram(VICTIM_GPA, 64 * 4096));
+    const memory = createHash('sha1')
+      .update(this.ram(0, IMAGE_GPA_MIN))
+      .update(this.ram(VICTIM_GPA, 64 * 4096));
     return {
       registers: ENCODING.map((_, n) => vcpu!.gpr(n)),
       rip: vcpu!.get64('RIP'),

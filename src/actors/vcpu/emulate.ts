@@ -115,7 +115,8 @@ function* carryOut(vcpu: Vcpu): Path<Outcome> {
     if (outcome === OUTCOME_OK) mem.u64[values] = vcpu.value;
     return outcome;
   }
-  if (kind !== LOG_CAS) return yield* writeLinear(vcpu, gva, size, mem.u64[values]!);
+  // An earlier access may have read what this one stores to: stored in part, it must not be read again.
+  if (kind !== LOG_CAS) return yield* writeLinear(vcpu, gva, size, mem.u64[values]!, { whole: index > 0 });
   return yield* lockedLinear(vcpu, gva, size, {
     expect: mem.u64[expects]!,
     value: mem.u64[values]!,

@@ -187,7 +187,7 @@ function perform(vcpu: Vcpu, piece: Piece, host: number): PieceResult {
   return found === piece.expect ? { kind: 'done', value: found } : RETRY;
 }
 
-/** One page's part of a LOCK operation. */
+/** One page's part of a store that is done as a whole. */
 export interface SplitPart {
   readonly gpa: number;
   readonly gva: bigint;
@@ -195,9 +195,13 @@ export interface SplitPart {
 }
 
 /**
- * A LOCK operation that is no single aligned word: misaligned, across a page boundary, or 16 bytes. All parts are
- * asked for before any is touched; then, under the split lock and with the policy of every part looked at once more,
- * the whole operand is compared and stored, or nothing is.
+ * A store that is done as a whole or not at all. All parts are asked for before any is touched; then, with the policy of
+ * every part looked at once more, they are stored. There are two kinds:
+ *
+ *   - a LOCK operation that is no single aligned word (misaligned, across a page boundary, or 16 bytes): under the split
+ *     lock the whole operand is compared, and stored if it is as expected
+ *   - the store of an instruction that has read memory, across a page boundary: `expect` is null. Stored by pieces, a
+ *     RETRY at the second would let the instruction read its own half-stored result
  *
  * A part without RAM reads as all ones, and what is stored to it is lost.
  *
@@ -212,9 +216,10 @@ export interface SplitPart {
 export function* accessSplit(
   vcpu: Vcpu,
   parts: readonly SplitPart[],
-  operand: { expect: bigint; value: bigint },
+  operand: { expect: bigint | null; value: bigint },
 ): Path<'done' | 'retry' | 'mmio'> {
   const { vm, mem, actor } = vcpu;
+  const locked = operand.expect !== null;
   const verdicts: PfVerdict[] = [];
   const ask = function* (part: SplitPart): Path<PfVerdict> {
     const slot = yield* gfnToSlot(vm, mem.load(vcpu.word('AS_ID')), Math.floor(part.gpa / 4096));
@@ -241,12 +246,13 @@ export function* accessSplit(
     );
     let matched = false;
     if (!checked || denied < 0) {
-      yield* spinLock(actor, vm.splitLock);
-      for (const place of places) if (place !== null) yield updating(place.host);
+      if (locked) yield* spinLock(actor, vm.splitLock);
+      for (const place of places)
+        if (place !== null) yield locked ? updating(place.host) : writing(place.host);
       if (denied >= 0)
         reportIfDenied(vcpu, { ...parts[denied]!, access: ACCESS_W }, places[denied]!.gfn, verdicts[denied]!);
       matched = exchangeParts(vcpu, parts, places, operand);
-      yield* spinUnlock(actor, vm.splitLock);
+      if (locked) yield* spinUnlock(actor, vm.splitLock);
       if (matched) for (const place of places) if (place !== null) markDirty(vm, place.slot, place.gfn);
     }
     if (checked) yield* readUnlock(actor, vm.accessTreeLock);
@@ -256,8 +262,10 @@ export function* accessSplit(
       verdicts[denied] = verdict;
       continue;
     }
-    yield updating(vm.word('SPLIT_LOCKS'));
-    mem.add(vm.word('SPLIT_LOCKS'), 1);
+    if (locked) {
+      yield updating(vm.word('SPLIT_LOCKS'));
+      mem.add(vm.word('SPLIT_LOCKS'), 1);
+    }
     if (!matched) return 'retry';
     for (const place of places) {
       if (place !== null) yield* codePageWritten(actor, vm, place.ramPage, vcpu.index);
@@ -266,12 +274,12 @@ export function* accessSplit(
   }
 }
 
-/** Compares the whole operand and stores it if it is as expected. Split lock held. */
+/** Compares the whole operand (split lock held) unless `expect` is null, and stores it if it is as expected. */
 function exchangeParts(
   vcpu: Vcpu,
   parts: readonly SplitPart[],
   places: readonly (Place | null)[],
-  operand: { expect: bigint; value: bigint },
+  operand: { expect: bigint | null; value: bigint },
 ): boolean {
   const { u8 } = vcpu.mem;
   let found = 0n;
@@ -282,7 +290,7 @@ function exchangeParts(
     found |= bytes << BigInt(8 * skip);
     skip += part.size;
   }
-  if (found !== operand.expect) return false;
+  if (operand.expect !== null && found !== operand.expect) return false;
   skip = 0;
   for (const [i, part] of parts.entries()) {
     const place = places[i]!;
