@@ -227,7 +227,6 @@ function asmSize(code: string): number {
 }
 
 const always = (action: number): Tool =>
-  // biome-ignore lint/correctness/useYield: a tool may yield, this one needs no command
   function* () {
     return action;
   };
