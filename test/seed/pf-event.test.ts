@@ -48,6 +48,13 @@ import {
 import { PF_EVENT_BYTES } from '../../src/actors/introspector/kvmi/messages.ts';
 import { EEXIST, EOPNOTSUPP } from '../../src/actors/mmu/errno.ts';
 import { setMemoryRegion } from '../../src/actors/mmu/memslots.ts';
+import {
+  provideAccessCallbacks,
+  registerNotifier,
+  type TrackedAccess,
+  unregisterNotifier,
+} from '../../src/actors/mmu/page-track.ts';
+import { NOTIFIER_KVMI, NOTIFIER_TEST } from '../../src/shared/layout/access-tree.ts';
 import { VCPU_CRASHED, VCPU_EXITED } from '../../src/shared/layout/vcpu.ts';
 import { stepping } from '../../src/shared/sync/point.ts';
 import { asm } from '../support/asm.ts';
@@ -486,4 +493,50 @@ test('a slot can be deleted and made again while a vCPU waits for its reply', (t
   t.is(machine.story, 'W dst+40');
   t.is(machine.register('rbx'), 5n);
   t.deepEqual(machine.verdict(), []);
+});
+
+test.serial('several notifiers: all are asked about every emulated access, and one "no" is enough', (t) => {
+  for (const order of ['asked before KVMI', 'asked after KVMI'] as const) {
+    const machine = new Scene({
+      code: `add [rdi], rax ${exits}`,
+      registers: { rax: 1n },
+      access: { dst: 0 },
+    });
+    const { control, vm } = machine;
+    machine.alone(registerNotifier(control, vm, NOTIFIER_TEST));
+    // The youngest node is the head of the list: hooked again, KVMI's is.
+    if (order === 'asked after KVMI') {
+      machine.alone(unregisterNotifier(control, vm, vm.mem.load(vm.word('KVMI_NODE')) - 1));
+      vm.mem.store(vm.word('KVMI_NODE'), 1 + machine.alone(registerNotifier(control, vm, NOTIFIER_KVMI)));
+    }
+    const asked: string[] = [];
+    const place = (access: TrackedAccess) =>
+      `${'RW?F'[access.access - 1]} ${access.gpa === DST ? 'dst+40' : `code+${access.gpa - at('code')}`}`;
+    let refusals = 2;
+    provideAccessCallbacks(NOTIFIER_TEST, {
+      *before(_vcpu, access) {
+        asked.push(place(access));
+        return access.access !== W || refusals-- <= 0;
+      },
+      *stored(_vcpu, access) {
+        asked.push(`stored: ${place(access)}`);
+      },
+    });
+    t.teardown(() => provideAccessCallbacks(NOTIFIER_TEST, null));
+    const before = machine.quad(DST);
+    let retries = 1;
+    machine.runWith(function* (event) {
+      // While the other node refuses the write, the tool refuses the read once.
+      return event.pf!.access === R && retries-- > 0 ? RETRY : CONTINUE;
+    });
+    t.is(machine.story, 'R dst+40, R dst+40, W dst+40, R dst+40, W dst+40, R dst+40, W dst+40', order);
+    const once = 'F code+0, R dst+40';
+    t.is(
+      asked.join(', '),
+      `${once}, ${once}, W dst+40, ${once}, W dst+40, ${once}, W dst+40, stored: W dst+40`,
+      `${order}: also about fetches, which nobody restricts`,
+    );
+    t.is(machine.quad(DST), before + 1n);
+    t.deepEqual(machine.verdict(), []);
+  }
 });

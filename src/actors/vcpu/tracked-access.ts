@@ -18,7 +18,7 @@ import { readPolicy } from '../mmu/access-tree.ts';
 import { codePageWritten } from '../mmu/code-map.ts';
 import { gfnToSlot, type Slot } from '../mmu/memslots.ts';
 import { markDirty } from '../mmu/page-fault.ts';
-import { dispatch } from '../mmu/page-track.ts';
+import { askBefore, dispatch, pageTrackStored, type TrackedAccess } from '../mmu/page-track.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** What happened to one piece. */
@@ -75,20 +75,24 @@ export function* accessPiece(vcpu: Vcpu, piece: Piece): Path<PieceResult> {
 }
 
 /** Dispatches the pre-callback of the piece to every notifier; a stop from one is final, but all are asked. */
-export function* preAccess(vcpu: Vcpu, piece: { gpa: number; gva: bigint; access: number }): Path<PfVerdict> {
+export function* preAccess(vcpu: Vcpu, piece: TrackedAccess): Path<PfVerdict> {
   const { vm, actor } = vcpu;
   const inside = vm.quirk(REF_SRCU_ACROSS_EVENT);
   let verdict: PfVerdict = { kind: 'allowed' };
   let kvmi = false;
+  let stopped = false;
   yield* dispatch(actor, vm, function* (kind) {
-    if (kind !== NOTIFIER_KVMI) return;
+    if (kind !== NOTIFIER_KVMI) {
+      if (!(yield* askBefore(kind, vcpu, piece))) stopped = true;
+      return;
+    }
     // The seed sends the event from here, inside track_srcu and kvm.srcu: a memslot change then waits for the tool.
     if (inside) verdict = yield* trackPreAccess(vcpu, piece.gpa, piece.gva, piece.access);
     else kvmi = true;
   });
   // Outside the section KVMI's own reference keeps its block alive (RC-25).
   if (kvmi) verdict = yield* trackPreAccess(vcpu, piece.gpa, piece.gva, piece.access);
-  return verdict;
+  return stopped ? { kind: 'stopped' } : verdict;
 }
 
 /**
@@ -150,6 +154,7 @@ function* effect(vcpu: Vcpu, piece: Piece, verdict: PfVerdict): Path<PieceResult
   if (checked) yield* readUnlock(actor, vm.accessTreeLock);
   if (piece.access === ACCESS_W && result !== 'denied' && result.kind === 'done') {
     yield* codePageWritten(actor, vm, place.ramPage, vcpu.index);
+    yield* pageTrackStored(vcpu, piece);
   }
   return result;
 }
@@ -267,8 +272,10 @@ export function* accessSplit(
       mem.add(vm.word('SPLIT_LOCKS'), 1);
     }
     if (!matched) return 'retry';
-    for (const place of places) {
-      if (place !== null) yield* codePageWritten(actor, vm, place.ramPage, vcpu.index);
+    for (const [i, place] of places.entries()) {
+      if (place === null) continue;
+      yield* codePageWritten(actor, vm, place.ramPage, vcpu.index);
+      yield* pageTrackStored(vcpu, { ...parts[i]!, access: ACCESS_W });
     }
     return places.includes(null) ? 'mmio' : 'done';
   }
