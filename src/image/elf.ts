@@ -234,6 +234,8 @@ function readSegment(
   if (memBytes < fileBytes) {
     throw malformed(`segment ${index}: p_memsz ${memBytes} below p_filesz ${fileBytes}`, DAMAGED_HINT);
   }
+  // Linkers leave empty entries behind, whose other fields mean nothing.
+  if (memBytes === 0n) return null;
   if ((align & (align - 1n)) !== 0n && align !== 0n) {
     throw malformed(`segment ${index}: p_align ${hex(align)} is no power of two`, DAMAGED_HINT);
   }
@@ -244,7 +246,6 @@ function readSegment(
     );
   }
   const start = within(file, offset, fileBytes, `segment ${index}`);
-  if (memBytes === 0n) return null;
   for (const [name, address] of [
     ['p_vaddr', virtualAddress],
     ['p_paddr', physicalAddress],
@@ -383,7 +384,7 @@ function nameAt(strings: Uint8Array, offset: number): string {
       DAMAGED_HINT,
     );
   }
-  return new TextDecoder().decode(strings.subarray(offset, end));
+  return new TextDecoder().decode(strings.slice(offset, end));
 }
 
 // ── checks ──────────────────────────────────────────────────────────────────────────────────────

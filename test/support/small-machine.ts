@@ -9,7 +9,7 @@ import type { OracleFinding, Vm } from '../../src/actors/mmu/vm.ts';
 import { type Access, runAccess } from '../../src/actors/vcpu/access-program.ts';
 import type { Core } from '../../src/actors/vcpu/isa/core.ts';
 import { filledEntries, flushTlb } from '../../src/actors/vcpu/tlb.ts';
-import { Vcpu } from '../../src/actors/vcpu/vcpu.ts';
+import { Vcpu, type VcpuSurroundings } from '../../src/actors/vcpu/vcpu.ts';
 import { Actor } from '../../src/shared/sync/actor.ts';
 import { LockChecks, type LockFinding } from '../../src/shared/sync/checks.ts';
 import { drive, type Path, reading, waiting } from '../../src/shared/sync/point.ts';
@@ -25,6 +25,8 @@ export interface SmallMachineOptions {
   readonly accessLimit?: number;
   /** What its vCPUs execute guest code with. */
   readonly core?: (vm: Vm) => Core;
+  /** Of every vCPU. */
+  readonly surroundings?: VcpuSurroundings;
 }
 
 /** What a test's tool does with an event: an action, after whatever commands it likes. */
@@ -64,8 +66,10 @@ export class SmallMachine {
     for (let index = 0; index < vcpuCount; index++) {
       this.consoles.push('');
       const vcpu = new Vcpu(this.vm, index, this.#actor(3 + index, `vcpu ${index}`), {
+        ...options.surroundings,
         ...(core === undefined ? {} : { core }),
         console: (byte) => {
+          options.surroundings?.console?.(byte);
           this.consoles[index] += String.fromCharCode(byte);
         },
       });

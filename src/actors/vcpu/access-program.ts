@@ -4,6 +4,7 @@
  */
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
+import { EMULATIONS, TRACE_EMULATE } from '../../shared/trace/kinds.ts';
 import { enterGuest, exitGuest } from './entry.ts';
 import { lookup } from './tlb.ts';
 import { countedPageFault, fillTlb } from './tlb-fill.ts';
@@ -64,7 +65,11 @@ export function* runAccess(vcpu: Vcpu, access: Access): Path<boolean> {
     const gfn = Math.floor(part.gpa / 4096);
     const result = yield* countedPageFault(vcpu, gfn, bit);
     if (result === 'emulate' || result === 'mmio') {
-      if (yield* emulate(vcpu, access, parts)) {
+      const { tracer } = vcpu.actor;
+      tracer?.begin(TRACE_EMULATE, access.gpa, bit, access.size, 0, vcpu.get64('RIP'));
+      const done = yield* emulate(vcpu, access, parts);
+      tracer?.end(TRACE_EMULATE, EMULATIONS.indexOf(done ? 'done' : 'retry'));
+      if (done) {
         vcpu.set64('RETIRED', vcpu.get64('RETIRED') + 1n);
         return true;
       }

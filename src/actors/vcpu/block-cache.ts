@@ -12,7 +12,6 @@
  */
 import {
   ACCESS_X,
-  CPU,
   CPU_JUMP_CACHE,
   CPU_UOPS,
   JUMP_ENTRIES,
@@ -22,8 +21,8 @@ import {
 import type { Path } from '../../shared/sync/point.ts';
 import { codeVersion, markCodePage } from '../mmu/code-map.ts';
 import type { Vm } from '../mmu/vm.ts';
+import { jumpKey } from './isa/core-helpers.ts';
 import { decode } from './isa/decode.ts';
-import { jumpKey } from './isa/emitter.ts';
 import {
   type Form,
   formIndex,

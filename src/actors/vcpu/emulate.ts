@@ -19,12 +19,14 @@ import {
   LOG_READ_MODIFY,
 } from '../../shared/layout/cpu.ts';
 import type { Path } from '../../shared/sync/point.ts';
+import { TRACE_EMULATE } from '../../shared/trace/kinds.ts';
+import { RBP, RSP } from '../../shared/x86/registers.ts';
 import { VECTOR_GP, VECTOR_UD } from '../../shared/x86/vectors.ts';
 import { type HostWork, workOf } from './block-cache.ts';
 import { executeHostOp } from './host-ops.ts';
 import { EMULATED_BASE } from './isa/core.ts';
 import { decode, INSN_BYTES_MAX } from './isa/decode.ts';
-import { formIndex, formOf, generalForm, normalise } from './isa/forms.ts';
+import { formIndex, formOf, generalForm, type NormalInsn, normalise } from './isa/forms.ts';
 import { HOST_OPS, type Insn, type Undecoded } from './isa/insn.ts';
 import { LINK_NEVER, writeRecord } from './isa/uop.ts';
 import { fetchLinear, lockedLinear, readLinear, writeLinear } from './linear-memory.ts';
@@ -46,6 +48,14 @@ const HOST_SET: ReadonlySet<string> = new Set(HOST_OPS);
  * @locking outside guest mode, inside kvm.srcu; may sleep for the introspector
  */
 export function* emulateInstruction(vcpu: Vcpu): Path<Outcome> {
+  const { tracer } = vcpu.actor;
+  tracer?.begin(TRACE_EMULATE, 0, 0, 0, 0, vcpu.get64('RIP'));
+  const outcome = yield* fetchAndExecute(vcpu);
+  tracer?.end(TRACE_EMULATE, outcome);
+  return outcome;
+}
+
+function* fetchAndExecute(vcpu: Vcpu): Path<Outcome> {
   const rip = vcpu.get64('RIP');
   const bytes = vcpu.mem.u8.subarray(vcpu.cpu + CPU.at.FETCH_BYTES, vcpu.cpu + CPU.at.FETCH_BYTES + 16);
   // One chunk never crosses a page; the next page is asked about only if the instruction goes on there.
@@ -75,7 +85,7 @@ function* execute(vcpu: Vcpu, decoded: Insn | Undecoded): Path<Outcome> {
     linkNext: LINK_NEVER,
   });
   for (let iteration = 0; iteration < REP_ITERATIONS_MAX; iteration++) {
-    const outcome = yield* step(vcpu, record);
+    const outcome = yield* step(vcpu, record, insn);
     if (outcome !== OUTCOME_OK) return outcome;
     if (insn.rep === 'none' || vcpu.get64('RIP') !== insn.rip || vcpu.mustStop) break;
   }
@@ -84,7 +94,7 @@ function* execute(vcpu: Vcpu, decoded: Insn | Undecoded): Path<Outcome> {
 }
 
 /** One pass of the handler, access by access: an instruction, or one REP iteration. */
-function* step(vcpu: Vcpu, record: number): Path<Outcome> {
+function* step(vcpu: Vcpu, record: number, insn: NormalInsn): Path<Outcome> {
   vcpu.set32('LOG_COUNT', 0);
   for (;;) {
     vcpu.core.run(record, vcpu.cpu);
@@ -95,14 +105,14 @@ function* step(vcpu: Vcpu, record: number): Path<Outcome> {
       return vcpu.raise(vector, vector === VECTOR_GP ? 0 : -1);
     }
     if (kind !== EXIT_ACCESS) throw new Error(`emulated instruction left with exit ${kind}`);
-    const outcome = yield* carryOut(vcpu);
+    const outcome = yield* carryOut(vcpu, insn);
     if (outcome !== OUTCOME_OK) return outcome;
     vcpu.set32('LOG_COUNT', vcpu.get32('LOG_NEXT') + 1);
   }
 }
 
 /** The access that the log describes. */
-function* carryOut(vcpu: Vcpu): Path<Outcome> {
+function* carryOut(vcpu: Vcpu, insn: NormalInsn): Path<Outcome> {
   const { mem, cpu } = vcpu;
   const index = vcpu.get32('LOG_NEXT');
   const kind = mem.i32[((cpu + CPU.at.LOG_KIND) >>> 2) + index]!;
@@ -111,12 +121,16 @@ function* carryOut(vcpu: Vcpu): Path<Outcome> {
   const values = (cpu + CPU.at.LOG_VALUE) / 8 + index;
   const expects = (cpu + CPU.at.LOG_EXPECT) / 8 + index;
   if (kind === LOG_READ || kind === LOG_READ_MODIFY) {
-    const outcome = yield* readLinear(vcpu, gva, size, { rmw: kind === LOG_READ_MODIFY });
+    const options = { rmw: kind === LOG_READ_MODIFY, stack: usesStack(insn, false) };
+    const outcome = yield* readLinear(vcpu, gva, size, options);
     if (outcome === OUTCOME_OK) mem.u64[values] = vcpu.value;
     return outcome;
   }
-  // An earlier access may have read what this one stores to: stored in part, it must not be read again.
-  if (kind !== LOG_CAS) return yield* writeLinear(vcpu, gva, size, mem.u64[values]!, { whole: index > 0 });
+  if (kind !== LOG_CAS) {
+    // An earlier access may have read what this one stores to: stored in part, it must not be read again.
+    const options = { stack: usesStack(insn, true), whole: index > 0 };
+    return yield* writeLinear(vcpu, gva, size, mem.u64[values]!, options);
+  }
   return yield* lockedLinear(vcpu, gva, size, {
     expect: mem.u64[expects]!,
     value: mem.u64[values]!,
@@ -124,6 +138,20 @@ function* carryOut(vcpu: Vcpu): Path<Outcome> {
     valueHigh: size === 16 ? mem.u64[values + 1]! : 0n,
   });
 }
+
+/**
+ * Does a plain read or write of this instruction go through SS? Then a bad address is #SS, not #GP.
+ *
+ * @source Intel SDM vol. 1, "Specifying a Segment Selector": SS is the default of RSP and RBP as a base
+ */
+function usesStack(insn: NormalInsn, writes: boolean): boolean {
+  if (writes ? STORES_ON_STACK.has(insn.op) : LOADS_FROM_STACK.has(insn.op)) return true;
+  const operand = insn.dst?.kind === 'mem' ? insn.dst : insn.src;
+  return operand?.kind === 'mem' && operand.seg === 'none' && (operand.base === RSP || operand.base === RBP);
+}
+
+const STORES_ON_STACK: ReadonlySet<string> = new Set(['push', 'pushf', 'call', 'callind', 'enter']);
+const LOADS_FROM_STACK: ReadonlySet<string> = new Set(['pop', 'popf', 'ret', 'leave', 'enter']);
 
 /** An instruction that TypeScript carries out; bytes that are none raise #UD, or #GP when there are too many. */
 export function* executeWork(vcpu: Vcpu, work: HostWork): Path<Outcome> {

@@ -14,6 +14,7 @@ import {
   REQ_VM_DEAD,
 } from '../../shared/layout/vcpu.ts';
 import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
+import { TRACE_PARKED, TRACE_SERVE } from '../../shared/trace/kinds.ts';
 import { handleIntrospectionRequest } from '../introspector/vcpu-side.ts';
 import { leaveGuestMode, requestWord } from '../mmu/requests.ts';
 import { loadRoot, rootIsStale } from '../mmu/roots.ts';
@@ -52,7 +53,7 @@ export function* enterGuest(vcpu: Vcpu): Path<boolean> {
 
 /** Leaves guest mode and becomes a reader of the memslots again. */
 export function* exitGuest(vcpu: Vcpu): Path<void> {
-  yield* leaveGuestMode(vcpu.vm, vcpu.index);
+  yield* leaveGuestMode(vcpu.vm, vcpu.index, vcpu.actor.tracer);
   vcpu.count('EXITS');
   yield* vcpu.enterSrcu();
 }
@@ -76,12 +77,18 @@ export function* sleepHalted(vcpu: Vcpu): Path<boolean> {
   return true;
 }
 
-/** Takes all request bits, then acts on them: cleared before acting, so that a later request is not lost (RC-78). */
-function* serveRequests(vcpu: Vcpu): Path<boolean> {
+/**
+ * Takes all request bits, then acts on them: cleared before acting, so that a later request is not lost (RC-78).
+ *
+ * @returns false when the vCPU must not run any more
+ * @locking inside a kvm.srcu section when called and when it returns, not necessarily the same one
+ */
+export function* serveRequests(vcpu: Vcpu): Path<boolean> {
   const { vm, mem, index } = vcpu;
   const requests = requestWord(vm, index);
   yield updating(requests);
   const bits = mem.exchange(requests, 0);
+  vcpu.actor.tracer?.instant(TRACE_SERVE, bits);
   if ((bits & REQ_VM_DEAD) !== 0 || mem.load(vm.word('DEAD')) !== 0) return false;
   if ((bits & REQ_STOP) !== 0) return false;
   if ((bits & REQ_MMU_RELOAD) !== 0) {
@@ -94,7 +101,11 @@ function* serveRequests(vcpu: Vcpu): Path<boolean> {
   }
   if ((bits & REQ_CODE_FLUSH) !== 0) vcpu.dropStaleCode();
   if ((bits & REQ_INTROSPECTION) !== 0) yield* handleIntrospectionRequest(vcpu);
-  if ((bits & REQ_PARK) !== 0) yield* park(vcpu);
+  if ((bits & REQ_PARK) !== 0) {
+    vcpu.actor.tracer?.begin(TRACE_PARKED);
+    yield* park(vcpu);
+    vcpu.actor.tracer?.end(TRACE_PARKED);
+  }
   return mem.load(vm.word('DEAD')) === 0;
 }
 
@@ -102,6 +113,7 @@ function* serveRequests(vcpu: Vcpu): Path<boolean> {
 function* park(vcpu: Vcpu): Path<void> {
   const { vm, mem } = vcpu;
   yield* vcpu.leaveSrcu();
+  mem.store(vcpu.word('PARKED'), 1);
   yield updating(vm.word('PARKED'));
   mem.add(vm.word('PARKED'), 1);
   yield notifying(vm.word('PARKED'));
@@ -115,6 +127,7 @@ function* park(vcpu: Vcpu): Path<void> {
   }
   yield updating(vm.word('PARKED'));
   mem.add(vm.word('PARKED'), -1);
+  mem.store(vcpu.word('PARKED'), 0);
   yield notifying(vm.word('PARKED'));
   mem.notify(vm.word('PARKED'));
   yield* vcpu.enterSrcu();

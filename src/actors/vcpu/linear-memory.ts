@@ -4,8 +4,9 @@
  *
  * An access is cut at the page boundary, low addresses first. Each piece is translated, asked for and carried out
  * before the next one starts (spec 7.2), so a store across pages can have stored its first piece when the second one
- * faults or is answered RETRY. That does no harm where the instruction only stores it again; the store of one that has
- * read memory is done as a whole ({@link LinearOptions.whole}, RC-82).
+ * is answered RETRY. That does no harm where the instruction only stores it again; the store of one that has read
+ * memory is done as a whole ({@link LinearOptions.whole}, RC-82). What the guest's own tables deny is found out before
+ * anything is stored.
  *
  * Results: OUTCOME_OK; OUTCOME_FAULT with `vcpu.fault` filled in; OUTCOME_RETRY, start the instruction again.
  *
@@ -91,6 +92,13 @@ export function* writeLinear(
   if (!rangeIsCanonical(gva, size)) return raiseNotCanonical(vcpu, options);
   if (options.whole === true && pieceBytes(gva, size) < size && !vcpu.vm.quirk(REF_STORE_BY_PIECE)) {
     return yield* writeWhole(vcpu, gva, size, value, options);
+  }
+  // Where the guest's tables deny one of two pages, the processor stores nothing (KVM's emulator would store half).
+  for (let skip = pieceBytes(gva, size); skip < size; skip += PAGE_BYTES) {
+    for (const at of [gva, BigInt.asUintN(64, gva + BigInt(skip))]) {
+      const gpa = yield* translate(vcpu, at, ACCESS_W, options);
+      if (gpa < 0) return outcomeOf(gpa);
+    }
   }
   for (let skip = 0; skip < size; ) {
     const at = BigInt.asUintN(64, gva + BigInt(skip));

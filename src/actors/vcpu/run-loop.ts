@@ -34,8 +34,9 @@ export interface RunLimits {
   readonly slice?: number;
 }
 
-/** Why the core was not even entered: no block at RIP. The EXIT_* kinds begin at 1. */
+/** Why the core was not even entered, beside the EXIT_* kinds, which begin at 1. */
 const NO_BLOCK = 0;
+const SINGLE_STEP = -1;
 
 const PAGE_BYTES = 4096;
 
@@ -70,7 +71,7 @@ function* turn(vcpu: Vcpu, limits: RunLimits): Path<boolean> {
   }
   if (!(yield* enterGuest(vcpu))) return false;
   // A block is executed whole or not at all, so what does not fill one is single-stepped.
-  const exit = budget >= BLOCK_INSNS_MAX ? yield* runGuest(vcpu, budget) : EXIT_SPLIT_LOCK;
+  const exit = budget >= BLOCK_INSNS_MAX ? yield* runGuest(vcpu, budget) : SINGLE_STEP;
   yield* exitGuest(vcpu);
   let outcome = yield* handleExit(vcpu, exit);
   if (outcome === OUTCOME_FAULT) outcome = yield* deliver(vcpu);
@@ -118,6 +119,7 @@ function* handleExit(vcpu: Vcpu, exit: number): Path<Outcome> {
     case EXIT_EXCEPTION:
       return vcpu.raise(vcpu.get32('EXIT_VECTOR'));
     case EXIT_SPLIT_LOCK:
+    case SINGLE_STEP:
       return yield* emulateInstruction(vcpu);
     default:
       return OUTCOME_OK;

@@ -43,6 +43,8 @@ const COUNTERS: Record<FaultResult, Parameters<Vcpu['count']>[0]> = {
  */
 export function* handleMiss(vcpu: Vcpu, gva: bigint, access: number): Path<MissResult> {
   if (!isCanonical(gva)) {
+    // Of a data access the emulator knows whether it is #GP or #SS.
+    if ((access & ACCESS_X) === 0) return 'emulate';
     vcpu.raise(VECTOR_GP, 0);
     return 'fault';
   }
@@ -123,6 +125,6 @@ export function* fillTlb(vcpu: Vcpu, fill: TlbFill): Path<boolean> {
   }
   yield writing(vcpu.word('MODE'));
   mem.store(vcpu.word('MODE'), OUTSIDE_GUEST);
-  yield* leaveGuestMode(vm, index);
+  yield* leaveGuestMode(vm, index, vcpu.actor.tracer);
   return !blocked;
 }

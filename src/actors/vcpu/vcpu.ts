@@ -9,6 +9,7 @@ import type { Mem } from '../../shared/mem.ts';
 import { Prng } from '../../shared/prng.ts';
 import { REF_SRCU_ACROSS_EVENT } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
 import { RFLAGS_FIXED } from '../../shared/x86/rflags.ts';
@@ -98,11 +99,15 @@ export interface VcpuSurroundings {
   readonly core?: Core;
 }
 
+/** Looks for a reply, for each look that is worth making at a lock: some 30 µs. */
+const REPLY_LOOKS_FACTOR = 10;
+
 export class Vcpu implements IntrospectedVcpu {
   readonly index: number;
   readonly vm: Vm;
   readonly mem: Mem;
   readonly actor: Actor;
+  readonly replySpin: AdaptiveSpin;
   readonly flags: FlagsSource;
   /** Address of the CPU area. */
   readonly cpu: number;
@@ -129,6 +134,7 @@ export class Vcpu implements IntrospectedVcpu {
     this.vm = vm;
     this.mem = vm.mem;
     this.actor = actor;
+    this.replySpin = new AdaptiveSpin(actor.spinLimit * REPLY_LOOKS_FACTOR);
     this.cpu = vm.cpu(index);
     this.ctl = vm.layout.vcpus + index * VCPU.bytes;
     this.flags =

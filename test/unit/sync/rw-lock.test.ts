@@ -95,7 +95,7 @@ function trial(bodies: readonly Body[], mistake?: Mistake): ExploreOptions {
 }
 
 for (const [name, bodies] of [
-  ['two writers, twice each', [write(2), write(2)]],
+  ['two writers, one of them twice', [write(2), write()]],
   ['a writer and a reader, twice each', [write(2), read(2)]],
   ['three writers', [write(), write(), write()]],
   ['two writers and a reader', [write(), write(), read()]],

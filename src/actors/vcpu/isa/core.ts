@@ -14,25 +14,14 @@
  */
 import { CPU } from '../../../shared/layout/cpu.ts';
 import type { Mem } from '../../../shared/mem.ts';
-import {
-  EmulatedEmitter,
-  FastEmitter,
-  type Helpers,
-  writeDivide128,
-  writeJumpCache,
-  writeLeave,
-  writeLeaveAccess,
-  writeLeaveBlock,
-  writeLeaveLog,
-  writeLeaveTo,
-  writeMulHighU,
-  writeResolve,
-} from './emitter.ts';
-import { ARITHMETIC_FLAGS, buildFlagHelpers, FLAGS_BITS, RFLAGS_FIXED } from './flags.ts';
+import { buildHelpers } from './core-helpers.ts';
+import { EmulatedEmitter } from './emulated-emitter.ts';
+import { FastEmitter } from './fast-emitter.ts';
+import { ARITHMETIC_FLAGS, FLAGS_BITS, RFLAGS_FIXED } from './flags.ts';
 import { FORMS, type Form, generalForm } from './forms.ts';
 import { emitInstruction } from './semantics.ts';
 import { UOP } from './uop.ts';
-import { COMPARE, type FunctionBody, I32, I64, ModuleBuilder } from './wasm-module.ts';
+import { COMPARE, type FunctionBody, I32, ModuleBuilder } from './wasm-module.ts';
 
 /** Handlers of the single step follow those of the interpreter. */
 export const EMULATED_BASE = FORMS.length;
@@ -95,42 +84,6 @@ function emitFast(e: FastEmitter): void {
   else if (e.form.op === 'host') e.host();
   else emitInstruction(e);
   e.unreachable();
-}
-
-function buildHelpers(module: ModuleBuilder): Helpers {
-  const leaving = (extra: readonly (typeof I32 | typeof I64)[]) =>
-    module.function([I32, I32, ...extra], [I32]);
-  const leave = leaving([I32]);
-  writeLeave(leave);
-  const leaveAccess = leaving([I32, I64, I32]);
-  writeLeaveAccess(leaveAccess);
-  const leaveBlock = leaving([I64, I32]);
-  writeLeaveBlock(leaveBlock);
-  const leaveTo = leaving([I32, I64]);
-  writeLeaveTo(leaveTo);
-  const leaveLog = leaving([I32, I64, I64, I64]);
-  writeLeaveLog(leaveLog);
-  const jumpCache = module.function([I32, I64], [I32]);
-  writeJumpCache(jumpCache);
-  const resolve = leaving([I64, I32]);
-  writeResolve(resolve, jumpCache, leaveBlock);
-  const mulHighU = module.function([I64, I64], [I64]);
-  writeMulHighU(mulHighU);
-  const divide128 = module.function([I64, I64, I64], [I64, I64]);
-  writeDivide128(divide128);
-  const flags = buildFlagHelpers(module);
-  return {
-    ...flags,
-    leave,
-    leaveAccess,
-    leaveBlock,
-    leaveTo,
-    leaveLog,
-    jumpCache,
-    resolve,
-    mulHighU,
-    divide128,
-  };
 }
 
 let compiled: WebAssembly.Module | null = null;

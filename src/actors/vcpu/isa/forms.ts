@@ -2,6 +2,7 @@
  * Operand forms: which shapes of which instructions the core has handlers for, and how a decoded instruction finds
  * its form. A form fixes everything but the register numbers, constants and addresses.
  */
+import { RSP } from '../../../shared/x86/registers.ts';
 import type { CoreOp, Insn, MemOperand, Operand, Size } from './insn.ts';
 
 /**
@@ -80,7 +81,6 @@ const DIRECT_BRANCHES: ReadonlySet<string> = new Set([
   'call',
   'fall',
 ]);
-const RSP = 4;
 
 /** Puts the operands of `insn` where the semantics expect them, and folds synonyms together. */
 export function normalise(insn: Insn): NormalInsn {
@@ -88,7 +88,9 @@ export function normalise(insn: Insn): NormalInsn {
   let { size, srcSize, dst, src, src2, cc } = insn;
   if (HINTS.has(op)) op = 'nop';
   if (op === 'mfence') op = 'fence';
-  if (op === 'movsxd') op = srcSize === size ? 'mov' : 'movsx';
+  if (op === 'movsxd') op = 'movsx';
+  // 66 makes 16 bits of either side: nothing is left to extend.
+  if ((op === 'movsx' || op === 'movzx') && srcSize === size) op = 'mov';
   if (op === 'nop' || op === 'fence' || NO_OPERANDS.has(op)) {
     dst = src = src2 = null;
     if (op === 'nop' || op === 'fence' || DIRECT_BRANCHES.has(op)) size = 8;

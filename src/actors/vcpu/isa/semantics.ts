@@ -7,9 +7,10 @@
  *
  * @source Intel SDM vol. 2, "Instruction Set Reference": one function per mnemonic, in the order of insn.ts
  */
+import { RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP } from '../../../shared/x86/registers.ts';
 import { VECTOR_DE } from '../../../shared/x86/vectors.ts';
 import type { Size, Value } from './code.ts';
-import { type Branch, type Emitter, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP } from './emitter.ts';
+import type { Branch, Emitter } from './emitter.ts';
 import {
   AF,
   ARITHMETIC_FLAGS,
@@ -258,8 +259,9 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
     } else {
       const cell = e.modify('dst');
       found = cell.value;
-      // Written back even when the comparison fails.
-      cell.write(e.let(e.select(found.eq(accumulator), replacement, found)));
+      // Memory is written back even when the comparison fails. A register is not: its upper half would be cleared.
+      if (isMemory(dst)) cell.write(e.let(e.select(found.eq(accumulator), replacement, found)));
+      else e.if(found.eq(accumulator), () => cell.write(replacement));
     }
     e.if(found.ne(accumulator), () => e.setRegister(RAX, size, found));
     e.setFlags(FLAGS_SUB, size, accumulator, found);
@@ -684,15 +686,15 @@ interface Shifted {
   readonly overflow: Value;
 }
 
-/** The count of a shift or rotate, masked, as an i64. An immediate is masked already and not zero. */
+/** The count of a shift or rotate, masked, as an i64. An immediate is masked already; of a shift it is not zero. */
 function shiftCount(e: Emitter, role: 'src' | 'src2'): Value {
   if (e.form[role] === 'imm') return e.let(e.immediate(1));
   return e.let(e.read(role, 1).and(e.form.size === 8 ? 63 : 31));
 }
 
-/** Does `effects` unless the count is zero, which leaves all flags alone. */
+/** Does `effects` unless the count is zero, which leaves all flags alone. SHLD's immediate may be zero when masked. */
 function unlessZero(e: Emitter, role: 'src' | 'src2', count: Value, effects: () => void): void {
-  if (e.form[role] === 'imm') effects();
+  if (role === 'src' && e.form.src === 'imm') effects();
   else e.if(count.isZero().isZero(), effects);
 }
 
