@@ -42,6 +42,7 @@ import { unhook } from '../../src/actors/introspector/hook.ts';
 import {
   KVMI_EVENT_ACTION_CONTINUE as CONTINUE,
   KVMI_EVENT_ACTION_CRASH as CRASH,
+  KVM_REGS_BYTES,
   KVMI_VCPU_EVENT_PF,
   KVMI_EVENT_ACTION_RETRY as RETRY,
 } from '../../src/actors/introspector/kvmi/constants.ts';
@@ -272,19 +273,21 @@ test('SET_REGISTERS is refused outside an event, and dropped when the reply does
   t.is(machine.quad(DST), 5n, 'CONTINUE with its own registers');
 
   const outside = new Scene({ code: `again: cmp dword [rsi], 0 \n jne again ${exits}` });
-  let error = 0;
+  const command = function* () {
+    const seq = yield* outside.commands.setRegisters(0, new Uint8Array(KVM_REGS_BYTES));
+    while (!outside.answers.some((answer) => answer.seq === seq)) yield stepping();
+    outside.setQuad(SRC, 0n);
+  };
   outside.together(
     1,
     outside.toolRunner(always(CONTINUE)),
-    outside.guestRunner(0),
-    outside.controlRunner(
-      (function* () {
-        error = yield* outside.setRegisters(0, { rip: 0n });
-        outside.setQuad(SRC, 0n);
-      })(),
-    ),
+    outside.guestRunner(0, { slice: 64 }),
+    outside.controlRunner(command()),
   );
-  t.is(error, -EOPNOTSUPP);
+  t.deepEqual(
+    outside.answers.map((answer) => answer.error),
+    [-EOPNOTSUPP],
+  );
   t.is(outside.state(0), VCPU_EXITED);
 });
 

@@ -7,7 +7,7 @@
  *   0x2000000 … 0x203ffff  0x2000 … 0x203f  0x400 … 0x43f  slot 1, the victim: pages to restrict
  */
 import { KVM_REGS_BYTES } from '../../src/actors/introspector/kvmi/constants.ts';
-import type { SessionMessage } from '../../src/actors/introspector/session.ts';
+import { Session, type SessionMessage } from '../../src/actors/introspector/session.ts';
 import type { Vm } from '../../src/actors/mmu/vm.ts';
 import { Core, compileCore } from '../../src/actors/vcpu/isa/core.ts';
 import { type RunLimits, runVcpu } from '../../src/actors/vcpu/run-loop.ts';
@@ -52,6 +52,8 @@ export interface GuestMachineOptions extends Omit<SmallMachineOptions, 'core' | 
 }
 
 export class GuestMachine extends SmallMachine {
+  /** The session for control paths, which have an actor of their own: commands only, the tool runner gets the answers. */
+  readonly commands: Session;
   /** Messages that came while somebody waited for an answer. */
   readonly #later: SessionMessage[] = [];
   #hungUp = false;
@@ -64,6 +66,7 @@ export class GuestMachine extends SmallMachine {
       gfnCount: VICTIM_GFN + 2 * VICTIM_PAGES,
       core: (vm) => (onGuestMode === undefined ? newCore(vm) : new WatchedCore(vm, onGuestMode)),
     });
+    this.commands = new Session(this.control, this.vm);
     this.slot(LOW_SLOT);
     this.slot(VICTIM_SLOT);
     writeBootTables(this.ram(0, LOW_PAGES * 4096), { vcpuCount: this.vcpus.length });
