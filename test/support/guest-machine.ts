@@ -52,7 +52,7 @@ export interface GuestMachineOptions extends Omit<SmallMachineOptions, 'core' | 
 }
 
 export class GuestMachine extends SmallMachine {
-  /** The session for control paths, which have an actor of their own: commands only, the tool runner gets the answers. */
+  /** A session for control paths, which have an actor of their own: for commands that need no answer of a vCPU. */
   readonly commands: Session;
   /** Messages that came while somebody waited for an answer. */
   readonly #later: SessionMessage[] = [];
