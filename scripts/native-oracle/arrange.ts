@@ -6,7 +6,7 @@ import type { Size } from '../../src/actors/vcpu/isa/insn.ts';
 import { AT_REG, AT_UNSIGNED, type Place } from '../../src/actors/vcpu/isa/opcode-table.ts';
 import type { Prng } from '../../src/shared/prng.ts';
 import { unusual } from './address.ts';
-import { CODE_BASE, CODE_BYTES, DATA_BASE, PAGE_BYTES } from './arena.ts';
+import { CODE_BASE, CODE_BYTES, DATA_BASE, DATA_BYTES, PAGE_BYTES } from './arena.ts';
 import type { CaseState } from './case-state.ts';
 import type { Slot } from './encodings.ts';
 import { anyBits, division, operandValue, shiftCount } from './values.ts';
@@ -121,6 +121,7 @@ function string(state: CaseState, slot: Slot): StringPlace {
     return how;
   }
   const { size, rep } = slot;
+  if (size === 1 && rep !== 0 && op !== 'stos' && rng.chance(0.02)) return longString(state, slot);
   const count = rep === 0 ? 1 : rng.chance(0.1) ? 0 : 1 + rng.below(rng.pick([2, 4, 8, 24]));
   const bytes = Math.max(count, 1) * size;
   let source = state.place(bytes);
@@ -139,6 +140,23 @@ function string(state: CaseState, slot: Slot): StringPlace {
   chooseAddress(state, RSI, how.offset + back, how.addressSize);
   if (usesDestination) chooseAddress(state, RDI, destination + back, how.addressSize);
   if (rep !== 0) chooseAddress(state, RCX, BigInt(count), how.addressSize);
+  return how;
+}
+
+/**
+ * More repetitions than the core does in one go, and nothing written that was not there: MOVS and CMPS of a string with
+ * itself, LODS, SCAS.
+ */
+function longString(state: CaseState, slot: Slot): StringPlace {
+  const { rng } = state;
+  const count = 4000 + rng.below(DATA_BYTES - 4000);
+  const from = BigInt(DATA_BASE + rng.below(DATA_BYTES - count + 1));
+  const how = segmentOf(state, slot, from);
+  state.backwards = rng.chance(0.5);
+  const back = state.backwards ? BigInt(count - 1) : 0n;
+  chooseAddress(state, RSI, how.offset + back, how.addressSize);
+  chooseAddress(state, RDI, from + back, how.addressSize);
+  chooseAddress(state, RCX, BigInt(count), how.addressSize);
   return how;
 }
 
@@ -251,9 +269,14 @@ function values(state: CaseState, slot: Slot, operands: readonly Operand[], code
       state.setMemory(state.gpr[RSP]!, 8, codeAddress(state, codeOffset));
       break;
     case 'jmpind':
-    case 'callind':
       set(state, operand, codeAddress(state, codeOffset));
       break;
+    case 'callind': {
+      // Which comes first, a push that faults or a target that is none, is up to the processor.
+      const pushes = state.isWritable(state.gpr[RSP]! - 8n, 8);
+      set(state, operand, codeAddress(state, codeOffset, pushes));
+      break;
+    }
     default: {
       const value = operandValue(rng, bits);
       if (dst.kind !== 'none') set(state, dst, BigInt.asUintN(dst.size * 8, value));
@@ -300,10 +323,10 @@ export function pickImmediate(rng: Prng, slot: Slot, place: Place, size: Size): 
 const AROUND_CODE = 16;
 
 /** Where an indirect branch goes: nearly always to an INT3. */
-function codeAddress(state: CaseState, codeOffset: number): bigint {
+function codeAddress(state: CaseState, codeOffset: number, mayBeWild = true): bigint {
   const { rng } = state;
   const turn = rng.below(50);
-  if (turn === 0) return state.placeAt('noncanonical', 1);
+  if (turn === 0 && mayBeWild) return state.placeAt('noncanonical', 1);
   if (turn === 1) return BigInt(DATA_BASE + rng.below(PAGE_BYTES)); // no execute
   if (turn === 2) return BigInt(CODE_BASE + CODE_BYTES + rng.below(PAGE_BYTES)); // not present
   for (;;) {
