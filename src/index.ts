@@ -19,7 +19,7 @@ export type {
 } from './actors/introspector/tool.ts';
 export type { OracleFinding } from './actors/mmu/vm.ts';
 export type { ControlFront } from './machine/control-front.ts';
-export type { EventHandlers, IntrospectorFront } from './machine/introspector-front.ts';
+export type { IntrospectorFront, PageFaultHandler, PauseHandler } from './machine/introspector-front.ts';
 export type { MachineOptions, MemoryRegion } from './machine/options.ts';
 export { Machine, type MachineStatus } from './machine.ts';
 export type { Counters, Ending, Finding, RunReport } from './report/run-report.ts';

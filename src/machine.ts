@@ -29,11 +29,12 @@ import { setMemoryRegion } from './actors/mmu/memslots.ts';
 import { kick, makeRequest } from './actors/mmu/requests.ts';
 import type { OracleFinding, Vm } from './actors/mmu/vm.ts';
 import { type ErrorNote, identify, type ThreadMessage } from './actors/thread.ts';
+import { readGuestCrash } from './actors/vcpu/exceptions.ts';
 import { compileCore } from './actors/vcpu/isa/core.ts';
 import type { VcpuTask } from './actors/vcpu/vcpu.api.ts';
 import { ActorThread, type Launch, ThreadCalls } from './machine/actor-thread.ts';
 import { ControlFront } from './machine/control-front.ts';
-import { boardGuest } from './machine/guest.ts';
+import { boardGuest, guestRam } from './machine/guest.ts';
 import { IntrospectorFront } from './machine/introspector-front.ts';
 import { bury, buryControl, buryIntrospector, buryVcpu } from './machine/lost-actor.ts';
 import { describeRegion, type MachineOptions, type MachinePlan, planMachine } from './machine/options.ts';
@@ -49,6 +50,7 @@ import {
 import { judge } from './report/verdict.ts';
 import { SimError } from './shared/errors.ts';
 import { Hub, type Listener, type MachineFacts } from './shared/hub.ts';
+import { CPU } from './shared/layout/cpu.ts';
 import { TRACE_BYTES } from './shared/layout/trace.ts';
 import { REQ_STOP, VCPU_CRASHED, VCPU_STATE_NAMES } from './shared/layout/vcpu.ts';
 import { STOP_NOW, STOP_ORDERLY } from './shared/layout/vm.ts';
@@ -59,6 +61,8 @@ import { StateHasher } from './shared/state/hash.ts';
 import type { Actor } from './shared/sync/actor.ts';
 import { drive } from './shared/sync/point.ts';
 import { TRACE_DRAIN_MS, TraceCollector, type TraceSummary } from './shared/trace/collector.ts';
+import { hex } from './shared/units.ts';
+import { VECTOR_NAMES } from './shared/x86/vectors.ts';
 
 /** How the machine is doing, cheap enough to ask many times a second. */
 export interface MachineStatus {
@@ -72,6 +76,8 @@ export interface MachineStatus {
 /** How often the main thread looks at limits and at the clock. */
 const TICK_MS = 20;
 const WATCH_EVERY_MS = 500;
+/** How long the guest may take to exit when it is asked to. */
+const GUEST_GRACE_MS = 2_000;
 /** How long the tool may still answer events when the machine is told to end. */
 const TOOL_GRACE_MS = 500;
 /** How long an actor may take to end once it was told to. */
@@ -492,7 +498,7 @@ export class Machine {
     const vcpu = this.#vcpus.indexOf(thread);
     if (vcpu < 0) return;
     if (this.#vm.mem.load(this.#vm.vcpuWord(vcpu, 'STATE')) === VCPU_CRASHED) {
-      this.#error ??= this.#crash(vcpu);
+      this.#error ??= this.#crash();
       this.#finish('crashed');
     } else if (this.#vcpus.every(({ ended }) => ended)) {
       this.#finish(error === null ? this.#naturalEnd() : 'failed');
@@ -518,14 +524,18 @@ export class Machine {
     return live.length > 0 && live.every((state) => state === 'halted');
   }
 
-  #crash(vcpu: number): SimError {
-    const answered = readCounters(this.#vm).events.some(({ crashed }) => crashed > 0);
-    const dead = this.#vm.mem.load(this.#vm.word('DEAD')) !== 0;
-    return answered && dead
-      ? new SimError('SIM_GUEST_CRASH', 'the introspection tool answered CRASH')
-      : new SimError('SIM_GUEST_CRASH', `vCPU ${vcpu} crashed: triple fault`, {
-          hint: 'an exception came while no handler was set up for it',
-        });
+  #crash(): SimError {
+    const crash = readGuestCrash(this.#vm);
+    if (crash === null) return new SimError('SIM_GUEST_CRASH', 'the introspection tool answered CRASH');
+    const rip = this.#vm.mem.u64[(this.#vm.cpu(crash.vcpu) + CPU.at.RIP) / 8]!;
+    const event = VECTOR_NAMES[crash.vector] ?? `vector ${crash.vector}`;
+    return new SimError(
+      'SIM_GUEST_CRASH',
+      `vCPU ${crash.vcpu}: triple fault, begun by ${event} at rip ${hex(rip)}`,
+      {
+        hint: 'an exception came that the guest has no working handler for',
+      },
+    );
   }
 
   /** A thread died: by itself, or by force. */
@@ -587,6 +597,7 @@ export class Machine {
         END_GRACE_MS,
         this.#quiet(this.#controlCalls, (c) => c.stopScript()),
       );
+    if (!this.#blocked && this.#startedMs > 0) await this.#askGuest(vcpusEnded);
     vm.mem.store(vm.word('STOP'), STOP_ORDERLY);
     this.#kickAll(REQ_STOP);
     const left = () => this.#vcpus.some(({ ended }) => !ended);
@@ -618,6 +629,14 @@ export class Machine {
     this.#handlerPort.close();
   }
 
+  /** A guest that can be asked to exit does so where its data is in order. */
+  async #askGuest(vcpusEnded: Promise<unknown>): Promise<void> {
+    const { stopWord } = this.#plan;
+    if (stopWord === null) return;
+    this.#vm.mem.store(this.#vm.layout.ram + stopWord, 1);
+    await within(GUEST_GRACE_MS, vcpusEnded);
+  }
+
   /** Whoever still waits for the tool goes on as when the connection is lost. */
   async #release(): Promise<void> {
     const detach = this.#quiet(this.#introspectorCalls, (i) => i.detach('the machine ends'));
@@ -633,6 +652,7 @@ export class Machine {
     const atRest = !this.#blocked && ![...this.#forced.values()].includes(null);
     const stateHash = atRest ? new StateHasher(this.#vm.mem, this.#vm.layout).hash().total : null;
     if (atRest) this.#checkAtTheEnd();
+    if (atRest && !this.#anyLost && this.#startedMs > 0) this.#askOracle();
     let trace: TraceSummary | null = null;
     try {
       trace = (await this.#trace?.close()) ?? null;
@@ -683,6 +703,14 @@ export class Machine {
           .map(({ id, detail }) => ({ id, detail: `at the end (${step}): ${detail}` })),
       });
     }
+  }
+
+  #askOracle(): void {
+    const { oracle } = this.#plan;
+    if (oracle === null || oracle === undefined) return;
+    const exited = this.#vcpus.map((_, index) => this.stateOf(index) === 'exited');
+    const ram = guestRam(this.#vm, this.#plan);
+    for (const finding of oracle({ ram, vcpuCount: exited.length, exited })) this.#found(finding);
   }
 
   // ── small things ──────────────────────────────────────────────────────────────────────────────────────────

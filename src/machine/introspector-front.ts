@@ -16,11 +16,8 @@ import type {
 import { SimError } from '../shared/errors.ts';
 import type { ThreadCalls } from './actor-thread.ts';
 
-/** Handlers by the kind of event they answer. */
-export interface EventHandlers {
-  pageFault(event: PageFaultEvent): Answer | Promise<Answer>;
-  pause(event: PauseEvent): PauseAnswer | Promise<PauseAnswer>;
-}
+export type PageFaultHandler = (event: PageFaultEvent) => Answer | Promise<Answer>;
+export type PauseHandler = (event: PauseEvent) => PauseAnswer | Promise<PauseAnswer>;
 
 export class IntrospectorFront implements ToolSession {
   readonly #calls: ThreadCalls<IntrospectorApi>;
@@ -36,23 +33,26 @@ export class IntrospectorFront implements ToolSession {
   /**
    * Answers an event in this thread. The event is turned on for every vCPU; `controlEvents` can turn it off for some.
    *
-   * One handler for each kind: an event has one answer. Before `start` it takes hold before the guest runs, later
+   * An async handler has to say what it returns, `async (event): Promise<Answer> => …`, or TypeScript takes its answer
+   * for any string. One handler for each kind: an event has one answer. Before `start` it takes hold before the guest runs, later
    * within a moment.
    *
    * @returns a function that takes the handler away again
    * @throws SimError SIM_USAGE when the tool module or another handler answers such events
    */
-  on<Kind extends ToolEventKind>(kind: Kind, handler: EventHandlers[Kind]): () => void {
+  on(kind: 'pageFault', handler: PageFaultHandler): () => void;
+  on(kind: 'pause', handler: PauseHandler): () => void;
+  on(kind: ToolEventKind, handler: PageFaultHandler | PauseHandler): () => void {
     if (this.#taken.includes(kind) || this.#handlers[kind] !== undefined) {
       const who = this.#taken.includes(kind) ? 'the tool module' : 'another handler';
       throw new SimError('SIM_USAGE', `'${kind}' is already answered by ${who}`, {
         hint: 'an event has one answer: listen to facts to watch without answering',
       });
     }
-    this.#handlers[kind] = handler as (event: never) => Answer | Promise<Answer>;
+    this.#handlers[kind] = handler;
     this.#tell(kind, true);
     return () => {
-      if (this.#handlers[kind] !== (handler as unknown)) return;
+      if (this.#handlers[kind] !== handler) return;
       delete this.#handlers[kind];
       this.#tell(kind, false);
     };

@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import type { ToolSource } from '../actors/introspector/introspector.api.ts';
 import type { ScriptSource } from '../actors/mmu/control.api.ts';
 import type { SlotRequest } from '../actors/mmu/memslots.ts';
+import type { OracleFinding } from '../actors/mmu/vm.ts';
 import type { ProgramSource } from '../actors/vcpu/vcpu.api.ts';
 import { SimError } from '../shared/errors.ts';
 import { type LayoutConfig, machineLayout, PAGE_BYTES, VCPU_LIMIT } from '../shared/layout/machine.ts';
@@ -26,6 +27,14 @@ export interface MemoryRegion {
   readonly logDirty?: boolean;
 }
 
+/** What an oracle looks at when every vCPU has ended. */
+export interface GuestEnd {
+  readonly ram: Uint8Array;
+  readonly vcpuCount: number;
+  /** Per vCPU: did it end by itself, at a place of its own choice? */
+  readonly exited: readonly boolean[];
+}
+
 export interface MachineOptions {
   /** 1 … 16. */
   readonly vcpuCount: number;
@@ -38,6 +47,15 @@ export interface MachineOptions {
   /** The program: a path, or the file's bytes. A static ELF64 file, or plain code with `flat`. */
   readonly image?: string | Uint8Array;
   readonly flat?: boolean;
+  /** Written into RAM after the image; `offset` is into RAM, bytes. */
+  readonly contents?: readonly { readonly offset: number; readonly data: Uint8Array }[];
+  /**
+   * Offset into RAM of a 32-bit word that the guest looks at: 1 asks it to exit. Without it a vCPU that is to stop
+   * stops between any two instructions.
+   */
+  readonly stopWord?: number;
+  /** Looks at what the guest left behind, once every vCPU has ended. */
+  readonly oracle?: (end: GuestEnd) => readonly OracleFinding[];
   /** Lists of accesses in place of guest code. */
   readonly program?: ProgramSource;
   /** Is the machine introspected from the start? Default true. */
@@ -77,6 +95,9 @@ export interface MachinePlan {
   readonly memory: readonly SlotRequest[];
   readonly image: string | Uint8Array | null;
   readonly flat: boolean;
+  readonly contents: NonNullable<MachineOptions['contents']>;
+  readonly stopWord: number | null;
+  readonly oracle: MachineOptions['oracle'] | null;
   readonly program: ProgramSource | null;
   readonly introspected: boolean;
   readonly tool: ToolSource | null;
@@ -146,6 +167,9 @@ export function planMachine(options: MachineOptions, traceBytes: number): Machin
     memory: (options.memory ?? [{ slot: 0, gpa: 0, bytes: Math.min(ramBytes, gpaBytes) }]).map(slotRequest),
     image: options.image ?? null,
     flat: options.flat ?? false,
+    contents: (options.contents ?? []).map((part) => inside(part, ramBytes)),
+    stopWord: options.stopWord ?? null,
+    oracle: options.oracle ?? null,
     program: options.program ?? null,
     introspected,
     tool: options.tool === undefined ? null : source(options.tool),
@@ -199,6 +223,15 @@ function contradictions(options: MachineOptions, introspected: boolean): void {
   const spaces = options.memory?.map((region) => region.addressSpace ?? 0) ?? [];
   const wrong = spaces.find((space) => !(space >= 0 && space < ADDRESS_SPACES));
   if (wrong !== undefined) throw out(`address space ${wrong}`, 'there are 0 (normal) and 1 (SMM)');
+}
+
+function inside<Part extends { readonly offset: number; readonly data: Uint8Array }>(
+  part: Part,
+  ramBytes: number,
+): Part {
+  const { offset, data } = part;
+  if (Number.isInteger(offset) && offset >= 0 && offset + data.length <= ramBytes) return part;
+  throw out(`${data.length} bytes of contents at offset ${offset}`, `RAM has ${formatSize(ramBytes)}`);
 }
 
 function source({ module, options }: { module: string | URL; options?: unknown }): ToolSource {

@@ -18,6 +18,7 @@ const NAMES: Readonly<Record<string, string>> = {
   I15: 'a paused vCPU had an effect',
   I16: 'faults without end',
   I17: 'a vCPU ran after CRASH',
+  GUEST: 'the guest found something wrong',
   I18: 'a page mapped for an access was not unmapped',
 };
 

@@ -4,7 +4,8 @@
  */
 import type { PageAccess, Tool, ToolSession } from '../actors/introspector/tool.ts';
 import { Prng } from '../shared/prng.ts';
-import { STORM_PAGES } from './memory.ts';
+import { STORM_PAGES } from './guest-image.ts';
+import { RESTRICTED_GPAS } from './memory.ts';
 
 /** Pages that are restricted at any time, more or less. */
 const RESTRICTED = 24;
@@ -13,7 +14,7 @@ const ACCESSES: readonly PageAccess[] = ['---', 'r--', '-w-', 'rw-', '--x', 'r-x
 /** `options`: the seed. */
 export default function stormTool(options: unknown): Tool {
   const prng = new Prng(options as bigint).fork('tool');
-  const page = () => prng.below(STORM_PAGES) * 4096;
+  const page = () => prng.pick(RESTRICTED_GPAS) + prng.below(STORM_PAGES) * 4096;
   const set = (session: ToolSession, gpa: number, access: PageAccess) =>
     session.setPageAccess([{ gpa, access }], { visible: false });
   return {

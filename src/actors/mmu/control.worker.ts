@@ -60,9 +60,11 @@ export default async function controlThread(task: ControlTask): Promise<void> {
       });
       scriptStops = false;
       script = (async () => {
-        while (!scriptStops) {
-          step();
+        for (;;) {
+          // First of all the answer to this call goes out.
           await turn();
+          if (scriptStops) return;
+          step();
         }
       })().catch((error: unknown) => {
         fail(new SimError('SIM_ACTOR_LOST', `the control script ${source.href} threw`, { cause: error }));
