@@ -29,10 +29,8 @@ const RFLAGS_IN_POPF = 0x244ed5n; // ID AC NT, and the arithmetic flags, DF and 
 
 const ENTER_DEPTH = 5;
 
-export const arrange = { place, memory, encodedAddress, string, values };
-
 /** Before any address is encoded: the stack, frame and table registers of operations that have them. */
-function place(state: CaseState, slot: Slot, reg: number): void {
+export function placeRegisters(state: CaseState, slot: Slot, reg: number): void {
   const { op, leaf } = slot.encoding;
   const { size } = slot;
   switch (op) {
@@ -77,7 +75,7 @@ function bitOffset(state: CaseState, size: Size): bigint {
 }
 
 /** Linear address of the memory operand. */
-function memory(state: CaseState, slot: Slot, size: number): bigint {
+export function placeOperand(state: CaseState, slot: Slot, size: number): bigint {
   const { op } = slot.encoding;
   const { rng } = state;
   if (op === 'lea' || op === 'nop' || op === 'prefetch') return anyBits(rng, rng.pick([32, 48, 64]));
@@ -94,7 +92,7 @@ function memory(state: CaseState, slot: Slot, size: number): bigint {
 }
 
 /** What the address of the instruction must be for its access to be at `linear`: bit strings count from it. */
-function encodedAddress(state: CaseState, slot: Slot, reg: number, linear: bigint): bigint {
+export function encodedAddress(state: CaseState, slot: Slot, reg: number, linear: bigint): bigint {
   const { op, leaf } = slot.encoding;
   if (!op.startsWith('bt') || leaf.src.at !== AT_REG) return linear;
   const bits = slot.size * 8;
@@ -104,13 +102,13 @@ function encodedAddress(state: CaseState, slot: Slot, reg: number, linear: bigin
 
 // ── strings ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-interface StringPlace {
+export interface StringPlace {
   readonly segment: number;
   readonly addressSize: 4 | 8;
 }
 
 /** Source, destination, count and contents of a string instruction, and RBX, AL of XLAT. */
-function string(state: CaseState, slot: Slot): StringPlace {
+export function placeStrings(state: CaseState, slot: Slot): StringPlace {
   const { op } = slot.encoding;
   const { rng } = state;
   if (op === 'xlat') {
@@ -202,7 +200,12 @@ function fillStrings(
 // ── values ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Values of the operands, as far as they are still open. */
-function values(state: CaseState, slot: Slot, operands: readonly Operand[], codeOffset: number): void {
+export function chooseValues(
+  state: CaseState,
+  slot: Slot,
+  operands: readonly Operand[],
+  codeOffset: number,
+): void {
   const { op } = slot.encoding;
   const { size } = slot;
   const { rng } = state;
