@@ -46,8 +46,8 @@ const STORM = 'storm';
 const CRT0 = 'crt0.asm';
 const LINKER_SCRIPT = 'guest.ld';
 const NATIVE_SHIM = 'test/guests/native/shim.c';
-const COMMON_C = [CRT0, 'boot.inc', 'guest.h', LINKER_SCRIPT];
-const COMMON_ASM = ['boot.inc', LINKER_SCRIPT];
+const COMMON_C = [CRT0, 'boot.inc', 'print.inc', 'guest.h', LINKER_SCRIPT];
+const COMMON_ASM = ['boot.inc', 'print.inc', 'check.inc', LINKER_SCRIPT];
 
 const CFLAGS = ['-std=gnu11', '-Wall', '-Wextra', '-Werror', '-O2', '-ffreestanding', '-fno-pic'];
 // No SSE, no red zone: crt0's handlers may run on any stack. No unwind tables, no notes: nobody reads them.
@@ -222,6 +222,7 @@ function run(command: string, args: readonly string[]): string {
       maxBuffer: 2 ** 26,
     });
   } catch (error) {
+    // What was wrong with the sources stands above this line: the compiler's own words.
     throw new Error(`failed: ${command} ${args.join(' ')}`, { cause: error });
   }
 }

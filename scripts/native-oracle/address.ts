@@ -180,7 +180,7 @@ function fitBase(
   }
   const mod = rng.below(3);
   if (mod === 0 && (base & 7) === RBP) return { mod: -1, disp: 0n };
-  const disp = mod === 0 ? 0n : BigInt.asIntN(mod === 1 ? 8 : 32, anyBits(rng, 32));
+  const disp = mod === 0 ? 0n : BigInt.asIntN(mod === 1 ? 8 : 32, anyBits(rng, rng.pick([12, 32])));
   setAddressRegister(state, base, offset - disp - shift, bits);
   return { mod, disp };
 }

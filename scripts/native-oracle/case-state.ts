@@ -44,7 +44,7 @@ export class CaseState {
 
   constructor(rng: Prng) {
     this.rng = rng;
-    this.fill = rng.below(0x10000);
+    this.fill = rng.below(0x100);
     this.backwards = rng.chance(0.1);
     for (let n = 0; n < 16; n++) this.gpr.push(fillRegister(this.fill, n));
   }

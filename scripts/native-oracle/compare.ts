@@ -7,7 +7,7 @@ import {
   READ_ONLY_BYTES,
   READ_ONLY_OFFSET,
 } from './arena.ts';
-import { type CaseResult, type OracleCase, VECTOR_PF } from './case.ts';
+import { type CaseResult, type OracleCase, VECTOR_BP, VECTOR_PF } from './case.ts';
 
 export interface Difference {
   /** "rax", "CF OF", "memory", "vector", … What a class of mismatches is named after. */
@@ -49,7 +49,7 @@ export function differences(
   if (native.vector !== ours.vector) return found;
 
   // An instruction that faulted has done nothing, so it has left nothing undefined.
-  const ran = native.rip !== BigInt(CODE_BASE + item.codeOffset);
+  const ran = native.vector === VECTOR_BP || native.rip !== BigInt(CODE_BASE + item.codeOffset);
   const free = !options.undefinedToo && ran;
   const { freedom } = item;
   note('rip', hex(native.rip), hex(ours.rip));

@@ -7,7 +7,7 @@
  */
 import { decode } from '../../src/actors/vcpu/isa/decode.ts';
 import { ARITHMETIC_FLAGS, RFLAGS_DF, RFLAGS_FIXED, RFLAGS_IF } from '../../src/actors/vcpu/isa/flags.ts';
-import { type Form, formOf, normalise } from '../../src/actors/vcpu/isa/forms.ts';
+import { FORMS, type Form, formIndex, formOf, normalise } from '../../src/actors/vcpu/isa/forms.ts';
 import type { Insn, Size } from '../../src/actors/vcpu/isa/insn.ts';
 import {
   AT_CL,
@@ -134,9 +134,10 @@ class InstructionMaker {
     }
     let rflags = RFLAGS_FIXED | RFLAGS_IF | (rng.u32() & ARITHMETIC_FLAGS);
     if (state.backwards) rflags |= RFLAGS_DF;
+    // What would lie behind the last code page is not there: the fetch faults.
+    const mapped = code.subarray(0, CODE_BYTES - codeOffset);
     return {
-      // What would lie behind the last code page is not there: the fetch faults.
-      code: code.subarray(0, CODE_BYTES - codeOffset),
+      code: mapped,
       instructionCount: 1,
       codeOffset,
       fill: state.fill,
@@ -147,7 +148,7 @@ class InstructionMaker {
       gsBase: state.gsBase,
       ...state.patch(),
       freedom: freedomOf(insn, this.#shiftCountOf(insn), this.#sourceIsZero(insn)),
-      group: groupOf(insn),
+      group: groupOfCode(mapped, 1),
     };
   }
 
@@ -165,7 +166,7 @@ class InstructionMaker {
     const turn = rng.below(100);
     if (turn < 10) return PAGE_BYTES * (1 + rng.below(3)) - 1 - rng.below(8);
     if (turn < 11) return CODE_BYTES - 1 - rng.below(6);
-    return 0x200 + rng.below(CODE_BYTES - 0x400);
+    return anywhereInCode(rng);
   }
 
   /** Registers whose value the instruction's meaning hangs on, beside its operands. */
@@ -299,9 +300,23 @@ class InstructionMaker {
   }
 }
 
-/** Name of the form in the coverage table. */
-export function groupOf(insn: Insn): string {
-  return formName(formOf(normalise(insn)));
+/** A few dozen offsets over all alignments, so that they pack well. */
+export function anywhereInCode(rng: Prng): number {
+  return 0x200 + 193 * rng.below(64);
+}
+
+/** The group of a case with this code. */
+export function groupOfCode(code: Uint8Array, instructionCount: number): string {
+  if (instructionCount > 1) return 'sequence';
+  const insn = decode(code, 0, code.length, 0n);
+  return 'fault' in insn ? 'cut off' : groupOf(insn);
+}
+
+/** Name of the form that executes `insn`, or would if there were one. */
+function groupOf(insn: Insn): string {
+  const form = formOf(normalise(insn));
+  const index = formIndex(form);
+  return index < 0 ? `${formName(form)} (no form)` : formName(FORMS[index]!);
 }
 
 export function formName(form: Form): string {

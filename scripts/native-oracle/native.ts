@@ -105,6 +105,6 @@ export class NativeRunner {
     if (status !== 0 || stdout.length !== bytes) {
       throw new Error(`the native harness ended with ${signal ?? status}, ${stdout.length} bytes: ${stderr}`);
     }
-    return stdout;
+    return new Uint8Array(stdout.buffer, stdout.byteOffset, stdout.length);
   }
 }

@@ -19,6 +19,7 @@ import {
   SF,
   ZF,
 } from '../../src/actors/vcpu/isa/flags.ts';
+import { type Form, formOf, normalise } from '../../src/actors/vcpu/isa/forms.ts';
 import type { Insn, Size } from '../../src/actors/vcpu/isa/insn.ts';
 import {
   AT_CL,
@@ -35,12 +36,13 @@ import {
 import type { Prng } from '../../src/shared/prng.ts';
 import type { Address } from './address.ts';
 import { bytes } from './address.ts';
-import { CODE_BASE, CODE_BYTES, DATA_BASE, DATA_BYTES, PAGE_BYTES } from './arena.ts';
+import { CODE_BASE, DATA_BASE, DATA_BYTES, PAGE_BYTES } from './arena.ts';
 import { branchTarget, type Operand, pickImmediate } from './arrange.ts';
 import { CODE_LIMIT, NO_FREEDOM, type OracleCase } from './case.ts';
 import { CaseState } from './case-state.ts';
-import { encode, INSN_BYTES_MAX } from './encode.ts';
+import { encode } from './encode.ts';
 import { placeSize, SLOTS, type Slot } from './encodings.ts';
+import { anywhereInCode } from './generate.ts';
 import { maskedCount, undefinedFlags } from './undefined-flags.ts';
 import { operandValue } from './values.ts';
 
@@ -65,7 +67,6 @@ const FLAG_USERS = ['adc', 'sbb', 'rcl', 'rcr', 'setcc', 'cmovcc', 'lahf', 'push
 const BEFORE_JUMP = ['cmp', 'test', 'add', 'sub', 'and', 'inc', 'dec'];
 
 const USABLE: ReadonlyMap<string, readonly Slot[]> = usableSlots();
-const JUMPS = SLOTS.filter(({ encoding }) => encoding.op === 'jcc' && encoding.leaf.branch === 1);
 
 function usableSlots(): Map<string, Slot[]> {
   const map = new Map<string, Slot[]>();
@@ -87,9 +88,36 @@ function isUsable({ encoding, size, rm }: Slot): boolean {
   return !(op.startsWith('bt') && rm === 'base' && leaf.src.at === AT_REG);
 }
 
-export function makeSequence(rng: Prng): OracleCase {
-  return new SequenceMaker(rng).make();
+/**
+ * @param tail  a variant of a form made for what comes after it, fused with a jump or without flags: the sequence ends
+ *              so that the core uses it
+ */
+export function makeSequence(rng: Prng, tail: Form | null = null): OracleCase {
+  for (;;) {
+    const made = new SequenceMaker(rng).make(tail);
+    if (made !== null) return made;
+  }
 }
+
+const SLOTS_OF_FORM = new Map<Form, readonly Slot[]>();
+
+/** Slots whose instruction has the form, as far as one can tell without its operands. */
+function slotsOfForm(form: Form): readonly Slot[] {
+  let slots = SLOTS_OF_FORM.get(form);
+  if (slots === undefined) {
+    const inMemory = form.src === 'base' || form.src === 'indexed';
+    slots = SLOTS.filter(({ encoding, size, rm, lock }) => {
+      const { leaf } = encoding;
+      if (encoding.op !== form.op || size !== form.size || lock) return false;
+      return inMemory ? rm === form.src && leaf.src.at === AT_RM : rm === 'register' || rm === 'none';
+    });
+    SLOTS_OF_FORM.set(form, slots);
+  }
+  return slots;
+}
+
+/** Operations that overwrite all flags and stay in registers. */
+const OVERWRITING = ['add', 'or', 'and', 'sub', 'xor', 'cmp', 'test'];
 
 class SequenceMaker {
   readonly #rng: Prng;
@@ -104,22 +132,30 @@ class SequenceMaker {
     this.#rng = rng;
     this.#state = new CaseState(rng);
     const border = PAGE_BYTES * (1 + rng.below(3)) - 1 - rng.below(40);
-    this.#codeOffset = rng.chance(0.1) ? border : 0x200 + rng.below(CODE_BYTES - 0x400);
+    this.#codeOffset = rng.chance(0.1) ? border : anywhereInCode(rng);
     const middle = BigInt(DATA_BASE + (rng.chance(0.2) ? PAGE_BYTES : 0x200 + rng.below(DATA_BYTES - 0x400)));
     this.#state.choose(RSP, middle + BigInt(rng.below(32)));
     this.#state.choose(RBP, middle + BigInt(rng.below(32)));
-    for (let n = 0; n < 16; n++) if (rng.chance(0.6)) this.#state.choose(n, operandValue(rng, 64));
+    for (let n = 0; n < 16; n++) if (rng.chance(0.35)) this.#state.choose(n, operandValue(rng, 64));
   }
 
-  make(): OracleCase {
+  /** null: the tail did not fit. */
+  make(tail: Form | null): OracleCase | null {
     const rng = this.#rng;
-    const length = 1 + rng.below(INSTRUCTIONS_MAX - 1);
-    while (this.#count < length) {
-      const turn = rng.below(10);
-      this.#append(rng.pick(turn < 3 ? PLAIN : turn < 7 ? FLAG_MAKERS : FLAG_USERS));
+    if (tail === null) this.#appendAny(1 + rng.below(INSTRUCTIONS_MAX - 1));
+    // An index is any register, so nothing may change it before.
+    else if (tail.src !== 'indexed') this.#appendAny(rng.below(4));
+    if (tail === null) {
+      if (rng.chance(0.5)) this.#append(USABLE.get(rng.pick(BEFORE_JUMP))!);
+      if (rng.chance(0.7)) this.#appendJump(rng.below(16));
+    } else {
+      if (!this.#append(slotsOfForm(tail), tail)) return null;
+      if (tail.jcc >= 0) this.#appendJump(tail.jcc);
+      else {
+        const slots = USABLE.get(rng.pick(OVERWRITING))!.filter(({ rm }) => rm === 'register');
+        if (!this.#append(slots)) return null;
+      }
     }
-    if (rng.chance(0.5)) this.#append(rng.pick(BEFORE_JUMP));
-    if (rng.chance(0.7)) this.#appendJump();
     const state = this.#state;
     const rflags =
       RFLAGS_FIXED | RFLAGS_IF | (rng.u32() & ARITHMETIC_FLAGS) | (state.backwards ? RFLAGS_DF : 0);
@@ -139,26 +175,37 @@ class SequenceMaker {
     };
   }
 
-  /** One instruction of operation `op`, or none if what comes out does not fit here. */
-  #append(op: string): void {
-    const slots = USABLE.get(op)!;
-    const made = this.#encode(this.#rng.pick(slots));
-    if (made === null || this.#code.length + made.length > CODE_LIMIT - INSN_BYTES_MAX) return;
+  /** About `count` instructions of any kind. */
+  #appendAny(count: number): void {
+    while (this.#count < count) {
+      const turn = this.#rng.below(10);
+      this.#append(USABLE.get(this.#rng.pick(turn < 3 ? PLAIN : turn < 7 ? FLAG_MAKERS : FLAG_USERS))!);
+    }
+  }
+
+  /** One instruction of one of these slots; false if what comes out does not fit here, or has not the form. */
+  #append(slots: readonly Slot[], form: Form | null = null): boolean {
+    const slot = this.#rng.pick(slots);
+    const { op } = slot.encoding;
+    const made = this.#encode(slot);
+    if (made === null || this.#code.length + made.length > CODE_LIMIT - JUMP_BYTES) return false;
     const at = BigInt(CODE_BASE + this.#codeOffset + this.#code.length);
     const insn = decode(made, 0, made.length, at);
     if ('fault' in insn || insn.op !== op) {
       throw new Error(`${Buffer.from(made).toString('hex')} was meant as ${op}`);
     }
-    if ((flagsRead(insn) & this.#undefined) !== 0) return;
+    if ((flagsRead(insn) & this.#undefined) !== 0) return false;
+    if (form !== null && shapesOf(formOf(normalise(insn))) !== shapesOf(form)) return false;
     this.#undefined = undefinedAfter(insn, this.#undefined);
     this.#code.push(...made);
     this.#count++;
+    return true;
   }
 
-  #appendJump(): void {
-    const jump = this.#rng.pick(JUMPS);
-    const opcode = jump.encoding.opcodes[0]!;
-    if ((conditionFlags(opcode & 15) & this.#undefined) !== 0) return;
+  /** JCC rel8 with condition `cc`, unless it would look at an undefined flag. */
+  #appendJump(cc: number): void {
+    const opcode = 0x70 | cc;
+    if ((conditionFlags(cc) & this.#undefined) !== 0) return;
     const at = this.#codeOffset + this.#code.length;
     let target: bigint;
     do {
@@ -169,10 +216,10 @@ class SequenceMaker {
     this.#count++;
   }
 
-  /** Does the sequence itself lie there? */
+  /** Does the sequence itself lie there, or begin right behind it? */
   #holds(target: bigint): boolean {
     const offset = Number(target) - CODE_BASE - this.#codeOffset;
-    return offset >= 0 && offset < this.#code.length + JUMP_BYTES;
+    return offset >= -1 && offset < this.#code.length + JUMP_BYTES;
   }
 
   #encode(slot: Slot): Uint8Array | null {
@@ -184,6 +231,7 @@ class SequenceMaker {
       (place) => [AT_RM, AT_REG, AT_OPCODE].includes(place.at) && placeSize(place, size) === 1,
     );
     const noRex = rm === 'high' || (byteRegister && size !== 8 && encoding.rexB < 0 && rng.chance(0.3));
+    const inMemory = rm === 'base' || rm === 'indexed';
     const limit = noRex ? 8 : 16;
     const reg =
       encoding.reg >= 0
@@ -214,7 +262,7 @@ class SequenceMaker {
         case AT_REG:
           return inRegister(reg);
         case AT_RM:
-          return rm === 'base' ? { kind: 'mem', size: bytesOf, linear: 0n } : inRegister(rmRegister);
+          return inMemory ? { kind: 'mem', size: bytesOf, linear: 0n } : inRegister(rmRegister);
         case AT_OPCODE:
           return inRegister(named);
         case AT_RAX:
@@ -234,7 +282,7 @@ class SequenceMaker {
       slot,
       opcode,
       reg,
-      rm: rm === 'base' ? this.#address() : rmRegister,
+      rm: inMemory ? this.#address(rm === 'indexed') : rmRegister,
       opcodeB: encoding.rexB >= 0 ? encoding.rexB : named >> 3,
       noRex,
       wide: false,
@@ -257,13 +305,24 @@ class SequenceMaker {
     }
   }
 
-  /** [rbp + disp8] or [rsp + disp8]. */
-  #address(): Address {
+  /** [rbp + disp8], [rsp + disp8], or [rbp + index × scale + disp8] with a small index. */
+  #address(indexed: boolean): Address {
     const disp = this.#rng.below(96) - 48;
     const common = { ripTarget: null, rexX: 0, rexB: 0, segment: 0, addressSize: 8, registers: 0 } as const;
+    if (indexed) {
+      const index = this.#register(16, undefined, 8);
+      this.#state.gpr[index] = BigInt(this.#rng.below(16));
+      this.#state.chosen |= 1 << index;
+      const sib = (this.#rng.below(4) << 6) | ((index & 7) << 3) | RBP;
+      return { ...common, modrm: 0x44, tail: [sib, ...bytes(BigInt(disp), 1)], rexX: index >> 3 };
+    }
     if (this.#rng.chance(0.5)) return { ...common, modrm: 0x45, tail: bytes(BigInt(disp), 1) };
     return { ...common, modrm: 0x44, tail: [0x24, ...bytes(BigInt(disp), 1)] };
   }
+}
+
+function shapesOf({ dst, src, src2 }: Form): string {
+  return `${dst} ${src} ${src2}`;
 }
 
 /** Flags that condition code `cc` looks at. */

@@ -15,6 +15,7 @@ import type { CaseResult, OracleCase } from '../../scripts/native-oracle/case.ts
 import { changedMemory } from '../../scripts/native-oracle/compare.ts';
 import { codeWord } from '../../src/actors/mmu/code-map.ts';
 import { Core, compileCore } from '../../src/actors/vcpu/isa/core.ts';
+import { UOP } from '../../src/actors/vcpu/isa/uop.ts';
 import { runVcpu } from '../../src/actors/vcpu/run-loop.ts';
 import type { Vcpu } from '../../src/actors/vcpu/vcpu.ts';
 import {
@@ -28,6 +29,7 @@ import {
   writeBootTables,
 } from '../../src/image/boot.ts';
 import { writeInitialState } from '../../src/machine/initial-state.ts';
+import { CPU_UOPS, UOP_ARENA_BYTES } from '../../src/shared/layout/cpu.ts';
 import { VCPU_EXITED } from '../../src/shared/layout/vcpu.ts';
 import { drive } from '../../src/shared/sync/point.ts';
 import { SmallMachine } from './small-machine.ts';
@@ -90,6 +92,17 @@ export class VcpuLab implements CoreLab {
     const result = this.#result(item);
     this.#cleanUp(item, result);
     return result;
+  }
+
+  /** Table indices of the handlers that decoded code in the arena uses now. The arena is emptied when it is full. */
+  handlersInUse(): Set<number> {
+    const { mem, cpu } = this.#vcpu;
+    const handlers = new Set<number>();
+    const end = cpu + CPU_UOPS + UOP_ARENA_BYTES;
+    for (let at = cpu + CPU_UOPS; at < end; at += UOP.bytes) {
+      handlers.add(mem.u16[(at + UOP.at.HANDLER) >>> 1]!);
+    }
+    return handlers;
   }
 
   #prepare(item: OracleCase): void {

@@ -21,6 +21,8 @@ export interface SmallMachineOptions {
   readonly strict?: boolean;
   readonly ramPages?: number;
   readonly gfnCount?: number;
+  /** Pages that may be restricted at one time. */
+  readonly accessLimit?: number;
   /** What its vCPUs execute guest code with. */
   readonly core?: (vm: Vm) => Core;
   /** Of every vCPU. */
@@ -45,11 +47,12 @@ export class SmallMachine {
 
   constructor(options: SmallMachineOptions = {}) {
     const { vcpuCount = 1, quirks = 0, strict = false, ramPages = 64, gfnCount = 128 } = options;
+    const { accessLimit = 64 } = options;
     const { memory, layout } = allocateMemory({
       vcpuCount,
       ramPages,
       gfnCount,
-      accessLimit: 64,
+      accessLimit,
       traceBytes: 0,
       actorCount: vcpuCount + 2,
     });

@@ -336,6 +336,8 @@ function* pfEvent(vcpu: IntrospectedVcpu, gpa: number, gva: bigint, access: numb
       vcpu.count('PF_RETRY', kind);
       return STOPPED;
     case -EINTR:
+      // The wait ended because the machine does: nobody has allowed this access, and no instruction comes after it.
+      if (vm.mem.load(vm.word('DEAD')) !== 0 || vm.mem.load(vm.word('STOP')) === STOP_NOW) return STOPPED;
       // kvmi_msg_send_vcpu_pf: a transport error means CONTINUE. `--strict` retries instead (RC-35).
       vcpu.count('PF_FAIL_OPEN', kind);
       return vm.mem.load(vm.word('STRICT')) === 1 ? STOPPED : { kind: 'approved', version };

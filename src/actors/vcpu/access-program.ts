@@ -66,7 +66,7 @@ export function* runAccess(vcpu: Vcpu, access: Access): Path<boolean> {
     const result = yield* countedPageFault(vcpu, gfn, bit);
     if (result === 'emulate' || result === 'mmio') {
       const { tracer } = vcpu.actor;
-      tracer?.begin(TRACE_EMULATE, access.gpa, bit, access.size, 0, vcpu.get64('RIP'));
+      tracer?.begin(TRACE_EMULATE, 0, 0, 0, 0, BigInt(access.gpa));
       const done = yield* emulate(vcpu, access, parts);
       tracer?.end(TRACE_EMULATE, EMULATIONS.indexOf(done ? 'done' : 'retry'));
       if (done) {

@@ -38,7 +38,6 @@ import { isCanonical, lockedLinear, readLinear, writeLinear } from './linear-mem
 import { OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 
 const SYSTEM = { system: true };
-const SYSTEM_RMW = { system: true, rmw: true };
 
 /** The index part of a selector, for an error code. */
 export function selectorError(selector: number): number {
@@ -95,7 +94,7 @@ function* setDescriptorBits(vcpu: Vcpu, selector: number, descriptor: bigint, bi
   if ((low & bits) === bits) return OUTCOME_OK;
   const address = descriptorAddress(vcpu, selector, 8);
   if (address < 0n) return OUTCOME_RETRY;
-  return yield* lockedLinear(vcpu, address, 8, { expect: low, value: low | bits }, SYSTEM_RMW);
+  return yield* lockedLinear(vcpu, address, 8, { expect: low, value: low | bits }, SYSTEM);
 }
 
 /** Marks a code or data descriptor accessed. The descriptor is the one read a moment ago. */

@@ -32,7 +32,10 @@ import { LINK_NEVER, writeRecord } from './isa/uop.ts';
 import { fetchLinear, lockedLinear, readLinear, writeLinear } from './linear-memory.ts';
 import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
 
-/** REP iterations after which the guest is entered again, so that requests are seen (kernel: the same number). */
+/**
+ * REP iterations after which the guest is entered again, so that requests are seen (kernel: the same number). Not
+ * sooner for a request that can wait: each entry is another fetch, and so another event where X is restricted.
+ */
 const REP_ITERATIONS_MAX = 1024;
 
 const HOST_SET: ReadonlySet<string> = new Set(HOST_OPS);
@@ -84,7 +87,7 @@ function* execute(vcpu: Vcpu, decoded: Insn | Undecoded): Path<Outcome> {
   for (let iteration = 0; iteration < REP_ITERATIONS_MAX; iteration++) {
     const outcome = yield* step(vcpu, record, insn);
     if (outcome !== OUTCOME_OK) return outcome;
-    if (insn.rep === 'none' || vcpu.get64('RIP') !== insn.rip || vcpu.requested) break;
+    if (insn.rep === 'none' || vcpu.get64('RIP') !== insn.rip || vcpu.mustStop) break;
   }
   if (vcpu.get64('RIP') !== insn.rip || insn.rep === 'none') vcpu.retire(1);
   return OUTCOME_OK;
@@ -97,15 +100,18 @@ function* step(vcpu: Vcpu, record: number, insn: NormalInsn): Path<Outcome> {
     vcpu.core.run(record, vcpu.cpu);
     const kind = vcpu.get32('EXIT_KIND');
     if (kind === EXIT_DONE) return OUTCOME_OK;
-    if (kind === EXIT_EXCEPTION) {
-      const vector = vcpu.get32('EXIT_VECTOR');
-      return vcpu.raise(vector, vector === VECTOR_GP ? 0 : -1);
-    }
+    if (kind === EXIT_EXCEPTION) return raiseExit(vcpu);
     if (kind !== EXIT_ACCESS) throw new Error(`emulated instruction left with exit ${kind}`);
     const outcome = yield* carryOut(vcpu, insn);
     if (outcome !== OUTCOME_OK) return outcome;
     vcpu.set32('LOG_COUNT', vcpu.get32('LOG_NEXT') + 1);
   }
+}
+
+/** The exception of an EXIT_EXCEPTION: #DE without error code, #GP with zero. */
+export function raiseExit(vcpu: Vcpu): Outcome {
+  const vector = vcpu.get32('EXIT_VECTOR');
+  return vcpu.raise(vector, vector === VECTOR_GP ? 0 : -1);
 }
 
 /** The access that the log describes. */
@@ -124,7 +130,9 @@ function* carryOut(vcpu: Vcpu, insn: NormalInsn): Path<Outcome> {
     return outcome;
   }
   if (kind !== LOG_CAS) {
-    return yield* writeLinear(vcpu, gva, size, mem.u64[values]!, { stack: usesStack(insn, true) });
+    // An earlier access may have read what this one stores to: stored in part, it must not be read again.
+    const options = { stack: usesStack(insn, true), whole: index > 0 };
+    return yield* writeLinear(vcpu, gva, size, mem.u64[values]!, options);
   }
   return yield* lockedLinear(vcpu, gva, size, {
     expect: mem.u64[expects]!,

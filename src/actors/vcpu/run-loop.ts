@@ -12,12 +12,12 @@ import {
   EXIT_EXCEPTION,
   EXIT_HOST,
   EXIT_MEMORY,
-  EXIT_SPLIT_LOCK,
+  EXIT_STEP,
 } from '../../shared/layout/cpu.ts';
 import { VCPU_CRASHED, VCPU_HALTED, VCPU_RUNNING, VCPU_STOPPED } from '../../shared/layout/vcpu.ts';
 import { type Path, stepping } from '../../shared/sync/point.ts';
 import { BLOCK_INSNS_MAX } from './block-cache.ts';
-import { emulateInstruction, executeWork } from './emulate.ts';
+import { emulateInstruction, executeWork, raiseExit } from './emulate.ts';
 import { enterGuest, exitGuest, sleepHalted } from './entry.ts';
 import { deliver } from './exceptions.ts';
 import { UOP } from './isa/uop.ts';
@@ -117,8 +117,8 @@ function* handleExit(vcpu: Vcpu, exit: number): Path<Outcome> {
     case EXIT_HOST:
       return yield* executeWork(vcpu, vcpu.blocks.work(vcpu.get32('EXIT_UOP')));
     case EXIT_EXCEPTION:
-      return vcpu.raise(vcpu.get32('EXIT_VECTOR'));
-    case EXIT_SPLIT_LOCK:
+      return raiseExit(vcpu);
+    case EXIT_STEP:
     case SINGLE_STEP:
       return yield* emulateInstruction(vcpu);
     default:

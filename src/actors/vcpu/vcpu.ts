@@ -4,7 +4,7 @@
  */
 import { invariant } from '../../shared/invariant.ts';
 import { CPU } from '../../shared/layout/cpu.ts';
-import { VCPU } from '../../shared/layout/vcpu.ts';
+import { REQ_PARK, REQ_STOP, REQ_VM_DEAD, VCPU } from '../../shared/layout/vcpu.ts';
 import type { Mem } from '../../shared/mem.ts';
 import { Prng } from '../../shared/prng.ts';
 import { REF_SRCU_ACROSS_EVENT } from '../../shared/quirks.ts';
@@ -166,9 +166,10 @@ export class Vcpu implements IntrospectedVcpu {
   dropStaleCode(): void {
     this.#blocks?.dropStale();
   }
-  /** Does anybody want something of this vCPU? */
-  get requested(): boolean {
-    return this.mem.load(this.cpu + CPU.at.REQUESTS) !== 0;
+  /** Must it stand still or end, rather than look at something before its next entry? */
+  get mustStop(): boolean {
+    const bits = REQ_STOP | REQ_VM_DEAD | REQ_PARK;
+    return (this.mem.load(this.cpu + CPU.at.REQUESTS) & bits) !== 0;
   }
   /** Counts instructions that are complete. */
   retire(count: number): void {

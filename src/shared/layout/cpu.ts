@@ -14,7 +14,7 @@
 import { i32, i64, struct, u8, volatile } from '../struct.ts';
 
 /** How many accesses one instruction (one REP iteration) can make; the deepest is ENTER level 31, not modelled. */
-export const ACCESS_LOG_LIMIT = 8;
+export const ACCESS_LOG_LIMIT = 10;
 
 const OWN = 'this vCPU';
 
@@ -145,10 +145,10 @@ export const EXIT_BLOCK = 2;
 export const EXIT_MEMORY = 3;
 /** The instruction is one the host carries out (see HOST_OPS in isa/insn.ts). */
 export const EXIT_HOST = 4;
-/** The instruction raised EXIT_VECTOR (divide error). Nothing of it happened. */
+/** The instruction raised EXIT_VECTOR (#DE, #GP). Nothing of it happened. */
 export const EXIT_EXCEPTION = 5;
-/** A LOCK operation on a misaligned operand: to be emulated under the split lock. */
-export const EXIT_SPLIT_LOCK = 6;
+/** To be single-stepped: a LOCK operation on a misaligned operand, CMPXCHG16B, ENTER with a level. */
+export const EXIT_STEP = 6;
 /** Emulated step only: access number LOG_NEXT is described in the log and has to be carried out. */
 export const EXIT_ACCESS = 7;
 /** Emulated step only: the instruction (or one REP iteration) is complete; RIP and registers are committed. */

@@ -30,6 +30,7 @@ import {
 import { ARCH, ARCH_LIMIT, SLOT, SLOT_LIMIT, SLOT_SET, SLOT_SET_BYTES, TRACK_MODES } from './memslot.ts';
 import { RING, RING_BYTES, RING_DATA } from './ring.ts';
 import { ROOT, ROOT_LIMIT, SPTE, SPTE_STRETCH, STRETCH } from './spte.ts';
+import { TRACE_RECORD, TRACE_RING, traceCapacity } from './trace.ts';
 import { VCPU } from './vcpu.ts';
 import { ADDRESS_SPACES, VM } from './vm.ts';
 
@@ -237,13 +238,7 @@ export function machineLayout(config: LayoutConfig): MachineLayout {
     label: name,
   }));
   const stats = region('lock-statistics', STATS_BYTES, actorCount, false, statsParts);
-  const traces = region(
-    'trace-rings',
-    traceBytes,
-    actorCount,
-    false,
-    bytes('trace-ring', 'this actor', 'events', traceBytes),
-  );
+  const traces = region('trace-rings', traceBytes, actorCount, false, traceParts(traceBytes));
   const cpuStride = roundUp(CPU_AREA_BYTES, PAGE_BYTES);
   const cpus = region('cpus', cpuStride, vcpuCount, true, CPU_PARTS, PAGE_BYTES);
   const ram = region('ram', PAGE_BYTES, ramPages, true, RAM_PAGE, 65536);
@@ -317,6 +312,14 @@ const CPU_PARTS: readonly Part[] = [
 
 function lockParts(names: readonly (VmLockName | (typeof VCPU_LOCK_NAMES)[number])[]): readonly Part[] {
   return names.map((label, i) => ({ struct: LOCK_STRUCTS[label], offset: i * LOCK_BYTES, count: 1, label }));
+}
+
+function traceParts(ringBytes: number): readonly Part[] {
+  if (ringBytes < TRACE_RING.bytes) return [];
+  return [
+    { struct: TRACE_RING, offset: 0, count: 1 },
+    { struct: TRACE_RECORD, offset: TRACE_RING.bytes, count: traceCapacity(ringBytes) },
+  ];
 }
 
 /** A record that is nothing but `count` bytes. */

@@ -184,7 +184,7 @@ export class LockChecks {
     }
   }
 
-  /** An event has been sent and its reply is about to be waited for (L4). */
+  /** An event has been sent and its reply is about to be waited for (L4; L2 for the no-sleep locks it leaves out). */
   waitingForIntrospector(): void {
     for (const own of this.#held) {
       if (NEVER_ACROSS_A_REPLY.includes(own.cls)) {
@@ -192,6 +192,7 @@ export class LockChecks {
         return;
       }
     }
+    this.mayBlock('the introspector', false);
   }
 
   /** The actor got something that counts for the rules but is no lock. Nests. */

@@ -99,9 +99,9 @@ export const TRACE_FAULT = kind('page fault', 'mmu', {
   args: { a: hex('gfn'), b: access },
   endArgs: { a: { name: 'result', format: FAULT_RESULTS } },
 });
-/** One instruction (or one access of an access program) carried out by the emulator, wide: its rip. */
+/** One instruction carried out by the emulator; of an access program one access, with its gpa for a rip. */
 export const TRACE_EMULATE = kind('emulate', 'emulate', {
-  args: { a: hex('gpa'), b: access, c: number('bytes'), wide: hex('rip') },
+  args: { wide: hex('rip') },
   endArgs: { a: { name: 'outcome', format: EMULATIONS } },
 });
 /** A PF event on the vCPU, from sending it to going on. Flow: eventFlow. */

@@ -274,6 +274,15 @@ for (const [name, take, drop] of [
   });
 }
 
+test('L2 broken: waiting for the introspector while holding any other lock whose holder must not sleep', (t) => {
+  for (const spin of [lock.split, lock.invalidate]) {
+    const subject = new Subject().does(spins(spin));
+    subject.checks.allowWait('acknowledgements');
+    subject.checks.waitingForIntrospector();
+    t.deepEqual(subject.rules, ['L2'], spin.cls.name);
+  }
+});
+
 test('L4: waiting for the introspector with a vCPU’s mutex, both sections and a reference', (t) => {
   const subject = new Subject().does(takes(lock.vcpu), enters(lock.srcu), enters(lock.trackSrcu));
   subject.checks.enter('kvmi_ref');
@@ -348,6 +357,23 @@ test('a finding names the actor, what it held, oldest first, and where it was', 
   // The innermost frame is the caller's, not the lock code's.
   t.regex(finding!.stack.split('\n')[0]!, /checks\.test/);
   t.notRegex(finding!.stack, /src\/shared\/sync/);
+});
+
+test('contexts that the actor has left are not among what it holds', (t) => {
+  const subject = new Subject();
+  subject.checks.enter('kvmi_ref');
+  subject.checks.leave('kvmi_ref');
+  subject.does(reads(lock.tree), writes(lock.mmu));
+  t.is(subject.findings[0]!.held.length, 1);
+});
+
+test('a finding shows deeper than stacks usually go, and leaves that limit as it was', (t) => {
+  const limit = Error.stackTraceLimit;
+  const subject = new Subject();
+  const deep = (level: number): unknown => (level > 0 ? [deep(level - 1)] : subject.checks.endAllowedWait());
+  deep(20);
+  t.true(subject.findings[0]!.stack.split('\n').filter((frame) => frame.startsWith('deep')).length > 15);
+  t.is(Error.stackTraceLimit, limit);
 });
 
 test('a finding stops nobody: the actor has the lock and goes on', (t) => {

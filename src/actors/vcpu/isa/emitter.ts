@@ -201,6 +201,8 @@ export abstract class Emitter extends Code {
   abstract jump(rip: Value): void;
   /** The instruction is complete, and the host has to look before the next one runs. */
   abstract nextThroughHost(): void;
+  /** First of all: the instruction must not run in the fast core, because it cannot start again in the middle. */
+  abstract stepOnly(): void;
   /** The instruction raises a fault: nothing of it has happened. */
   abstract raise(vector: number): void;
   /**

@@ -80,6 +80,7 @@ export class EmulatedEmitter extends RecordEmitter {
   override nextThroughHost(): void {
     this.next();
   }
+  override stepOnly(): void {}
   /** One iteration, after which RIP stays or moves on. */
   override repeat(body: () => Value | null): void {
     if (this.form.rep === 'none') {

@@ -9,7 +9,7 @@ import {
   EXIT_BUDGET,
   EXIT_HOST,
   EXIT_MEMORY,
-  EXIT_SPLIT_LOCK,
+  EXIT_STEP,
   TLB_ENTRY,
   TLB_READ,
   TLB_TABLE_BYTES,
@@ -57,11 +57,11 @@ export class FastEmitter extends RecordEmitter {
       write: (value) => this.store(size, host, 0, value),
     };
   }
-  /** The address of a locked operand; a misaligned one leaves with EXIT_SPLIT_LOCK, whatever the TLB says. */
+  /** The address of a locked operand; a misaligned one leaves with EXIT_STEP, whatever the TLB says. */
   #translateLocked(address: Value, size: Size): Value {
     if (size > 1) {
       this.if(address.low().and(size - 1), () =>
-        this.#leaveAccess(EXIT_SPLIT_LOCK, address, size, ACCESS_R | ACCESS_W),
+        this.#leaveAccess(EXIT_STEP, address, size, ACCESS_R | ACCESS_W),
       );
     }
     return this.translate(address, size, ACCESS_R | ACCESS_W);
@@ -96,7 +96,7 @@ export class FastEmitter extends RecordEmitter {
     return this.#atomic('cmpxchg', size, host, [expected, replacement]);
   }
   override lockedCompareExchangePair(address: Value, expected: Pair): Pair {
-    this.#leaveAccess(EXIT_SPLIT_LOCK, address, 16, ACCESS_R | ACCESS_W);
+    this.#leaveAccess(EXIT_STEP, address, 16, ACCESS_R | ACCESS_W);
     // Never reached, but what follows wants values.
     return expected;
   }
@@ -126,6 +126,9 @@ export class FastEmitter extends RecordEmitter {
   }
   override nextThroughHost(): void {
     this.return(this.call(I32, this.helpers.leaveBlock, this.uop, this.cpu, this.nextPc(), this.i32(0)));
+  }
+  override stepOnly(): void {
+    this.leave(EXIT_STEP);
   }
   override repeat(body: () => Value | null): void {
     if (this.form.rep === 'none') {

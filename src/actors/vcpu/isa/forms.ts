@@ -332,7 +332,8 @@ function enumerateForms(): Form[] {
   add(['cmovcc'], { sizes: WIDE, dst: ['reg'], src: either, cc: CONDITIONS });
   add(['xchg', 'xadd', 'cmpxchg'], { sizes: SIZES, dst: either, src: ['reg'] });
   add(['cmpxchg8b', 'cmpxchg16b'], { dst: ['memory'] });
-  add(['lahf', 'sahf', 'clc', 'stc', 'cmc', 'cld', 'std'], { sizes: SIZES });
+  add(['lahf', 'sahf'], { sizes: [1] });
+  add(['clc', 'stc', 'cmc', 'cld', 'std'], { sizes: WIDE });
   add(['xlat'], { sizes: [1] });
 
   const lock = true;

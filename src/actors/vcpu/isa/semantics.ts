@@ -8,7 +8,7 @@
  * @source Intel SDM vol. 2, "Instruction Set Reference": one function per mnemonic, in the order of insn.ts
  */
 import { RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP } from '../../../shared/x86/registers.ts';
-import { VECTOR_DE } from '../../../shared/x86/vectors.ts';
+import { VECTOR_DE, VECTOR_GP } from '../../../shared/x86/vectors.ts';
 import type { Size, Value } from './code.ts';
 import type { Branch, Emitter } from './emitter.ts';
 import {
@@ -355,6 +355,8 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
   }),
   enter: then((e) => {
     const { size, cc: level } = e.form;
+    // Its stores and loads take turns: what was stored before a miss would be loaded when it starts again.
+    if (level > 0) e.stepOnly();
     const top = e.register(RSP, 8);
     const outer = e.register(RBP, 8);
     const frame = e.let(top.sub(size));
@@ -363,8 +365,11 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
       e.storeGuest(e.let(frame.sub(n * size)), size, e.loadGuest(e.let(outer.sub(n * size)), size));
     }
     if (level > 0) e.storeGuest(e.let(frame.sub(level * size)), size, frame.cut(size));
+    const bottom = e.let(frame.sub(level * size).sub(e.immediate(2)));
+    // Nothing is stored there, but it has to be writable.
+    e.modifyGuest(bottom, size);
     e.setRegister(RBP, size, frame);
-    e.setRegister(RSP, 8, frame.sub(level * size).sub(e.immediate(2)));
+    e.setRegister(RSP, 8, bottom);
   }),
 
   // ── flags ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -398,7 +403,7 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
   jmp: (e) => e.branch('taken'),
   fall: (e) => e.branch('taken'),
   jcc: (e) => branchIf(e, e.condition(e.form.cc)),
-  jmpind: (e) => e.jump(e.read('src', 8)),
+  jmpind: (e) => e.jump(target(e, e.read('src', 8))),
   jrcxz: (e) => branchIf(e, e.addressRegister(RCX).isZero()),
   loop: (e) => loop(e, null),
   loope: (e) => loop(e, e.condition(4)),
@@ -408,15 +413,15 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
     e.branch('taken');
   },
   callind: (e) => {
-    const target = e.read('src', 8);
+    const rip = target(e, e.read('src', 8));
     push(e, e.let(e.nextPc()), 8);
-    e.jump(target);
+    e.jump(rip);
   },
   ret: (e) => {
     const top = e.register(RSP, 8);
-    const target = e.loadGuest(top, 8);
+    const rip = target(e, e.loadGuest(top, 8));
     e.setRegister(RSP, 8, top.add(8).add(e.immediate(8)));
-    e.jump(target);
+    e.jump(rip);
   },
 
   // ── strings ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -831,6 +836,18 @@ function branchIf(e: Emitter, condition: Value): void {
   const go = (branch: Branch) => () => e.branch(branch);
   e.if(condition, go('taken'));
   e.branch('next');
+}
+
+/** The target of an indirect branch, which raises #GP before anything of it has happened if that is not canonical. */
+function target(e: Emitter, rip: Value): Value {
+  e.if(
+    rip
+      .add(1n << 47n)
+      .shrU(48)
+      .ne(0),
+    () => e.raise(VECTOR_GP),
+  );
+  return rip;
 }
 
 function loop(e: Emitter, alsoNeeds: Value | null): void {

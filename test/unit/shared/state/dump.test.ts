@@ -14,7 +14,7 @@ const SMALL: LayoutConfig = {
   ramPages: 4,
   gfnCount: 64,
   accessLimit: 4,
-  traceBytes: 128,
+  traceBytes: 256,
   actorCount: 4,
 };
 

@@ -20,7 +20,7 @@ const SMALL: LayoutConfig = {
   ramPages: 4,
   gfnCount: 64,
   accessLimit: 4,
-  traceBytes: 128,
+  traceBytes: 256,
   actorCount: 4,
 };
 const SEED = BigInt(process.env['SEED'] ?? 0x5eed);
