@@ -1,43 +1,73 @@
-/** What every actor's thread begins with: the shared memory, its own identity, and where its findings go. */
+/** What every actor's thread begins with: the shared memory, its own identity, and a line to the main thread. */
+import type { MessagePort } from 'node:worker_threads';
+import type { SimError, SimErrorCode } from '../shared/errors.ts';
+import type { MachineFacts } from '../shared/hub.ts';
 import { type LayoutConfig, machineLayout } from '../shared/layout/machine.ts';
 import { Mem } from '../shared/mem.ts';
 import { Actor } from '../shared/sync/actor.ts';
 import { LockChecks } from '../shared/sync/checks.ts';
 import { STATS_BYTES } from '../shared/sync/stats.ts';
+import { TRACE_FINDING } from '../shared/trace/kinds.ts';
+import { Tracer } from '../shared/trace/tracer.ts';
 import { type OracleFinding, Vm } from './mmu/vm.ts';
 
 /** Sent to a worker when it starts: plain data and the shared memory. */
 export interface ThreadTask {
   readonly memory: WebAssembly.Memory;
   readonly config: LayoutConfig;
-  /** Index of the actor among all of the machine, from 0: vCPUs first, then control, receiver, machine. */
+  /** Index of the actor among all of the machine, from 0: vCPUs first, then introspector, control, machine. */
   readonly actor: number;
   readonly name: string;
-  readonly seed: bigint;
   /** Check the lock rules, with the place where each lock was taken. */
   readonly lockdep: boolean;
+  /** Facts, findings and failures go to the main thread through it, as {@link ThreadMessage}s. */
+  readonly facts: MessagePort;
 }
 
-/** What a worker's promise resolves to. */
-export interface ThreadResult {
-  readonly findings: readonly OracleFinding[];
+/** A `SimError` as it crosses threads. */
+export interface ErrorNote {
+  readonly code: SimErrorCode;
+  readonly message: string;
+  readonly hint: string;
+  /** What the cause said of itself, or null. */
+  readonly cause: string | null;
 }
 
-export interface Thread {
+export type ThreadMessage =
+  | { readonly is: 'fact'; readonly name: keyof MachineFacts; readonly fact: unknown }
+  | { readonly is: 'finding'; readonly finding: OracleFinding }
+  /** Undefined opcodes that a vCPU has met, by name. */
+  | { readonly is: 'opcodes'; readonly counts: Readonly<Record<string, number>> }
+  /** The run goes on, but not as it was meant to. */
+  | { readonly is: 'failure'; readonly error: ErrorNote };
+
+export interface Identity {
   readonly vm: Vm;
   readonly actor: Actor;
-  readonly findings: OracleFinding[];
 }
 
-/** More of the same would only bury the first. */
+export interface Thread extends Identity {
+  announce<Name extends keyof MachineFacts>(name: Name, fact: MachineFacts[Name]): void;
+  opcodes(counts: Readonly<Record<string, number>>): void;
+  fail(error: SimError): void;
+}
+
+// LIMIT: findings that one actor reports. More of the same would only bury the first.
 const FINDING_LIMIT = 20;
 
-export function startThread(task: ThreadTask): Thread {
+/** The same memory and layout, seen as actor number `task.actor`. */
+export function identify(
+  task: Omit<ThreadTask, 'facts'>,
+  onFinding: (finding: OracleFinding) => void,
+): Identity {
   const layout = machineLayout(task.config);
   const vm = new Vm(new Mem(task.memory), layout);
-  const findings: OracleFinding[] = [];
+  let findings = 0;
   vm.onFinding = (finding) => {
-    if (findings.length < FINDING_LIMIT) findings.push(finding);
+    findings += 1;
+    if (findings > FINDING_LIMIT) return;
+    onFinding(finding);
+    actor.tracer?.instant(TRACE_FINDING, invariantNumber(finding.id));
   };
   const checks = task.lockdep
     ? new LockChecks({
@@ -58,5 +88,37 @@ export function startThread(task: ThreadTask): Thread {
     stats: layout.stats + task.actor * STATS_BYTES,
     clock: () => Number(process.hrtime.bigint()),
   });
-  return { vm, actor, findings };
+  const { traceBytes } = task.config;
+  if (traceBytes > 0) {
+    const base = layout.traces + task.actor * traceBytes;
+    actor.tracer = new Tracer({ mem: vm.mem, base, bytes: traceBytes, clock: actor.clock });
+    actor.trace = actor.tracer.locks;
+  }
+  return { vm, actor };
+}
+
+/** Begins a worker's work. */
+export function startThread(task: ThreadTask): Thread {
+  const send = (message: ThreadMessage) => task.facts.postMessage(message);
+  const identity = identify(task, (finding) => send({ is: 'finding', finding }));
+  return {
+    ...identity,
+    announce: (name, fact) => send({ is: 'fact', name, fact }),
+    opcodes: (counts) => send({ is: 'opcodes', counts }),
+    fail: ({ code, message, hint, cause }) =>
+      send({
+        is: 'failure',
+        error: { code, message, hint, cause: cause === undefined ? null : causeText(cause) },
+      }),
+  };
+}
+
+function causeText(cause: unknown): string {
+  if (cause instanceof Error) return cause.stack ?? `${cause.name}: ${cause.message}`;
+  return typeof cause === 'object' && cause !== null ? 'a thrown object' : String(cause);
+}
+
+/** 11 for 'I11/L1'; 0 for a finding that is about no invariant. */
+function invariantNumber(id: string): number {
+  return Number(/^I(\d+)/.exec(id)?.[1] ?? 0);
 }

@@ -30,17 +30,15 @@ export class ByteRing {
 
   /** False when there is no room: the record is not stored. */
   push(record: RingRecord): boolean {
-    const bytes = RECORD.bytes + roundUp(record.payload.length, 8);
+    const { payload } = record;
+    const bytes = RECORD.bytes + roundUp(payload.length, 8);
     const tail = this.#tail();
     if (((tail - this.#head()) >>> 0) + bytes > RING_DATA_BYTES) return false;
-    const head = new Uint8Array(RECORD.bytes);
-    const words = new Int32Array(head.buffer);
-    words[RECORD.at.BYTES / 4] = record.payload.length;
-    words[RECORD.at.KIND / 4] = record.kind;
-    words[RECORD.at.SEQ / 4] = record.seq;
-    words[RECORD.at.VCPU / 4] = record.vcpu;
-    this.#write(tail, head);
-    this.#write(tail + RECORD.bytes, record.payload);
+    this.#putWord(tail + RECORD.at.BYTES, payload.length);
+    this.#putWord(tail + RECORD.at.KIND, record.kind);
+    this.#putWord(tail + RECORD.at.SEQ, record.seq);
+    this.#putWord(tail + RECORD.at.VCPU, record.vcpu);
+    this.#write(tail + RECORD.bytes, payload);
     // ORDER: the bytes before the tail. The consumer that sees the tail reads a whole record.
     this.#mem.store(this.#base + RING.at.TAIL, (tail + bytes) | 0);
     return true;
@@ -50,16 +48,16 @@ export class ByteRing {
   shift(): RingRecord | null {
     const from = this.#head();
     if (from === this.#tail()) return null;
-    const words = new Int32Array(this.#read(from, RECORD.bytes).buffer);
-    const length = words[RECORD.at.BYTES / 4]!;
-    const payload = this.#read(from + RECORD.bytes, length);
-    this.#mem.store(this.#base + RING.at.HEAD, (from + RECORD.bytes + roundUp(length, 8)) | 0);
-    return {
-      kind: words[RECORD.at.KIND / 4]!,
-      seq: words[RECORD.at.SEQ / 4]!,
-      vcpu: words[RECORD.at.VCPU / 4]!,
-      payload,
+    const length = this.#word(from + RECORD.at.BYTES);
+    const record = {
+      kind: this.#word(from + RECORD.at.KIND),
+      seq: this.#word(from + RECORD.at.SEQ),
+      vcpu: this.#word(from + RECORD.at.VCPU),
+      payload: this.#read(from + RECORD.bytes, length),
     };
+    // ORDER: the bytes before the head. The producer that sees the head may overwrite them.
+    this.#mem.store(this.#base + RING.at.HEAD, (from + RECORD.bytes + roundUp(length, 8)) | 0);
+    return record;
   }
 
   #head(): number {
@@ -69,21 +67,26 @@ export class ByteRing {
     return this.#mem.load(this.#base + RING.at.TAIL) >>> 0;
   }
 
+  // SHARED: plain accesses. Between head and tail everything belongs to the consumer, the rest to the producer.
+  #word(position: number): number {
+    return this.#mem.i32[(this.#base + RING.bytes + (position % RING_DATA_BYTES)) >>> 2]!;
+  }
+  #putWord(position: number, value: number): void {
+    this.#mem.i32[(this.#base + RING.bytes + (position % RING_DATA_BYTES)) >>> 2] = value;
+  }
+
+  /** Byte by byte: messages are short, and a view of a part costs more than copying one. */
   #write(position: number, bytes: Uint8Array): void {
+    const { u8 } = this.#mem;
     const data = this.#base + RING.bytes;
-    const at = position % RING_DATA_BYTES;
-    const first = Math.min(bytes.length, RING_DATA_BYTES - at);
-    this.#mem.u8.set(bytes.subarray(0, first), data + at);
-    this.#mem.u8.set(bytes.subarray(first), data);
+    for (let i = 0; i < bytes.length; i++) u8[data + ((position + i) % RING_DATA_BYTES)] = bytes[i]!;
   }
 
   #read(position: number, length: number): Uint8Array<ArrayBuffer> {
+    const { u8 } = this.#mem;
     const data = this.#base + RING.bytes;
-    const at = position % RING_DATA_BYTES;
-    const first = Math.min(length, RING_DATA_BYTES - at);
     const bytes = new Uint8Array(length);
-    bytes.set(this.#mem.u8.subarray(data + at, data + at + first));
-    bytes.set(this.#mem.u8.subarray(data, data + length - first), first);
+    for (let i = 0; i < length; i++) bytes[i] = u8[data + ((position + i) % RING_DATA_BYTES)]!;
     return bytes;
   }
 }

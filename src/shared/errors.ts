@@ -41,6 +41,8 @@ const CODES = {
   SIM_MEMSLOT:       EXIT.USAGE,
   /** The introspection tool threw, or answered something that is no answer. */
   SIM_TOOL_FAILED:   EXIT.USAGE,
+  /** A command of the introspection tool that the machine refuses: its `errno` says why. */
+  SIM_COMMAND:       EXIT.USAGE,
   /** The machine was used after it was closed. */
   SIM_CLOSED:        EXIT.USAGE,
   /** The guest cannot go on: triple fault, or an event answered CRASH. */

@@ -18,6 +18,7 @@ export const REF_ACC_TRACK_RESTORE = 1 << 8;
 export const REF_SRCU_ACROSS_EVENT = 1 << 9;
 export const REF_KILLABLE_COMPLETION = 1 << 10;
 export const REF_RETRY_LEAKS_MAP = 1 << 11;
+export const REF_STORE_BY_PIECE = 1 << 12;
 
 export interface Quirk {
   readonly bit: number;
@@ -99,6 +100,13 @@ export const QUIRKS: readonly Quirk[] = [
     item: 'RC-18',
     name: 'retryLeaksMap',
     weakness: 'a locked access answered RETRY leaves its page mapped',
+  },
+  {
+    bit: REF_STORE_BY_PIECE,
+    item: 'RC-82',
+    name: 'storeByPiece',
+    weakness:
+      'a read-modify-write across pages answered RETRY at its second page is applied twice to the first',
   },
 ];
 

@@ -89,10 +89,11 @@ export async function raceExit<T>(
   exit: PromiseLike<unknown>,
   lost: (reason: unknown) => Error = actorLost,
 ): Promise<T> {
-  // A reply that was sent before the thread ended is already on its way, on another port: give it one turn.
+  // A reply that was sent before the thread ended is already on its way, on another port: give it some turns. One is
+  // enough on an idle machine; on a busy one the end has been seen to overtake it.
   const ended = exit.then(
-    () => afterOneTurn(undefined),
-    (reason) => afterOneTurn(reason),
+    () => afterTurns(undefined),
+    (reason) => afterTurns(reason),
   );
   return Promise.race([
     call,
@@ -108,10 +109,16 @@ function actorLost(reason: unknown): SimError {
   });
 }
 
-function afterOneTurn(reason: unknown): Promise<unknown> {
-  return new Promise((resolve) => {
-    setImmediate(() => resolve(reason));
-  });
+/** Turns of the event loop that a late reply gets. */
+const LATE_REPLY_TURNS = 20;
+
+async function afterTurns(reason: unknown): Promise<unknown> {
+  for (let turn = 0; turn < LATE_REPLY_TURNS; turn++) {
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
+  }
+  return reason;
 }
 
 function asEndpoint(port: MessagePort): Comlink.Endpoint {

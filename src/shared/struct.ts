@@ -23,6 +23,8 @@ export interface FieldSpec {
   /** Who may write it. One writer needs a store, several need a read-modify-write. */
   readonly writer: string;
   readonly meaning: string;
+  /** Not part of the state hash, see {@link volatile}. */
+  readonly volatile?: true;
 }
 
 export interface Field extends FieldSpec {
@@ -58,6 +60,14 @@ export const i32 = scalar('i32');
 export const u32 = scalar('u32');
 export const i64 = scalar('i64');
 export const f64 = scalar('f64');
+
+/**
+ * Marks a word whose value, while the machine is at rest, nothing decides by: statistics, times, sequence words that are
+ * only compared with what was read a moment ago, scratch of an instruction that is over. The state hash passes over it.
+ */
+export function volatile(spec: FieldSpec): FieldSpec {
+  return { ...spec, volatile: true };
+}
 
 /** Lays `specs` out in order. `align` (bytes, a power of two) rounds the size up; 64 is a cache line. */
 export function struct<const Names extends string>(

@@ -75,32 +75,7 @@ exception:
         out     PORT_CONSOLE, al
         exit    EXIT_EXCEPTION
 
-put_text:
-        lodsb
-        test    al, al
-        jz      .done
-        out     PORT_CONSOLE, al
-        jmp     put_text
-.done:
-        ret
-
-; The low ecx digits of rdx.
-put_hex:
-        shl     ecx, 2
-.digit:
-        sub     ecx, 4
-        mov     rax, rdx
-        shr     rax, cl
-        and     eax, 15
-        cmp     al, 10
-        jb      .decimal
-        add     al, 'a' - '0' - 10
-.decimal:
-        add     al, '0'
-        out     PORT_CONSOLE, al
-        test    ecx, ecx
-        jnz     .digit
-        ret
+%include "print.inc"
 
         section .rodata
 text_exception: db "exception ", 0

@@ -2,6 +2,7 @@
 ; to be told of. The host writes test_id and waits for done; then writes 0 and waits for done = 0.
 ; run:    -smp 1 -m 48M
 ; expect: exit 0 once test_id is 0xff; after test 6 the byte at 0x2000000 is 6
+; host:   writes test_id, waits for done, and in the end writes 0xff
 ; Only vCPU 0 takes part; others exit 0 at once.
 
 %include "boot.inc"

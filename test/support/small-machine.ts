@@ -7,6 +7,7 @@ import { checkInvariants } from '../../src/actors/mmu/invariants.ts';
 import { type SlotRequest, setMemoryRegion } from '../../src/actors/mmu/memslots.ts';
 import type { OracleFinding, Vm } from '../../src/actors/mmu/vm.ts';
 import { type Access, runAccess } from '../../src/actors/vcpu/access-program.ts';
+import type { Core } from '../../src/actors/vcpu/isa/core.ts';
 import { filledEntries, flushTlb } from '../../src/actors/vcpu/tlb.ts';
 import { Vcpu, type VcpuSurroundings } from '../../src/actors/vcpu/vcpu.ts';
 import { Actor } from '../../src/shared/sync/actor.ts';
@@ -18,6 +19,13 @@ export interface SmallMachineOptions {
   readonly vcpuCount?: number;
   readonly quirks?: number;
   readonly strict?: boolean;
+  readonly ramPages?: number;
+  readonly gfnCount?: number;
+  /** Pages that may be restricted at one time. */
+  readonly accessLimit?: number;
+  /** What its vCPUs execute guest code with. */
+  readonly core?: (vm: Vm) => Core;
+  /** Of every vCPU. */
   readonly surroundings?: VcpuSurroundings;
 }
 
@@ -33,15 +41,18 @@ export class SmallMachine {
   readonly findings: OracleFinding[] = [];
   readonly lockFindings: LockFinding[] = [];
   readonly events: SessionEvent[] = [];
+  /** What each vCPU's guest has written to the console port. */
+  readonly consoles: string[] = [];
   readonly answers: Extract<SessionMessage, { kind: 'answer' }>[] = [];
 
   constructor(options: SmallMachineOptions = {}) {
-    const { vcpuCount = 1, quirks = 0, strict = false, surroundings } = options;
+    const { vcpuCount = 1, quirks = 0, strict = false, ramPages = 64, gfnCount = 128 } = options;
+    const { accessLimit = 64 } = options;
     const { memory, layout } = allocateMemory({
       vcpuCount,
-      ramPages: 64,
-      gfnCount: 128,
-      accessLimit: 64,
+      ramPages,
+      gfnCount,
+      accessLimit,
       traceBytes: 0,
       actorCount: vcpuCount + 2,
     });
@@ -51,9 +62,17 @@ export class SmallMachine {
     this.receiver = this.#actor(2, 'receiver');
     this.session = new Session(this.receiver, this.vm);
     drive(this.control, initializeVm(this.control, this.vm, { quirks, strict, checked: true }));
+    const core = options.core?.(this.vm);
     for (let index = 0; index < vcpuCount; index++) {
-      const actor = this.#actor(3 + index, `vcpu ${index}`);
-      const vcpu = new Vcpu(this.vm, index, actor, undefined, surroundings);
+      this.consoles.push('');
+      const vcpu = new Vcpu(this.vm, index, this.#actor(3 + index, `vcpu ${index}`), {
+        ...options.surroundings,
+        ...(core === undefined ? {} : { core }),
+        console: (byte) => {
+          options.surroundings?.console?.(byte);
+          this.consoles[index] += String.fromCharCode(byte);
+        },
+      });
       flushTlb(this.vm.mem, vcpu.cpu);
       this.vcpus.push(vcpu);
     }

@@ -1,78 +1,121 @@
 /**
- * Runs several paths in one thread, one step at a time, in an order that a seed decides. Waits are futexes: a path
- * sleeps while the cell holds what it expects, until somebody notifies it.
+ * Runs several paths in one thread, one step at a time, in an order that a seed decides.
+ *
+ * Waits are futexes: at its own step a path falls asleep if the cell still holds what it expects, and `mem.notify`
+ * wakes the longest sleepers first, as many as it says. A wait with a finite timeout may end by it: now and then while
+ * others run, and always when nobody else can.
  */
 import type { Mem } from '../../src/shared/mem.ts';
 import {
-  NOTIFYING,
   type Path,
   POINT_KINDS,
   WAIT_CHANGED,
+  WAIT_TIMED_OUT,
   WAIT_WOKEN,
   WAITING,
 } from '../../src/shared/sync/point.ts';
 
 export interface Runner {
   readonly name: string;
-  readonly waiter: { expect: number };
+  readonly waiter: { expect: number; timeoutMs: number };
   readonly path: Path<unknown>;
   /** A server that never ends: the run is over when all others have. */
   readonly background?: boolean;
 }
 
 export interface TogetherOptions {
+  /** The one object through which all runners reach the memory: its `notify` is ours while they run. */
   readonly mem: Mem;
   readonly seed: number;
   readonly stepLimit?: number;
 }
 
+type State = 'runnable' | 'asleep' | 'woken' | 'done';
+
 interface Task extends Runner {
+  state: State;
+  /** What it does next; −1 before its first step. */
   point: number;
-  answer: number;
-  asleepAt: number;
-  done: boolean;
+  /** While asleep: whether time may end it. */
+  timed: boolean;
 }
 
-/** Steps all runners to their ends. Throws on deadlock and when the step limit is reached, naming who was where. */
+/** One choice in this many lets a sleeper time out although others could run. */
+const TIMEOUT_EVERY = 64;
+
+/**
+ * Steps all runners to their ends.
+ *
+ * @returns how many steps that took
+ * @throws  on deadlock and when the step limit is reached, naming who was where
+ */
 export function together(runners: readonly Runner[], opts: TogetherOptions): number {
-  const tasks = runners.map((r): Task => ({ ...r, point: -1, answer: 0, asleepAt: -1, done: false }));
-  let random = (opts.seed * 2654435761 + 1) >>> 0;
-  const limit = opts.stepLimit ?? 2_000_000;
-  const where = () =>
-    tasks.map(
-      (t) =>
-        `${t.name}: ${t.done ? 'done' : t.asleepAt >= 0 ? `asleep at 0x${t.asleepAt.toString(16)}` : 'runnable'}`,
-    );
-  for (let steps = 0; ; steps++) {
-    if (tasks.every((t) => t.done || t.background === true)) return steps;
-    const runnable = tasks.filter((t) => !t.done && t.asleepAt < 0);
-    if (runnable.length === 0)
-      throw new Error(`deadlock after ${steps} steps (seed ${opts.seed}): ${where().join('; ')}`);
-    if (steps === limit)
-      throw new Error(`no end after ${steps} steps (seed ${opts.seed}): ${where().join('; ')}`);
+  const { mem, seed, stepLimit = 2_000_000 } = opts;
+  const tasks = runners.map((runner): Task => ({ ...runner, state: 'runnable', point: -1, timed: false }));
+  /** Who sleeps, in order of falling asleep. */
+  let sleepers: Task[] = [];
+  let random = (seed * 2654435761 + 1) >>> 0;
+  const below = (n: number): number => {
     random = (Math.imul(random, 1664525) + 1013904223) >>> 0;
-    const task = runnable[(random >>> 8) % runnable.length]!;
-    const executing = task.point;
-    // The step about to run executes what the last point announced.
-    const next = task.path.next(task.answer);
-    task.answer = 0;
-    if (executing >= 0 && executing % POINT_KINDS === NOTIFYING) {
-      const address = Math.floor(executing / POINT_KINDS);
-      for (const other of tasks) {
-        if (other.asleepAt !== address) continue;
-        other.asleepAt = -1;
-        other.answer = WAIT_WOKEN;
+    return (random >>> 8) % n;
+  };
+
+  const step = (task: Task): void => {
+    let answer = 0;
+    if (task.state === 'asleep') {
+      sleepers = sleepers.filter((sleeper) => sleeper !== task);
+      answer = WAIT_TIMED_OUT;
+    } else if (task.state === 'woken') {
+      answer = WAIT_WOKEN;
+    } else if (task.point % POINT_KINDS === WAITING) {
+      const { waiter } = task;
+      task.timed = waiter.timeoutMs !== Number.POSITIVE_INFINITY;
+      waiter.timeoutMs = Number.POSITIVE_INFINITY;
+      if (mem.load(cellOf(task)) === waiter.expect) {
+        task.state = 'asleep';
+        sleepers.push(task);
+        return;
       }
+      answer = WAIT_CHANGED;
     }
-    if (next.done === true) {
-      task.done = true;
-      continue;
+    const next = task.path.next(answer);
+    task.state = next.done === true ? 'done' : 'runnable';
+    if (next.done !== true) task.point = next.value;
+  };
+
+  const wake = (addr: number, count = Number.POSITIVE_INFINITY): number => {
+    const woken = sleepers.filter((sleeper) => cellOf(sleeper) === addr).slice(0, count);
+    sleepers = sleepers.filter((sleeper) => !woken.includes(sleeper));
+    for (const task of woken) task.state = 'woken';
+    return woken.length;
+  };
+
+  const stuck = (what: string, steps: number): Error => {
+    const where = tasks.map(
+      (task) =>
+        `${task.name}: ${task.state}${task.state === 'asleep' ? ` at 0x${cellOf(task).toString(16)}` : ''}`,
+    );
+    return new Error(`${what} after ${steps} steps (seed ${seed}): ${where.join('; ')}`);
+  };
+
+  mem.notify = wake;
+  try {
+    for (let steps = 0; ; steps++) {
+      if (tasks.every((task) => task.state === 'done' || task.background === true)) return steps;
+      const ready = tasks.filter((task) => task.state === 'runnable' || task.state === 'woken');
+      const timed = sleepers.filter((sleeper) => sleeper.timed);
+      if (ready.length + timed.length === 0) throw stuck('deadlock', steps);
+      if (steps === stepLimit) throw stuck('no end', steps);
+      const late = ready.length === 0 || (timed.length > 0 && below(TIMEOUT_EVERY) === 0);
+      const from = late ? timed : ready;
+      step(from[below(from.length)]!);
     }
-    task.point = next.value;
-    if (next.value % POINT_KINDS === WAITING) {
-      const address = Math.floor(next.value / POINT_KINDS);
-      if (opts.mem.load(address) === task.waiter.expect) task.asleepAt = address;
-      else task.answer = WAIT_CHANGED;
-    }
+  } finally {
+    // The method of the class again.
+    Reflect.deleteProperty(mem, 'notify');
   }
+}
+
+function cellOf(task: Task): number {
+  return Math.floor(task.point / POINT_KINDS);
 }

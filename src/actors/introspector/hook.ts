@@ -9,6 +9,7 @@ import type { Actor } from '../../shared/sync/actor.ts';
 import { reinitCompletion, waitForCompletion } from '../../shared/sync/completion.ts';
 import { mutexLock, mutexUnlock } from '../../shared/sync/mutex.ts';
 import { notifying, type Path, updating, writing } from '../../shared/sync/point.ts';
+import { TRACE_HOOK, TRACE_UNHOOK } from '../../shared/trace/kinds.ts';
 import { EAGAIN, EEXIST, ENOMEM } from '../mmu/errno.ts';
 import { clearAllAccess } from '../mmu/gfn-access.ts';
 import { registerNotifier, unregisterNotifier } from '../mmu/page-track.ts';
@@ -21,6 +22,7 @@ import type { Vm } from '../mmu/vm.ts';
  */
 export function* hook(actor: Actor, vm: Vm): Path<number> {
   const { mem } = vm;
+  actor.tracer?.begin(TRACE_HOOK);
   yield* mutexLock(actor, vm.kvmiLock);
   let result = 0;
   if (mem.load(vm.word('KVMI_HOOKED')) !== 0) result = -EEXIST;
@@ -29,6 +31,7 @@ export function* hook(actor: Actor, vm: Vm): Path<number> {
   }
   if (result === 0) {
     for (let index = 0; index < vm.vcpuCount; index++) {
+      if (mem.load(vm.vcpuWord(index, 'ENDED')) !== 0) continue;
       mem.store(vm.vcpuWord(index, 'EVENTS'), 0);
       mem.store(vm.vcpuWord(index, 'PAUSE_REQUESTS'), 0);
       mem.store(vm.vcpuWord(index, 'WAITING'), 0);
@@ -47,11 +50,13 @@ export function* hook(actor: Actor, vm: Vm): Path<number> {
       yield* reinitCompletion(actor, vm.kvmiComplete);
       result = mem.add(vm.word('KVMI_SESSION'), 1) + 1;
       // The receiver's own reference.
+      mem.store(vm.word('KVMI_RECEIVER'), 1);
       yield writing(vm.word('KVMI_REF'));
       mem.store(vm.word('KVMI_REF'), 1);
     }
   }
   yield* mutexUnlock(actor, vm.kvmiLock);
+  actor.tracer?.end(TRACE_HOOK, Math.min(result, 0));
   return result;
 }
 
@@ -64,6 +69,7 @@ export function* hook(actor: Actor, vm: Vm): Path<number> {
  */
 export function* unhook(actor: Actor, vm: Vm, interrupted = false): Path<boolean> {
   const { mem } = vm;
+  actor.tracer?.begin(TRACE_UNHOOK);
   yield* mutexLock(actor, vm.kvmiLock);
   const hooked = mem.load(vm.word('KVMI_HOOKED')) !== 0;
   if (hooked) {
@@ -82,6 +88,7 @@ export function* unhook(actor: Actor, vm: Vm, interrupted = false): Path<boolean
     mem.store(vm.word('KVMI_HOOKED'), 0);
   }
   yield* mutexUnlock(actor, vm.kvmiLock);
+  actor.tracer?.end(TRACE_UNHOOK);
   return hooked;
 }
 

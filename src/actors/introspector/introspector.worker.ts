@@ -1,62 +1,130 @@
-/** Thread entry of the introspector in a storm: the receiver, with a tool behind it that answers by chance. */
-import { STOP_NOW } from '../../shared/layout/vm.ts';
-import { Prng } from '../../shared/prng.ts';
+/** Thread entry of the introspector: serves calls from the main thread and runs the receiver loop between them. */
+import { SimError } from '../../shared/errors.ts';
+import { expose, wrap } from '../../shared/rpc.ts';
 import { drive } from '../../shared/sync/point.ts';
-import { stormPage } from '../../storm.ts';
-import { startThread, type ThreadResult, type ThreadTask } from '../thread.ts';
-import { KVMI_EVENT_ACTION_CONTINUE, KVMI_EVENT_ACTION_RETRY, KVMI_VCPU_EVENT_PF } from './kvmi/constants.ts';
-import { Session } from './session.ts';
+import { startThread } from '../thread.ts';
+import { ringBell } from './hook.ts';
+import type { HandlerApi, IntrospectorApi, IntrospectorTask } from './introspector.api.ts';
+import { receive } from './receiver.ts';
+import {
+  TOOL_EVENT_KINDS,
+  type Tool,
+  type ToolEventKind,
+  type ToolModule,
+  type ToolSession,
+} from './tool.ts';
+import { ToolHost } from './tool-host.ts';
 
-/** How long it sleeps before it looks whether the machine has stopped. */
-const LOOK_AGAIN_MS = 50;
-const FULL = 7;
+export default async function introspectorThread(task: IntrospectorTask): Promise<void> {
+  const { vm, actor, announce, fail } = startThread(task);
+  const remote = wrap<HandlerApi>(task.handlers);
+  /** What a session is attached with: the module's handlers, and those that forward to the main thread. */
+  let module: Tool = {};
+  const forwarded: { -readonly [Kind in ToolEventKind]?: Tool[Kind] } = {};
+  let host: ToolHost | null = null;
+  let watched = false;
+  let ended = false;
+  const ring = () => drive(actor, ringBell(vm));
 
-export default function introspectorThread(task: ThreadTask): ThreadResult {
-  const { vm, actor, findings } = startThread(task);
-  const { mem } = vm;
-  const session = new Session(actor, vm);
-  const prng = new Prng(task.seed);
-  const bell = vm.word('RECEIVER_BELL');
-  const allow = (gpa: number, access: number) =>
-    drive(actor, session.setPageAccess(gpa, access, { needSlot: false }));
+  const session = (): ToolSession => {
+    if (host === null) throw new SimError('SIM_CLOSED', 'nothing is introspected: the machine is not hooked');
+    return host.commands;
+  };
+  const detach = (reason: string) => host?.end(reason);
+  const attach = async () => {
+    const number = vm.mem.load(vm.word('KVMI_SESSION'));
+    host = new ToolHost({
+      actor,
+      vm,
+      tool: bothOf(module, forwarded),
+      replyTimeoutMs: task.replyTimeoutMs,
+      reports: {
+        ended: () => announce('session', { session: number, connected: false }),
+        failed: fail,
+        pageFault: ({ vcpu, seq, gpa, gva, access }) =>
+          announce('pageFault', { vcpu, seq, gpa, gva, access }),
+        reply: (vcpu, seq, answer) => announce('reply', { vcpu, seq, answer }),
+      },
+    });
+    host.watched = watched;
+    announce('session', { session: number, connected: true });
+    ring();
+    const attached = host;
+    await attached.attach();
+    if (attached.failure !== null) throw attached.failure;
+  };
 
-  for (let vcpu = 0; vcpu < vm.vcpuCount; vcpu++) {
-    drive(actor, session.controlEvents(vcpu, KVMI_VCPU_EVENT_PF, true));
+  const api: IntrospectorApi = {
+    load: async () => {
+      if (task.tool !== null) module = await loadTool(task.tool.href, task.tool.options);
+      return TOOL_EVENT_KINDS.filter((kind) => module[kind] !== undefined);
+    },
+    attach,
+    handle: async (kind, on) => {
+      if (on) forwarded[kind] = (event: never) => remote.event(event) as never;
+      else delete forwarded[kind];
+      if (host !== null && !host.over) await host.enable([kind], on);
+    },
+    watch: (on) => {
+      watched = on;
+      if (host !== null) host.watched = on;
+    },
+    detach,
+    end: () => {
+      detach('the machine ends');
+      ended = true;
+      ring();
+    },
+    getInfo: () => session().getInfo(),
+    setPageAccess: (pages, opts) => session().setPageAccess(pages, opts),
+    getPageAccess: (gpa) => session().getPageAccess(gpa),
+    controlEvents: (vcpu, kind, enable) => session().controlEvents(vcpu, kind, enable),
+    pauseVcpu: (vcpu, opts) => session().pauseVcpu(vcpu, opts),
+    getRegisters: (vcpu) => session().getRegisters(vcpu),
+    setRegisters: (vcpu, registers) => session().setRegisters(vcpu, registers),
+    readPhysical: (gpa, bytes) => session().readPhysical(gpa, bytes),
+    writePhysical: (gpa, data) => session().writePhysical(gpa, data),
+    close: () => session().close(),
+  };
+  expose(api, task.control);
+  await receive(vm, {
+    take: () => host?.poll() ?? false,
+    look: () => {
+      if (host?.shut === true) detach('the connection was shut');
+    },
+    over: () => ended,
+  });
+}
+
+/** Handlers are looked up when an event comes: those of the main thread may change during a session. */
+function bothOf(module: Tool, forwarded: Tool): Tool {
+  return new Proxy(module, {
+    get: (target, name) => Reflect.get(forwarded, name) ?? Reflect.get(target, name),
+  });
+}
+
+/** @throws SimError SIM_TOOL_FAILED for a module that cannot be loaded, or exports no tool */
+async function loadTool(href: string, options: unknown): Promise<Tool> {
+  let tool: unknown;
+  try {
+    const { default: exported } = (await import(href)) as { default?: ToolModule };
+    tool = typeof exported === 'function' ? await exported(options) : exported;
+  } catch (error) {
+    throw new SimError('SIM_TOOL_FAILED', `the tool module ${href} cannot be loaded`, {
+      hint: 'give a JavaScript module that Node can import',
+      cause: error,
+    });
   }
-  for (let n = 0; n < 24; n++) allow(stormPage(prng) * 4096, prng.below(FULL));
-
-  while (mem.load(vm.word('STOP')) !== STOP_NOW && mem.load(vm.word('LIVE_VCPUS')) > 0) {
-    const seen = mem.load(bell);
-    for (
-      let message = drive(actor, session.poll());
-      message !== null;
-      message = drive(actor, session.poll())
-    ) {
-      if (message.kind === 'answer') {
-        if (message.error !== 0) {
-          vm.onFinding({
-            id: 'I9',
-            detail: `vCPU ${message.vcpu} refused a command: error ${message.error}`,
-          });
-        }
-        continue;
-      }
-      const { vcpu, seq, pf } = message.event;
-      let action = KVMI_EVENT_ACTION_CONTINUE;
-      if (pf !== null && prng.chance(0.25)) {
-        // RETRY needs a change, or the same event comes for ever; another page is restricted in its place.
-        allow(pf.gpa, FULL);
-        allow(stormPage(prng) * 4096, prng.below(FULL));
-        action = KVMI_EVENT_ACTION_RETRY;
-      } else if (prng.chance(0.1)) {
-        allow(stormPage(prng) * 4096, prng.below(FULL));
-      }
-      const error = drive(actor, session.reply(vcpu, seq, action));
-      if (error !== 0)
-        vm.onFinding({ id: 'I9', detail: `reply to event ${seq} of vCPU ${vcpu} refused: ${error}` });
+  if (typeof tool !== 'object' || tool === null) {
+    throw new SimError('SIM_TOOL_FAILED', `the default export of ${href} is no tool: ${typeof tool}`, {
+      hint: 'export an object of handlers (pageFault, pause, attached, detached), or a function that returns one',
+    });
+  }
+  for (const name of ['attached', 'pageFault', 'pause', 'detached'] as const) {
+    const handler: unknown = (tool as Tool)[name];
+    if (handler !== undefined && typeof handler !== 'function') {
+      throw new SimError('SIM_TOOL_FAILED', `'${name}' of the tool ${href} is no function`);
     }
-    Atomics.wait(mem.i32, bell >>> 2, seen, LOOK_AGAIN_MS);
   }
-  drive(actor, session.close());
-  return { findings };
+  return tool as Tool;
 }

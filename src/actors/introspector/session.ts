@@ -8,12 +8,18 @@
  * @source virt/kvm/introspection/kvmi.c, kvmi_msg.c: kvmi_recv_thread, kvmi_msg_process, handle_vcpu_cmd
  */
 
+import type { RingRecord } from '../../shared/byte-ring.ts';
+import { LANE_OPEN_EVENT } from '../../shared/layout/trace.ts';
 import { REQ_INTROSPECTION, REQ_UNBLOCK } from '../../shared/layout/vcpu.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, updating } from '../../shared/sync/point.ts';
+import { readLock, readUnlock } from '../../shared/sync/rw-lock.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
+import { eventFlow, TRACE_HANDLE_EVENT, TRACE_HANDLE_PF, TRACE_REPLY } from '../../shared/trace/kinds.ts';
+import type { Tracer } from '../../shared/trace/tracer.ts';
+import { readPolicy } from '../mmu/access-tree.ts';
 import { codePageWritten } from '../mmu/code-map.ts';
-import { EBUSY, EINVAL, ENOENT } from '../mmu/errno.ts';
+import { EBUSY, EINTR, EINVAL, ENOENT } from '../mmu/errno.ts';
 import { setGfnAccess } from '../mmu/gfn-access.ts';
 import { kvmiPut } from '../mmu/kvmi-ref.ts';
 import { gfnToSlot, isVisible } from '../mmu/memslots.ts';
@@ -62,16 +68,28 @@ export type SessionMessage =
       readonly data: Uint8Array;
     };
 
+// LIMIT: commands of one vCPU without their answer. So neither its jobs nor its answers can fill a ring, and there is
+// always room for a reply and for the release at the end.
+const OUTSTANDING_MAX = 64;
+
 export class Session {
   readonly #actor: Actor;
   readonly #vm: Vm;
-  #commandSeq = 0;
+  #commandSeq: number;
+  /** EVENT_SEQ when the session began. Nothing was enabled then, so what bears an older number is left over. */
+  readonly #eventsBefore: number;
+  /** Per vCPU: commands without their answer. */
+  readonly #outstanding: readonly Set<number>[];
   /** Events sent to the tool and not answered yet: seq → event. Answered once, by the right vCPU's number (I9). */
   readonly #open = new Map<number, SessionEvent>();
 
   constructor(actor: Actor, vm: Vm) {
     this.#actor = actor;
     this.#vm = vm;
+    // Answers to a session before this one may still come: numbers of two sessions do not meet.
+    this.#commandSeq = vm.mem.load(vm.word('KVMI_SESSION')) << 20;
+    this.#eventsBefore = vm.mem.load(vm.word('EVENT_SEQ'));
+    this.#outstanding = Array.from({ length: vm.vcpuCount }, () => new Set());
   }
 
   get openEvents(): number {
@@ -88,22 +106,34 @@ export class Session {
     yield reading(this.#vm.word('RECEIVER_BELL'));
     for (let i = 0; i < vcpuCount; i++) {
       const vcpu = (this.#nextVcpu + i) % vcpuCount;
-      const message = messageRing(this.#vm, vcpu).shift();
-      if (message === null) continue;
-      // The next poll begins with the next vCPU: one that raises events all the time does not starve the others.
-      this.#nextVcpu = (vcpu + 1) % vcpuCount;
-      if (message.kind !== KVMI_VCPU_EVENT) {
-        return { kind: 'answer', vcpu, seq: message.seq, ...decodeReply(message.payload) };
+      const ring = messageRing(this.#vm, vcpu);
+      for (let record = ring.shift(); record !== null; record = ring.shift()) {
+        const message = this.#received(vcpu, record);
+        if (message === null) continue;
+        // The next poll begins with the next vCPU: one that raises events all the time does not starve the others.
+        this.#nextVcpu = (vcpu + 1) % vcpuCount;
+        return message;
       }
-      const { event, data } = decodeEvent(message.payload);
-      const pf = event === KVMI_VCPU_EVENT_PF ? decodePf(data) : null;
-      const sent: SessionEvent = { vcpu, seq: message.seq, event, data, pf };
-      this.#open.set(message.seq, sent);
-      return { kind: 'event', event: sent };
     }
     return null;
   }
   #nextVcpu = 0;
+
+  /** Null for what is left over from the session before. */
+  #received(vcpu: number, record: RingRecord): SessionMessage | null {
+    const { kind, seq, payload } = record;
+    if (kind !== KVMI_VCPU_EVENT) {
+      if (!this.#outstanding[vcpu]!.delete(seq)) return null;
+      return { kind: 'answer', vcpu, seq, ...decodeReply(payload) };
+    }
+    if (((seq - this.#eventsBefore) | 0) <= 0) return null;
+    const { event, data } = decodeEvent(payload);
+    const pf = event === KVMI_VCPU_EVENT_PF ? decodePf(data) : null;
+    const sent: SessionEvent = { vcpu, seq, event, data, pf };
+    this.#open.set(seq, sent);
+    if (this.#actor.tracer !== null) traceTaken(this.#actor.tracer, sent);
+    return { kind: 'event', event: sent };
+  }
 
   /**
    * Answers an event.
@@ -114,6 +144,7 @@ export class Session {
     const event = this.#open.get(seq);
     if (event === undefined || event.vcpu !== vcpu) return -ENOENT;
     this.#open.delete(seq);
+    if (this.#actor.tracer !== null) traceAnswered(this.#actor.tracer, event, action);
     const payload = encodeEventReply({ action, event: event.event });
     yield* addJob(this.#actor, this.#vm, vcpu, { kind: KVMI_VCPU_EVENT, seq, vcpu, payload });
     return 0;
@@ -123,6 +154,31 @@ export class Session {
   *setPageAccess(gpa: number, access: number, opts = { needSlot: true }): Path<number> {
     if (!Number.isSafeInteger(gpa) || gpa < 0) return -EINVAL;
     return yield* setGfnAccess(this.#actor, this.#vm, Math.floor(gpa / 4096), access, opts);
+  }
+
+  /** KVMI_VM_SET_PAGE_ACCESS: processed to the end; returns the first error, what came before and after it holds. */
+  *setPagesAccess(
+    pages: readonly { readonly gpa: number; readonly access: number }[],
+    opts = { needSlot: true },
+  ): Path<number> {
+    let first = 0;
+    for (const { gpa, access } of pages) {
+      const error = yield* this.setPageAccess(gpa, access, opts);
+      if (first === 0) first = error;
+    }
+    return first;
+  }
+
+  /** ACCESS_* bits that are left allowed on a page, or −EINVAL. */
+  *getPageAccess(gpa: number): Path<number> {
+    const vm = this.#vm;
+    if (!Number.isSafeInteger(gpa) || gpa < 0) return -EINVAL;
+    const gfn = Math.floor(gpa / 4096);
+    if (gfn >= vm.layout.config.gfnCount) return -EINVAL;
+    yield* readLock(this.#actor, vm.accessTreeLock);
+    const { access } = readPolicy(vm, gfn);
+    yield* readUnlock(this.#actor, vm.accessTreeLock);
+    return access;
   }
 
   /** KVMI_VCPU_CONTROL_EVENTS: a job; its answer comes through {@link poll} with the returned number. */
@@ -140,12 +196,21 @@ export class Session {
     return yield* this.#command(vcpu, KVMI_VCPU_SET_REGISTERS, regs);
   }
 
-  /** A vCPU command: returns its sequence number, or −EINVAL for a vCPU that does not exist. */
+  /** A vCPU command: returns its sequence number, −EINVAL for a vCPU that does not exist, −EBUSY for one too many. */
   *#command(vcpu: number, kind: number, payload: Uint8Array): Path<number> {
-    if (!(vcpu >= 0 && vcpu < this.#vm.vcpuCount)) return -EINVAL;
-    this.#commandSeq += 1;
-    const stored = yield* addJob(this.#actor, this.#vm, vcpu, { kind, seq: this.#commandSeq, vcpu, payload });
-    return stored ? this.#commandSeq : -EBUSY;
+    if (!this.#exists(vcpu)) return -EINVAL;
+    if (this.#outstanding[vcpu]!.size >= OUTSTANDING_MAX) return -EBUSY;
+    this.#commandSeq = (this.#commandSeq + 1) | 0;
+    // Numbers are handed out as results, where errors are negative.
+    if (this.#commandSeq < 0) this.#commandSeq = 1;
+    const seq = this.#commandSeq;
+    if (!(yield* addJob(this.#actor, this.#vm, vcpu, { kind, seq, vcpu, payload }))) return -EBUSY;
+    this.#outstanding[vcpu]!.add(seq);
+    return seq;
+  }
+
+  #exists(vcpu: number): boolean {
+    return Number.isInteger(vcpu) && vcpu >= 0 && vcpu < this.#vm.vcpuCount;
   }
 
   /**
@@ -155,7 +220,7 @@ export class Session {
    */
   *pause(vcpu: number, wait: boolean): Path<number> {
     const vm = this.#vm;
-    if (!(vcpu >= 0 && vcpu < vm.vcpuCount)) return -EINVAL;
+    if (!this.#exists(vcpu)) return -EINVAL;
     const pauses = vm.vcpuWord(vcpu, 'PAUSE_REQUESTS');
     yield updating(pauses);
     if (vm.mem.load(pauses) > PAUSE_REQUESTS_MAX) return -EBUSY;
@@ -174,7 +239,7 @@ export class Session {
 
   /** KVMI_VM_WRITE_PHYSICAL. Not synchronised with running vCPUs. */
   *writePhysical(gpa: number, data: Uint8Array): Path<number> {
-    if (data.length === 0 || (gpa % 4096) + data.length > 4096) return -EINVAL;
+    if (!withinPage(gpa, data.length)) return -EINVAL;
     const host = yield* this.#hostAddress(gpa, data.length);
     if (host < 0) return -ENOENT;
     this.#vm.mem.u8.set(data, host);
@@ -185,7 +250,7 @@ export class Session {
 
   *#hostAddress(gpa: number, bytes: number): Path<number> {
     const vm = this.#vm;
-    if (bytes <= 0 || (gpa % 4096) + bytes > 4096) return -1;
+    if (!withinPage(gpa, bytes)) return -1;
     const section = yield* srcuReadLock(this.#actor, vm.srcu);
     const gfn = Math.floor(gpa / 4096);
     const slot = yield* gfnToSlot(vm, 0, gfn);
@@ -208,8 +273,42 @@ export class Session {
         payload: new Uint8Array(0),
       });
     }
+    for (const event of this.#open.values()) {
+      this.#actor.tracer?.endOn(LANE_OPEN_EVENT + event.vcpu, handleKind(event), -EINTR);
+    }
     this.#open.clear();
-    this.#actor.checks?.enter('kvmi_ref');
+    // Whoever closes for a receiver that has died may come second: the reference is given back once.
+    yield updating(this.#vm.word('KVMI_RECEIVER'));
+    if (this.#vm.mem.exchange(this.#vm.word('KVMI_RECEIVER'), 0) === 0) return;
+    this.#actor.referenced(1);
     yield* kvmiPut(this.#actor, this.#vm);
   }
+}
+
+function withinPage(gpa: number, bytes: number): boolean {
+  return (
+    Number.isSafeInteger(gpa) &&
+    gpa >= 0 &&
+    Number.isInteger(bytes) &&
+    bytes > 0 &&
+    (gpa % 4096) + bytes <= 4096
+  );
+}
+
+/** From here to its answer an event is open, in a lane of its vCPU: a tool need not answer in the order of arrival. */
+function traceTaken(tracer: Tracer, sent: SessionEvent): void {
+  const { vcpu, seq, event, pf } = sent;
+  const lane = LANE_OPEN_EVENT + vcpu;
+  if (pf === null) tracer.beginOn(lane, TRACE_HANDLE_EVENT, seq, event, 0, eventFlow(seq));
+  else tracer.beginOn(lane, TRACE_HANDLE_PF, seq, pf.gpa, pf.access, eventFlow(seq), pf.gva);
+}
+
+/** Before the vCPU can see the reply. */
+function traceAnswered(tracer: Tracer, event: SessionEvent, action: number): void {
+  tracer.instant(TRACE_REPLY, event.seq, action, event.vcpu, eventFlow(event.seq));
+  tracer.endOn(LANE_OPEN_EVENT + event.vcpu, handleKind(event), action);
+}
+
+function handleKind(event: SessionEvent): number {
+  return event.pf === null ? TRACE_HANDLE_EVENT : TRACE_HANDLE_PF;
 }

@@ -12,8 +12,19 @@ import { RING_BYTES } from '../../shared/layout/ring.ts';
 import { REQ_INTROSPECTION, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
 import { STOP_NOW } from '../../shared/layout/vm.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import type { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
 import { type Path, reading, stepping, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
+import {
+  eventFlow,
+  JOBS,
+  TRACE_EVENT,
+  TRACE_JOB,
+  TRACE_PAUSE,
+  TRACE_PF,
+  TRACE_REPLIED,
+} from '../../shared/trace/kinds.ts';
+import type { Tracer } from '../../shared/trace/tracer.ts';
 import { EINTR, EINVAL, EOPNOTSUPP } from '../mmu/errno.ts';
 import { restrictedPageAccess } from '../mmu/gfn-access.ts';
 import { kvmiGet, kvmiPut } from '../mmu/kvmi-ref.ts';
@@ -34,13 +45,22 @@ import {
   KVMI_VCPU_GET_REGISTERS,
   KVMI_VCPU_SET_REGISTERS,
 } from './kvmi/constants.ts';
-import { decodeEventReply, encodeEvent, encodePf, encodeReply, vcpuEventBit } from './kvmi/messages.ts';
+import {
+  decodeEventReply,
+  decodePf,
+  encodeEvent,
+  encodePf,
+  encodeReply,
+  vcpuEventBit,
+} from './kvmi/messages.ts';
 
 /** What this module needs of the vCPU whose thread it runs in. */
 export interface IntrospectedVcpu {
   readonly vm: Vm;
   readonly actor: Actor;
   readonly index: number;
+  /** How long it looks for a reply before it sleeps. */
+  readonly replySpin: AdaptiveSpin;
   /** kvm_regs of this vCPU, 144 bytes. */
   registers(): Uint8Array;
   /** Replaces them; takes effect with the reply of the event being waited for. */
@@ -86,7 +106,9 @@ export function* runJobs(vcpu: IntrospectedVcpu): Path<void> {
     yield* spinUnlock(actor, vm.jobLocks[index]!);
     if (job === null) return;
     vcpu.count('JOBS_RUN');
+    actor.tracer?.begin(TRACE_JOB, jobCode(job.kind), job.seq);
     yield* runJob(vcpu, job);
+    actor.tracer?.end(TRACE_JOB);
   }
 }
 
@@ -129,6 +151,24 @@ function* runJob(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
   }
 }
 
+/** The job as an index into JOBS of the trace. */
+function jobCode(kind: number): number {
+  switch (kind) {
+    case KVMI_VCPU_EVENT:
+      return JOBS.indexOf('event reply');
+    case JOB_RELEASE:
+      return JOBS.indexOf('release');
+    case KVMI_VCPU_CONTROL_EVENTS:
+      return JOBS.indexOf('control events');
+    case KVMI_VCPU_GET_REGISTERS:
+      return JOBS.indexOf('get registers');
+    case KVMI_VCPU_SET_REGISTERS:
+      return JOBS.indexOf('set registers');
+    default:
+      return JOBS.indexOf('other');
+  }
+}
+
 function* answer(vcpu: IntrospectedVcpu, job: RingRecord, error: number, data?: Uint8Array): Path<void> {
   yield* post(vcpu, { kind: job.kind, seq: job.seq, vcpu: vcpu.index, payload: encodeReply(error, data) });
 }
@@ -158,6 +198,7 @@ function* acceptReply(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
     yield* shutConnection(vm);
     return;
   }
+  vcpu.actor.tracer?.instant(TRACE_REPLIED, job.seq, reply.action, 0, eventFlow(job.seq));
   mem.store(vm.vcpuWord(index, 'REPLY_ACTION'), reply.action);
   mem.store(vm.vcpuWord(index, 'REPLY_ERROR'), 0);
   yield writing(vm.vcpuWord(index, 'WAITING'));
@@ -176,6 +217,7 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
   const word = (name: Parameters<Vm['vcpuWord']>[1]) => vm.vcpuWord(index, name);
   yield updating(vm.word('EVENT_SEQ'));
   const seq = mem.add(vm.word('EVENT_SEQ'), 1) + 1;
+  if (actor.tracer !== null) traceSend(actor.tracer, seq, event, data);
   const state = mem.load(word('STATE'));
   mem.store(word('REPLY_SEQ'), seq);
   mem.store(word('REPLY_SESSION'), mem.load(vm.word('KVMI_SESSION')));
@@ -209,12 +251,36 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
       break;
     }
     if (!jobs.empty) continue;
+    // A tool that answers at once does so sooner than this thread could fall asleep and wake up.
+    let woken = false;
+    for (let looks = vcpu.replySpin.looks; looks > 0 && !woken; looks--) {
+      yield reading(word('WAKE_SEQ'));
+      woken = mem.load(word('WAKE_SEQ')) !== seen;
+    }
+    vcpu.replySpin.learn(woken);
+    if (woken) continue;
     actor.expect = seen;
     yield waiting(word('WAKE_SEQ'));
   }
   mem.store(word('STATE'), state);
   yield* vcpu.afterEventWait();
-  return mem.load(word('REPLY_ERROR')) === 0 ? mem.load(word('REPLY_ACTION')) : -EINTR;
+  const action = mem.load(word('REPLY_ERROR')) === 0 ? mem.load(word('REPLY_ACTION')) : -EINTR;
+  actor.tracer?.end(eventKind(event), action);
+  return action;
+}
+
+function traceSend(tracer: Tracer, seq: number, event: number, data: Uint8Array): void {
+  if (event === KVMI_VCPU_EVENT_PF) {
+    const { gva, gpa, access } = decodePf(data);
+    tracer.begin(TRACE_PF, seq, gpa, access, eventFlow(seq), gva);
+  } else {
+    tracer.begin(eventKind(event), seq, event, 0, eventFlow(seq));
+  }
+}
+
+function eventKind(event: number): number {
+  if (event === KVMI_VCPU_EVENT_PF) return TRACE_PF;
+  return event === KVMI_VCPU_EVENT_PAUSE ? TRACE_PAUSE : TRACE_EVENT;
 }
 
 /** What a PF event led to. */
@@ -270,6 +336,8 @@ function* pfEvent(vcpu: IntrospectedVcpu, gpa: number, gva: bigint, access: numb
       vcpu.count('PF_RETRY', kind);
       return STOPPED;
     case -EINTR:
+      // The wait ended because the machine does: nobody has allowed this access, and no instruction comes after it.
+      if (vm.mem.load(vm.word('DEAD')) !== 0 || vm.mem.load(vm.word('STOP')) === STOP_NOW) return STOPPED;
       // kvmi_msg_send_vcpu_pf: a transport error means CONTINUE. `--strict` retries instead (RC-35).
       vcpu.count('PF_FAIL_OPEN', kind);
       return vm.mem.load(vm.word('STRICT')) === 1 ? STOPPED : { kind: 'approved', version };

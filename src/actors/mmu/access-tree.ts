@@ -12,29 +12,18 @@ import {
   ACTIVE_WORDS,
   FULL_ACCESS,
   MEM_ACCESS,
+  POOL,
   TREE_FANOUT,
   TREE_LEVELS,
   TREE_NODE,
 } from '../../shared/layout/access-tree.ts';
 import { SLOT_LIMIT, TRACK_MODES } from '../../shared/layout/memslot.ts';
 import { REF_ACTIVE_KEY_NO_AS, REF_TRACK_INVALID_SLOT } from '../../shared/quirks.ts';
-import { i32, i64, struct } from '../../shared/struct.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, updating } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import type { Slot } from './memslots.ts';
 import type { Vm } from './vm.ts';
-
-/** A pool of equal records with a lock-free free list: nodes are allocated before any lock is taken. */
-export const POOL = struct(
-  'pool',
-  {
-    HEAD: i64('anyone (cas)', 'tag << 32 | 1 + index of the first free record. The tag defeats ABA (RC-76)'),
-    FRESH: i32('anyone (add)', 'records never used so far'),
-    USED: i32('anyone (add)', 'records allocated now'),
-  },
-  64,
-);
 
 interface Pool {
   readonly address: number;

@@ -1,63 +1,93 @@
-/** Thread entry of VM control in a storm: memslots go and come, the machine is checked between the rounds. */
-import { SLOT_LOG_DIRTY } from '../../shared/layout/memslot.ts';
-import { STOP_ORDERLY } from '../../shared/layout/vm.ts';
+/** Thread entry of VM control: memslot changes, hook and unhook, invariant checks, one after the other. */
+
+import { SimError } from '../../shared/errors.ts';
+import { PAGE_BYTES } from '../../shared/layout/machine.ts';
 import { Prng } from '../../shared/prng.ts';
+import { expose } from '../../shared/rpc.ts';
 import { drive } from '../../shared/sync/point.ts';
-import { VICTIM_AWAY_GFN, VICTIM_SLOT } from '../../storm.ts';
-import { startThread, type ThreadResult, type ThreadTask } from '../thread.ts';
+import { gpa } from '../../shared/units.ts';
+import { hook, unhook } from '../introspector/hook.ts';
+import { startThread } from '../thread.ts';
 import { filledEntries } from '../vcpu/tlb.ts';
+import type { ControlApi, ControlTask, ScriptModule, ScriptSource } from './control.api.ts';
 import { checkInvariants } from './invariants.ts';
-import { setMemoryRegion } from './memslots.ts';
+import { classify, type SlotRequest, setMemoryRegion } from './memslots.ts';
 import { whileParked } from './quiesce.ts';
 
-/** Between two checks of the whole machine, ms. */
-const CHECK_EVERY_MS = 250;
+export default async function controlThread(task: ControlTask): Promise<void> {
+  const { vm, actor, announce, fail } = startThread(task);
+  let watched = false;
+  let script: Promise<void> = Promise.resolve();
+  let scriptStops = false;
+  let end: () => void = () => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
 
-export interface ControlResult extends ThreadResult {
-  readonly rounds: number;
-  readonly checks: Record<string, number>;
+  const change = (request: SlotRequest): number => {
+    // Only this thread changes slots, so what it is called now is what it will be.
+    const kind = watched ? classify(vm, request) : 0;
+    const error = drive(actor, setMemoryRegion(actor, vm, request));
+    if (error === 0 && typeof kind === 'string' && kind !== 'none') {
+      const { id, baseGfn, npages } = request;
+      announce('slot', { change: kind, id, gpa: gpa(baseGfn * PAGE_BYTES), bytes: npages * PAGE_BYTES });
+    }
+    return error;
+  };
+
+  const api: ControlApi = {
+    ready: () => {},
+    setMemoryRegion: change,
+    hook: () => drive(actor, hook(actor, vm)),
+    unhook: () => drive(actor, unhook(actor, vm)),
+    checkInvariants: (giveUpMs) => {
+      const tlbOf = (vcpu: number) => filledEntries(vm.mem, vm.cpu(vcpu));
+      return drive(
+        actor,
+        whileParked(actor, vm, () => checkInvariants(actor, vm, tlbOf), giveUpMs),
+      );
+    },
+    watch: (on) => {
+      watched = on;
+    },
+    runScript: async (source) => {
+      const step = await loadScript(source, {
+        vm,
+        actor,
+        prng: new Prng(source.seed),
+        options: source.options,
+        setMemoryRegion: change,
+      });
+      scriptStops = false;
+      script = (async () => {
+        for (;;) {
+          // First of all the answer to this call goes out.
+          await turn();
+          if (scriptStops) return;
+          step();
+        }
+      })().catch((error: unknown) => {
+        fail(new SimError('SIM_ACTOR_LOST', `the control script ${source.href} threw`, { cause: error }));
+      });
+    },
+    stopScript: () => {
+      scriptStops = true;
+      return script;
+    },
+    end: () => end(),
+  };
+  expose(api, task.control);
+  await ended;
 }
 
-export default function controlThread(task: ThreadTask): ControlResult {
-  const { vm, actor, findings } = startThread(task);
-  const prng = new Prng(task.seed);
-  const checks: Record<string, number> = {};
-  let rounds = 0;
-  let lastCheck = actor.clock();
-  const set = (change: Partial<typeof VICTIM_SLOT>) =>
-    drive(actor, setMemoryRegion(actor, vm, { ...VICTIM_SLOT, ...change }));
+async function loadScript({ href }: ScriptSource, context: Parameters<ScriptModule>[0]): Promise<() => void> {
+  const { default: make } = (await import(href)) as { default: ScriptModule };
+  return make(context);
+}
 
-  while (vm.mem.load(vm.word('STOP')) < STOP_ORDERLY && vm.mem.load(vm.word('DEAD')) === 0) {
-    switch (prng.below(4)) {
-      case 0:
-        set({ npages: 0 });
-        set({});
-        break;
-      case 1:
-        set({ baseGfn: VICTIM_AWAY_GFN });
-        set({});
-        break;
-      case 2:
-        set({ flags: SLOT_LOG_DIRTY });
-        set({});
-        break;
-      default:
-        // A MOVE that finds no memory: the old slot must come back tracked as it was (RC-03).
-        vm.mem.store(vm.word('FAIL_ALLOCATIONS'), 1);
-        set({ baseGfn: VICTIM_AWAY_GFN });
-        vm.mem.store(vm.word('FAIL_ALLOCATIONS'), 0);
-    }
-    if (actor.clock() - lastCheck < CHECK_EVERY_MS * 1e6) continue;
-    const result = drive(
-      actor,
-      whileParked(actor, vm, () => checkInvariants(actor, vm, (vcpu) => filledEntries(vm.mem, vm.cpu(vcpu)))),
-    );
-    if (result !== null) {
-      rounds += 1;
-      for (const [id, count] of Object.entries(result.checks)) checks[id] = (checks[id] ?? 0) + count;
-      for (const finding of result.findings) vm.onFinding(finding);
-    }
-    lastCheck = actor.clock();
-  }
-  return { findings, rounds, checks };
+/** Lets calls in. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }

@@ -1,5 +1,6 @@
 /** A new machine's shared memory: sized, zeroed, and brought to the state before the first memslot. */
 import { NOTIFIER_MMU } from '../../shared/layout/access-tree.ts';
+import { checkLayoutConfig } from '../../shared/layout/check-config.ts';
 import { CPU, TLB_READ, tlbTable } from '../../shared/layout/cpu.ts';
 import { type LayoutConfig, type MachineLayout, machineLayout } from '../../shared/layout/machine.ts';
 import { SLOT_SET, SLOT_SET_BYTES } from '../../shared/layout/memslot.ts';
@@ -12,8 +13,13 @@ import { Vm } from './vm.ts';
 
 const WASM_PAGE_BYTES = 65536;
 
-/** Allocates the one shared memory of a machine. Untouched pages cost nothing. */
+/**
+ * Allocates the one shared memory of a machine. Untouched pages cost nothing.
+ *
+ * @throws SimError SIM_CONFIG_RANGE when no machine can have this configuration
+ */
 export function allocateMemory(config: LayoutConfig): { memory: WebAssembly.Memory; layout: MachineLayout } {
+  checkLayoutConfig(config);
   const layout = machineLayout(config);
   const pages = layout.bytes / WASM_PAGE_BYTES;
   return { memory: new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }), layout };

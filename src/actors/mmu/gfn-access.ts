@@ -13,6 +13,7 @@ import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, updating } from '../../shared/sync/point.ts';
 import { readLock, readUnlock, writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
+import { TRACE_RETRACK, TRACE_SET_ACCESS } from '../../shared/trace/kinds.ts';
 import {
   entriesOf,
   entryWord,
@@ -126,6 +127,7 @@ export function* setGfnAccess(
   const reserve = yield* reserveEntry(vm);
   if (reserve === null) return -ENOMEM;
 
+  actor.tracer?.begin(TRACE_SET_ACCESS, gfn, access);
   const section = yield* srcuReadLock(actor, vm.srcu);
   yield* writeLock(actor, vm.mmuLock);
   yield* writeLock(actor, vm.accessTreeLock);
@@ -156,6 +158,7 @@ export function* setGfnAccess(
 
   if (removed !== reserve) yield* releaseReserve(vm, removed);
   yield* releaseReserve(vm, reserve);
+  actor.tracer?.end(TRACE_SET_ACCESS, flush ? 1 : 0);
   return 0;
 }
 
@@ -192,6 +195,7 @@ export function* restrictedPageAccess(actor: Actor, vm: Vm, gfn: number, access:
  * Writes `active` bits under the tree *read* lock, as the seed does: mmu_lock is what protects them.
  */
 export function* addMemslot(actor: Actor, vm: Vm, slot: Slot): Path<void> {
+  actor.tracer?.begin(TRACE_RETRACK, 1, slot.id, slot.baseGfn);
   const section = yield* srcuReadLock(actor, vm.srcu);
   yield* writeLock(actor, vm.mmuLock);
   yield* readLock(actor, vm.accessTreeLock);
@@ -206,10 +210,12 @@ export function* addMemslot(actor: Actor, vm: Vm, slot: Slot): Path<void> {
   yield* readUnlock(actor, vm.accessTreeLock);
   yield* writeUnlock(actor, vm.mmuLock);
   yield* srcuReadUnlock(actor, vm.srcu, section);
+  actor.tracer?.end(TRACE_RETRACK);
 }
 
 /** kvmi_remove_memslot: tracking of this slot is dropped, the policy stays for the next slot at these frames. */
 export function* removeMemslot(actor: Actor, vm: Vm, slot: Slot): Path<void> {
+  actor.tracer?.begin(TRACE_RETRACK, 0, slot.id, slot.baseGfn);
   const section = yield* srcuReadLock(actor, vm.srcu);
   yield* writeLock(actor, vm.mmuLock);
   yield* writeLock(actor, vm.accessTreeLock);
@@ -228,6 +234,7 @@ export function* removeMemslot(actor: Actor, vm: Vm, slot: Slot): Path<void> {
   yield* writeUnlock(actor, vm.accessTreeLock);
   yield* writeUnlock(actor, vm.mmuLock);
   yield* srcuReadUnlock(actor, vm.srcu, section);
+  actor.tracer?.end(TRACE_RETRACK);
 }
 
 /** Unhook: every page back to full access, all tracking dropped, all entries freed. */

@@ -19,7 +19,7 @@ export function* kvmiGet(actor: Actor, vm: Vm): Path<boolean> {
     yield updating(word);
     const found = vm.mem.cas(word, seen, seen + 1);
     if (found === seen) {
-      actor.checks?.enter('kvmi_ref');
+      actor.referenced(1);
       return true;
     }
     seen = found;
@@ -30,7 +30,7 @@ export function* kvmiGet(actor: Actor, vm: Vm): Path<boolean> {
 /** Gives the reference back; whoever reaches 0 signals the completion and does nothing else. */
 export function* kvmiPut(actor: Actor, vm: Vm): Path<void> {
   const word = vm.word('KVMI_REF');
-  actor.checks?.leave('kvmi_ref');
+  actor.referenced(-1);
   yield updating(word);
   if (vm.mem.add(word, -1) === 1) yield* complete(actor, vm.kvmiComplete);
 }

@@ -18,10 +18,11 @@ import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
 import { REF_CREATE_SLOT_GAP, REF_MOVE_FAIL_NO_RETRACK } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { mutexLock, mutexUnlock } from '../../shared/sync/mutex.ts';
-import { type Path, reading, waiting, writing } from '../../shared/sync/point.ts';
+import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
 import { synchronizeSrcu } from '../../shared/sync/srcu.ts';
+import { SLOT_CHANGES, TRACE_MEMSLOT } from '../../shared/trace/kinds.ts';
 import { clearActiveBits } from './access-tree.ts';
 import { EEXIST, EINVAL, ENOMEM } from './errno.ts';
 import { pageTrackCreateSlot, pageTrackFlushSlot } from './page-track.ts';
@@ -83,7 +84,7 @@ export function setGeneration(vm: Vm, set: number): bigint {
 /** All slots of a set, by base gfn. */
 export function slotsOf(vm: Vm, set: number): Slot[] {
   const count = vm.mem.i32[(set + SLOT_SET.at.COUNT) >>> 2]!;
-  return Array.from({ length: count }, (_, index) => readSlot(vm, set + 64 + index * SLOT.bytes));
+  return Array.from({ length: count }, (_, index) => readSlot(vm, set + SLOT_SET.bytes + index * SLOT.bytes));
 }
 
 /**
@@ -96,7 +97,7 @@ export function findSlot(vm: Vm, set: number, gfn: number): Slot | null {
   // SHARED: plain reads. A set is only written while inactive, and reused only after a grace period.
   const count = words[(set + SLOT_SET.at.COUNT) >>> 2]!;
   for (let index = 0; index < count; index++) {
-    const at = (set + 64 + index * SLOT.bytes) >>> 2;
+    const at = (set + SLOT_SET.bytes + index * SLOT.bytes) >>> 2;
     const base = words[at + (SLOT.at.BASE_GFN >>> 2)]!;
     if (gfn >= base && gfn < base + words[at + (SLOT.at.NPAGES >>> 2)]!) return readSlot(vm, at * 4);
   }
@@ -148,7 +149,8 @@ function editInactive(vm: Vm, asId: number, remove: Slot | null, add: Slot | nul
   if (add !== null) slots.push(add);
   slots.sort((a, b) => a.baseGfn - b.baseGfn);
   const inactive = setAddress(vm, asId, 1 - vm.mem.load(activeIndexWord(vm, asId)));
-  for (const [index, slot] of slots.entries()) writeSlot(vm, inactive + 64 + index * SLOT.bytes, slot);
+  for (const [index, slot] of slots.entries())
+    writeSlot(vm, inactive + SLOT_SET.bytes + index * SLOT.bytes, slot);
   vm.mem.store(inactive + SLOT_SET.at.COUNT, slots.length);
 }
 
@@ -179,6 +181,11 @@ function* swapActive(actor: Actor, vm: Vm, asId: number): Path<void> {
   }
   yield writing(activeIndexWord(vm, asId));
   mem.store(activeIndexWord(vm, asId), next);
+  // ORDER: the index before the count. A vCPU that read the old count and found an INVALID slot looks again.
+  yield updating(vm.word('SLOT_PUBLICATIONS'));
+  mem.add(vm.word('SLOT_PUBLICATIONS'), 1);
+  yield notifying(vm.word('SLOT_PUBLICATIONS'));
+  mem.notify(vm.word('SLOT_PUBLICATIONS'));
   yield* spinUnlock(actor, vm.mnInvalidateLock);
   yield* mutexUnlock(actor, vm.slotsArchLock);
 
@@ -232,7 +239,11 @@ export function* setMemoryRegion(actor: Actor, vm: Vm, request: SlotRequest): Pa
   const change = classify(vm, request);
   let error = 0;
   if (typeof change === 'number') error = change;
-  else if (change !== 'none') error = yield* changeSlot(actor, vm, request, change);
+  else if (change !== 'none') {
+    actor.tracer?.begin(TRACE_MEMSLOT, SLOT_CHANGES.indexOf(change), request.id, request.baseGfn);
+    error = yield* changeSlot(actor, vm, request, change);
+    actor.tracer?.end(TRACE_MEMSLOT, error);
+  }
   yield* mutexUnlock(actor, vm.slotsLock);
   return error;
 }

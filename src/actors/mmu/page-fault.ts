@@ -24,8 +24,9 @@ import {
 } from '../../shared/layout/spte.ts';
 import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
-import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
+import { type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
+import { FAULT_RESULTS, TRACE_FAULT } from '../../shared/trace/kinds.ts';
 import { activeSet, findSlot, GENERATION_IN_FLUX, type Slot, setGeneration } from './memslots.ts';
 import { leaveGuestMode } from './requests.ts';
 import { rootIsStale } from './roots.ts';
@@ -49,6 +50,9 @@ export interface FaultingVcpu {
   readonly vm: Vm;
   readonly actor: Actor;
   readonly index: number;
+  /** From the last exit to the next entry the vCPU is inside kvm.srcu; it leaves it to sleep. */
+  leaveSrcu(): Path<void>;
+  enterSrcu(): Path<void>;
 }
 
 export type FaultResult =
@@ -63,16 +67,30 @@ export type FaultResult =
   /** There is no RAM: emulate as MMIO. */
   | 'mmio';
 
+/** Longest sleep over an INVALID slot. Requests need no wake-up then: a vCPU outside guest mode is not waited for. */
+const INVALID_SLEEP_MS = 2;
+
 /**
  * kvm_mmu_page_fault for one access to a final translation.
  *
  * @param access  exactly one of ACCESS_R, ACCESS_W, ACCESS_X, or R|W for a read-modify-write
- * @locking inside a kvm.srcu section; may take mmu_lock
+ * @locking inside a kvm.srcu section when called and when it returns, not necessarily the same one; may take mmu_lock
  */
 export function* handlePageFault(vcpu: FaultingVcpu, gfn: number, access: number): Path<FaultResult> {
+  const { tracer } = vcpu.actor;
+  tracer?.begin(TRACE_FAULT, gfn, access);
+  const result = yield* resolvePageFault(vcpu, gfn, access);
+  tracer?.end(TRACE_FAULT, FAULT_RESULTS.indexOf(result));
+  return result;
+}
+
+function* resolvePageFault(vcpu: FaultingVcpu, gfn: number, access: number): Path<FaultResult> {
   const { vm, index } = vcpu;
   const { mem } = vm;
   if (gfn >= vm.layout.config.gfnCount) return 'mmio';
+  // ORDER: the count before the set. A slot found INVALID below is republished after this value.
+  yield reading(vm.word('SLOT_PUBLICATIONS'));
+  const published = mem.load(vm.word('SLOT_PUBLICATIONS'));
   const set = activeSet(vm, mem.load(vm.vcpuWord(index, 'AS_ID')));
   const root = mem.load(vm.vcpuWord(index, 'ROOT'));
   if (root < 0) return 'retry';
@@ -90,13 +108,37 @@ export function* handlePageFault(vcpu: FaultingVcpu, gfn: number, access: number
   yield reading(vm.word('MMU_NOTIFIER_SEQ'));
   const notifierSeq = mem.load(vm.word('MMU_NOTIFIER_SEQ'));
   const slot = findSlot(vm, set, gfn);
-  if (slot !== null && (slot.flags & SLOT_INVALID) !== 0) return 'retry';
+  if (slot !== null && (slot.flags & SLOT_INVALID) !== 0) {
+    yield* awaitPublication(vcpu, published);
+    return 'retry';
+  }
   if (slot !== null && trackedFor(vm, slot, gfn, access)) return 'emulate';
   if (slot !== null && isPresent(spte) && (access & ACCESS_X) === 0) {
     const fast = yield* fastPageFault(vcpu, slot, gfn, access);
     if (fast !== null) return fast;
   }
   return yield* slowPageFault(vcpu, set, slot, gfn, access, notifierSeq);
+}
+
+/**
+ * Where the kernel would fault again and again until the slot is gone or back, this vCPU gives its core to whoever
+ * changes the slot: a few looks, then a bounded sleep.
+ *
+ * @locking leaves kvm.srcu meanwhile: the change it waits for waits for the readers
+ */
+function* awaitPublication(vcpu: FaultingVcpu, published: number): Path<void> {
+  const { vm, actor } = vcpu;
+  const word = vm.word('SLOT_PUBLICATIONS');
+  yield* vcpu.leaveSrcu();
+  for (let looks = actor.spinLimit; looks >= 0; looks--) {
+    yield reading(word);
+    if (vm.mem.load(word) !== published) break;
+    if (looks > 0) continue;
+    actor.expect = published;
+    actor.timeoutMs = INVALID_SLEEP_MS;
+    yield waiting(word);
+  }
+  yield* vcpu.enterSrcu();
 }
 
 /** page_fault_handle_page_track; unlike stock KVM it does not ask for a present entry. A hint, read without locks. */
@@ -149,7 +191,7 @@ function* fastPageFault(
   }
   yield writing(mode);
   mem.store(mode, OUTSIDE_GUEST);
-  yield* leaveGuestMode(vm, index);
+  yield* leaveGuestMode(vm, index, vcpu.actor.tracer);
   return result;
 }
 

@@ -55,15 +55,54 @@ export function* trackRemove(vm: Vm, slot: Slot, gfn: number, mode: number): Pat
   vm.mem.store16(counter, count - 1);
 }
 
+/** The vCPU that makes an emulated access. */
+export interface TrackedVcpu {
+  readonly vm: Vm;
+  readonly actor: Actor;
+  readonly index: number;
+}
+
+/** One page's piece of an emulated access, as notifiers see it. */
+export interface TrackedAccess {
+  readonly gpa: number;
+  readonly gva: bigint;
+  /** Exactly one of ACCESS_R, ACCESS_W, ACCESS_X. */
+  readonly access: number;
+}
+
 /**
- * Callbacks of one notifier kind, as plain functions of the thread that dispatches. `C` is the vCPU's own context.
- * A `false` from a pre-callback stops the access; the results of all nodes are AND-ed and no node is skipped.
+ * Access callbacks of one notifier kind. They are asked about every emulated access, of tracked pages and others; each
+ * decides by itself whether it cares. KVMI's own is not among them: what it answers is more than yes or no
+ * (vcpu/tracked-access.ts).
  */
-export interface TrackCallbacks<C> {
-  preRead?(context: C, gpa: number, gva: bigint, bytes: number): Path<boolean>;
-  preWrite?(context: C, gpa: number, gva: bigint, bytes: number, value: bigint): Path<boolean>;
-  write?(context: C, gpa: number, gva: bigint, bytes: number, value: bigint): Path<void>;
-  preExec?(context: C, gpa: number, gva: bigint): Path<boolean>;
+export interface AccessCallbacks {
+  /** track_preread, track_prewrite, track_preexec. False stops the access: the guest is entered again. */
+  before?(vcpu: TrackedVcpu, access: TrackedAccess): Path<boolean>;
+  /** track_write: a store has been made. */
+  stored?(vcpu: TrackedVcpu, access: TrackedAccess): Path<void>;
+}
+
+const accessCallbacks = new Map<number, AccessCallbacks>();
+
+/** Tells this thread what a notifier kind does about accesses; null: nothing any more. Code, not state. */
+export function provideAccessCallbacks(kind: number, callbacks: AccessCallbacks | null): void {
+  if (callbacks === null) accessCallbacks.delete(kind);
+  else accessCallbacks.set(kind, callbacks);
+}
+
+/** One node's word on an access; true from a kind that has none. */
+export function* askBefore(kind: number, vcpu: TrackedVcpu, access: TrackedAccess): Path<boolean> {
+  const before = accessCallbacks.get(kind)?.before;
+  return before === undefined ? true : yield* before(vcpu, access);
+}
+
+/** kvm_page_track_write: tells every node of a store that has been made. No lock held. */
+export function* pageTrackStored(vcpu: TrackedVcpu, access: TrackedAccess): Path<void> {
+  if (accessCallbacks.size === 0) return;
+  yield* dispatch(vcpu.actor, vcpu.vm, function* (kind) {
+    const stored = accessCallbacks.get(kind)?.stored;
+    if (stored !== undefined) yield* stored(vcpu, access);
+  });
 }
 
 /** Slot callbacks of one notifier kind. */

@@ -13,11 +13,23 @@ import type { Vm } from './vm.ts';
 
 /** How often a waiter looks whether a vCPU has ended instead of parking. */
 const LOOK_AGAIN_MS = 50;
+const NS_PER_MS = 1e6;
 
-/** Parks all vCPUs, runs `body`, releases them. Returns null when the machine was stopped meanwhile. */
-export function* whileParked<T>(actor: Actor, vm: Vm, body: () => Path<T>): Path<T | null> {
+/**
+ * Parks all vCPUs, runs `body`, releases them.
+ *
+ * @param giveUpMs  by the actor's clock: how long those already parked wait for one that the introspector keeps
+ * @returns         what `body` returned, or null: not everyone parked in time, or the machine was stopped meanwhile
+ */
+export function* whileParked<T>(
+  actor: Actor,
+  vm: Vm,
+  body: () => Path<T>,
+  giveUpMs = Number.POSITIVE_INFINITY,
+): Path<T | null> {
   const { mem } = vm;
   const parked = vm.word('PARKED');
+  const began = actor.clock();
   yield writing(vm.word('PARK'));
   mem.store(vm.word('PARK'), 1);
   yield* requestAll(actor, vm, { bits: REQ_PARK, wait: true, wakeup: true });
@@ -30,8 +42,9 @@ export function* whileParked<T>(actor: Actor, vm: Vm, body: () => Path<T>): Path
       result = yield* body();
       break;
     }
+    if (actor.clock() - began > giveUpMs * NS_PER_MS) break;
     actor.expect = count;
-    actor.timeoutMs = LOOK_AGAIN_MS;
+    actor.timeoutMs = Math.min(LOOK_AGAIN_MS, giveUpMs);
     yield waiting(parked);
   }
   yield writing(vm.word('PARK'));

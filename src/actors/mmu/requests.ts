@@ -10,6 +10,8 @@ import { CPU } from '../../shared/layout/cpu.ts';
 import { EXITING_GUEST, IN_GUEST, OUTSIDE_GUEST } from '../../shared/layout/vcpu.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { notifying, type Path, reading, updating, waiting } from '../../shared/sync/point.ts';
+import { ackFlow, TRACE_ACK, TRACE_ASK, TRACE_FLUSH } from '../../shared/trace/kinds.ts';
+import type { Tracer } from '../../shared/trace/tracer.ts';
 import type { Vm } from './vm.ts';
 
 /** Address of the request word of vCPU `index`. */
@@ -56,13 +58,16 @@ export interface RequestAll {
  */
 export function* requestAll(actor: Actor, vm: Vm, request: RequestAll): Path<void> {
   const { mem } = vm;
+  const { tracer } = actor;
   const waitFor: number[] = [];
   const counts: number[] = [];
+  if (request.wait) tracer?.begin(TRACE_FLUSH, request.bits);
   yield updating(vm.word('FLUSH_REQUESTS'));
   mem.add(vm.word('FLUSH_REQUESTS'), 1);
   for (let index = 0; index < vm.vcpuCount; index++) {
     if (index === request.except) continue;
     yield* makeRequest(vm, index, request.bits);
+    const asked = tracer?.now() ?? 0;
     // ORDER: count before mode. A vCPU that leaves between the two has changed the count we compare with.
     const countWord = vm.vcpuWord(index, 'OUTSIDE_COUNT');
     yield reading(countWord);
@@ -74,10 +79,16 @@ export function* requestAll(actor: Actor, vm: Vm, request: RequestAll): Path<voi
       mem.cas(modeWord, IN_GUEST, EXITING_GUEST);
       waitFor.push(index);
       counts.push(count);
+      // The time before the count was read: the acknowledgement that this flow leads to comes after it.
+      if (request.wait) tracer?.instantAt(asked, TRACE_ASK, index, 0, 0, ackFlow(index, count + 1));
     }
     if (request.wakeup === true) yield* kick(vm, index);
   }
-  if (!request.wait || waitFor.length === 0) return;
+  if (!request.wait) return;
+  if (waitFor.length === 0) {
+    tracer?.end(TRACE_FLUSH, 0);
+    return;
+  }
 
   const began = actor.clock();
   actor.checks?.allowWait('acknowledgement of a vCPU request: its sender needs no lock');
@@ -93,6 +104,7 @@ export function* requestAll(actor: Actor, vm: Vm, request: RequestAll): Path<voi
     mem.add(vm.word('FLUSH_ACKS'), 1);
   }
   actor.checks?.endAllowedWait();
+  tracer?.end(TRACE_FLUSH, waitFor.length);
   const waitedUs = Math.round((actor.clock() - began) / 1000);
   const longest = vm.word('FLUSH_WAIT_US_MAX');
   for (let seen = mem.load(longest); waitedUs > seen; ) {
@@ -102,14 +114,25 @@ export function* requestAll(actor: Actor, vm: Vm, request: RequestAll): Path<voi
   }
 }
 
-/** Publishes that the vCPU is outside guest mode and lets waiting requesters go on. */
-export function* leaveGuestMode(vm: Vm, index: number): Path<void> {
+/**
+ * Publishes that the vCPU is outside guest mode and lets waiting requesters go on.
+ *
+ * @param tracer  of the vCPU's actor: notes an acknowledgement when requests are pending
+ */
+export function* leaveGuestMode(vm: Vm, index: number, tracer: Tracer | null = null): Path<void> {
   const { mem } = vm;
   yield updating(vm.vcpuWord(index, 'MODE'));
   mem.store(vm.vcpuWord(index, 'MODE'), OUTSIDE_GUEST);
   const count = vm.vcpuWord(index, 'OUTSIDE_COUNT');
   yield updating(count);
-  mem.add(count, 1);
+  const left = mem.add(count, 1) + 1;
+  if (tracer !== null) traceAcknowledgement(vm, index, left, tracer);
   yield notifying(count);
   mem.notify(count);
+}
+
+/** A request that is waited for was posted before its sender read the count: who counts after that sees the bits. */
+function traceAcknowledgement(vm: Vm, index: number, left: number, tracer: Tracer): void {
+  const pending = vm.mem.load(requestWord(vm, index));
+  if (pending !== 0) tracer.instant(TRACE_ACK, pending, 0, 0, ackFlow(index, left));
 }

@@ -10,21 +10,12 @@ import {
   ARCH_LIMIT,
   ARCH_LIVE,
   ARCH_POISONED,
+  ARENA_BLOCK as BLOCK,
   TRACK_MODES,
 } from '../../shared/layout/memslot.ts';
-import { i32, roundUp, struct } from '../../shared/struct.ts';
+import { roundUp } from '../../shared/struct.ts';
 import { type Path, updating } from '../../shared/sync/point.ts';
 import type { Vm } from './vm.ts';
-
-/** Head of one arena block; blocks tile the arena, first fit, neighbours merged on free. */
-const BLOCK = struct(
-  'arena-block',
-  {
-    BYTES: i32('slots_lock', 'whole block, head included; 0 in a fresh arena: everything is one free block'),
-    USED: i32('slots_lock', '1 while allocated'),
-  },
-  64,
-);
 
 const POISON_BYTE = 0xa5;
 

@@ -3,13 +3,11 @@
  * effects as those of guest code. For scenarios that are about the protocol, not about instructions.
  */
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
-import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
 import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
-import { type FaultResult, handlePageFault } from '../mmu/page-fault.ts';
-import { leaveGuestMode } from '../mmu/requests.ts';
-import { isPresent, spteAccess, spteAddress, sptePfn } from '../mmu/spte.ts';
+import { EMULATIONS, TRACE_EMULATE } from '../../shared/trace/kinds.ts';
 import { enterGuest, exitGuest } from './entry.ts';
-import { insert, lookup } from './tlb.ts';
+import { lookup } from './tlb.ts';
+import { countedPageFault, fillTlb } from './tlb-fill.ts';
 import { accessPiece, allOnes, load, preAccess, store } from './tracked-access.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -33,15 +31,6 @@ interface Part {
 }
 
 const BITS = { read: ACCESS_R, write: ACCESS_W, execute: ACCESS_X } as const;
-const COUNTERS: Record<FaultResult, Parameters<Vcpu['count']>[0]> = {
-  'fixed-fast': 'FAULTS_FAST',
-  'fixed-slow': 'FAULTS_SLOW',
-  spurious: 'FAULTS_SPURIOUS',
-  retry: 'FAULTS_RETRY',
-  emulate: 'FAULTS_EMULATED',
-  mmio: 'FAULTS_MMIO',
-};
-
 /**
  * Carries out one access to its end, as often as RETRY starts it again.
  *
@@ -74,39 +63,21 @@ export function* runAccess(vcpu: Vcpu, access: Access): Path<boolean> {
     yield* exitGuest(vcpu);
     const part = parts[missing]!;
     const gfn = Math.floor(part.gpa / 4096);
-    const result = yield* handlePageFault(vcpu, gfn, bit);
-    vcpu.count(COUNTERS[result]);
+    const result = yield* countedPageFault(vcpu, gfn, bit);
     if (result === 'emulate' || result === 'mmio') {
-      if (yield* emulate(vcpu, access, parts)) {
+      const { tracer } = vcpu.actor;
+      tracer?.begin(TRACE_EMULATE, 0, 0, 0, 0, BigInt(access.gpa));
+      const done = yield* emulate(vcpu, access, parts);
+      tracer?.end(TRACE_EMULATE, EMULATIONS.indexOf(done ? 'done' : 'retry'));
+      if (done) {
         vcpu.set64('RETIRED', vcpu.get64('RETIRED') + 1n);
         return true;
       }
     } else if (result !== 'retry') {
-      yield* fillTlb(vcpu, gfn, bit, BigInt(part.gpa));
+      yield* fillTlb(vcpu, { gva: BigInt(part.gpa), gfn, access: bit, user: false, also: 0 });
     }
     if (mem.load(vm.word('DEAD')) !== 0) return false;
   }
-}
-
-/**
- * Reads the spte and enters it in the TLB if it grants the access.
- * Requests are served only before the next entry, so a flush that comes between the two is not lost (RC-10).
- */
-export function* fillTlb(vcpu: Vcpu, gfn: number, access: number, gva: bigint): Path<void> {
-  const { vm, mem, index } = vcpu;
-  const root = mem.load(vcpu.word('ROOT'));
-  if (root < 0 || gfn >= vm.layout.config.gfnCount) return;
-  yield writing(vcpu.word('MODE'));
-  mem.store(vcpu.word('MODE'), READING_TABLES);
-  const address = spteAddress(vm, root, gfn);
-  yield reading(address);
-  const spte = mem.load64(address);
-  if (isPresent(spte) && (spteAccess(spte) & access) === access) {
-    insert(mem, vcpu.cpu, { user: false, access, gva, host: vm.ramPage(sptePfn(spte)), gfn });
-  }
-  yield writing(vcpu.word('MODE'));
-  mem.store(vcpu.word('MODE'), OUTSIDE_GUEST);
-  yield* leaveGuestMode(vm, index);
 }
 
 /** The emulator: piece by piece, low addresses first, each with its callback and its effect. False: start again. */

@@ -5,6 +5,7 @@
  */
 import {
   IN_GUEST,
+  REQ_CODE_FLUSH,
   REQ_INTROSPECTION,
   REQ_MMU_RELOAD,
   REQ_PARK,
@@ -13,6 +14,7 @@ import {
   REQ_VM_DEAD,
 } from '../../shared/layout/vcpu.ts';
 import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
+import { TRACE_PARKED, TRACE_SERVE } from '../../shared/trace/kinds.ts';
 import { handleIntrospectionRequest } from '../introspector/vcpu-side.ts';
 import { leaveGuestMode, requestWord } from '../mmu/requests.ts';
 import { loadRoot, rootIsStale } from '../mmu/roots.ts';
@@ -51,17 +53,42 @@ export function* enterGuest(vcpu: Vcpu): Path<boolean> {
 
 /** Leaves guest mode and becomes a reader of the memslots again. */
 export function* exitGuest(vcpu: Vcpu): Path<void> {
-  yield* leaveGuestMode(vcpu.vm, vcpu.index);
+  yield* leaveGuestMode(vcpu.vm, vcpu.index, vcpu.actor.tracer);
   vcpu.count('EXITS');
   yield* vcpu.enterSrcu();
 }
 
-/** Takes all request bits, then acts on them: cleared before acting, so that a later request is not lost (RC-78). */
-function* serveRequests(vcpu: Vcpu): Path<boolean> {
+/**
+ * HLT: stands still until a request has been served. False when the vCPU must not run any more.
+ * A halted vCPU is no reader of the memslots, so that nobody waits for it.
+ */
+export function* sleepHalted(vcpu: Vcpu): Path<boolean> {
+  const { vm, mem, index, actor } = vcpu;
+  const requests = requestWord(vm, index);
+  // ORDER: the wake word before the requests. A kick after this load is not slept over.
+  yield reading(vcpu.word('WAKE_SEQ'));
+  const seen = mem.load(vcpu.word('WAKE_SEQ'));
+  yield reading(requests);
+  if (mem.load(requests) !== 0) return yield* serveRequests(vcpu);
+  yield* vcpu.leaveSrcu();
+  actor.expect = seen;
+  yield waiting(vcpu.word('WAKE_SEQ'));
+  yield* vcpu.enterSrcu();
+  return true;
+}
+
+/**
+ * Takes all request bits, then acts on them: cleared before acting, so that a later request is not lost (RC-78).
+ *
+ * @returns false when the vCPU must not run any more
+ * @locking inside a kvm.srcu section when called and when it returns, not necessarily the same one
+ */
+export function* serveRequests(vcpu: Vcpu): Path<boolean> {
   const { vm, mem, index } = vcpu;
   const requests = requestWord(vm, index);
   yield updating(requests);
   const bits = mem.exchange(requests, 0);
+  vcpu.actor.tracer?.instant(TRACE_SERVE, bits);
   if ((bits & REQ_VM_DEAD) !== 0 || mem.load(vm.word('DEAD')) !== 0) return false;
   if ((bits & REQ_STOP) !== 0) return false;
   if ((bits & REQ_MMU_RELOAD) !== 0) {
@@ -72,8 +99,13 @@ function* serveRequests(vcpu: Vcpu): Path<boolean> {
     vcpu.count('TLB_FLUSHES');
     flushTlb(mem, vcpu.cpu);
   }
+  if ((bits & REQ_CODE_FLUSH) !== 0) vcpu.dropStaleCode();
   if ((bits & REQ_INTROSPECTION) !== 0) yield* handleIntrospectionRequest(vcpu);
-  if ((bits & REQ_PARK) !== 0) yield* park(vcpu);
+  if ((bits & REQ_PARK) !== 0) {
+    vcpu.actor.tracer?.begin(TRACE_PARKED);
+    yield* park(vcpu);
+    vcpu.actor.tracer?.end(TRACE_PARKED);
+  }
   return mem.load(vm.word('DEAD')) === 0;
 }
 
@@ -81,6 +113,7 @@ function* serveRequests(vcpu: Vcpu): Path<boolean> {
 function* park(vcpu: Vcpu): Path<void> {
   const { vm, mem } = vcpu;
   yield* vcpu.leaveSrcu();
+  mem.store(vcpu.word('PARKED'), 1);
   yield updating(vm.word('PARKED'));
   mem.add(vm.word('PARKED'), 1);
   yield notifying(vm.word('PARKED'));
@@ -94,6 +127,7 @@ function* park(vcpu: Vcpu): Path<void> {
   }
   yield updating(vm.word('PARKED'));
   mem.add(vm.word('PARKED'), -1);
+  mem.store(vcpu.word('PARKED'), 0);
   yield notifying(vm.word('PARKED'));
   mem.notify(vm.word('PARKED'));
   yield* vcpu.enterSrcu();

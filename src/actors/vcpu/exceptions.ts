@@ -20,6 +20,7 @@
  */
 import { VCPU_CRASHED } from '../../shared/layout/vcpu.ts';
 import { type Path, updating, writing } from '../../shared/sync/point.ts';
+import { TRACE_EXCEPTION } from '../../shared/trace/kinds.ts';
 import {
   DESC_DPL_SHIFT,
   DESC_P,
@@ -104,6 +105,7 @@ export function* deliver(vcpu: Vcpu, options: DeliverOptions = {}): Path<Outcome
     if (outcome === OUTCOME_OK) {
       if (cr2 !== null) vcpu.set64('CR2', cr2);
       vcpu.count('GUEST_EXCEPTIONS');
+      vcpu.actor.tracer?.instant(TRACE_EXCEPTION, event.vector, event.errorCode, 0, 0, cr2 ?? 0n);
       return OUTCOME_OK;
     }
     if (outcome !== OUTCOME_FAULT) return outcome;

@@ -4,7 +4,9 @@
  *
  * An access is cut at the page boundary, low addresses first. Each piece is translated, asked for and carried out
  * before the next one starts (spec 7.2), so a store across pages can have stored its first piece when the second one
- * faults or is answered RETRY.
+ * is answered RETRY. That does no harm where the instruction only stores it again; the store of one that has read
+ * memory is done as a whole ({@link LinearOptions.whole}, RC-82). What the guest's own tables deny is found out before
+ * anything is stored.
  *
  * Results: OUTCOME_OK; OUTCOME_FAULT with `vcpu.fault` filled in; OUTCOME_RETRY, start the instruction again.
  *
@@ -12,6 +14,7 @@
  *         arch/x86/kvm/x86.c: emulator_read_write, emulator_cmpxchg_emulated
  */
 import { ACCESS_R, ACCESS_W, ACCESS_X, CPU } from '../../shared/layout/cpu.ts';
+import { REF_STORE_BY_PIECE } from '../../shared/quirks.ts';
 import { type Path, updating } from '../../shared/sync/point.ts';
 import { CR0_WP, EFER_NXE } from '../../shared/x86/control-registers.ts';
 import { LINEAR_ADDRESS_BITS } from '../../shared/x86/paging.ts';
@@ -27,6 +30,8 @@ export interface LinearOptions {
   readonly stack?: boolean;
   /** A read whose operand will be written: it must be writable already. */
   readonly rmw?: boolean;
+  /** A store of what has been read: across pages it is done as a whole, when both have been asked for. */
+  readonly whole?: boolean;
 }
 
 const NO_OPTIONS: LinearOptions = {};
@@ -85,6 +90,16 @@ export function* writeLinear(
   options: LinearOptions = NO_OPTIONS,
 ): Path<Outcome> {
   if (!rangeIsCanonical(gva, size)) return raiseNotCanonical(vcpu, options);
+  if (options.whole === true && pieceBytes(gva, size) < size && !vcpu.vm.quirk(REF_STORE_BY_PIECE)) {
+    return yield* writeWhole(vcpu, gva, size, value, options);
+  }
+  // Where the guest's tables deny one of two pages, the processor stores nothing (KVM's emulator would store half).
+  for (let skip = pieceBytes(gva, size); skip < size; skip += PAGE_BYTES) {
+    for (const at of [gva, BigInt.asUintN(64, gva + BigInt(skip))]) {
+      const gpa = yield* translate(vcpu, at, ACCESS_W, options);
+      if (gpa < 0) return outcomeOf(gpa);
+    }
+  }
   for (let skip = 0; skip < size; ) {
     const at = BigInt.asUintN(64, gva + BigInt(skip));
     const bytes = pieceBytes(at, size - skip);
@@ -98,6 +113,42 @@ export function* writeLinear(
     skip += bytes;
   }
   return OUTCOME_OK;
+}
+
+/** Across pages: nothing is stored unless all of it is. */
+function* writeWhole(
+  vcpu: Vcpu,
+  gva: bigint,
+  size: number,
+  value: bigint,
+  options: LinearOptions,
+): Path<Outcome> {
+  const parts = yield* translateParts(vcpu, gva, size, ACCESS_W, options);
+  if (typeof parts === 'number') return parts;
+  const result = yield* accessSplit(vcpu, parts, { expect: null, value: value & allOnes(size) });
+  if (result === 'retry') return OUTCOME_RETRY;
+  if (result === 'mmio') yield* countMmio(vcpu);
+  return OUTCOME_OK;
+}
+
+/** Every piece of an access, or the outcome that ends it. */
+function* translateParts(
+  vcpu: Vcpu,
+  gva: bigint,
+  size: number,
+  access: number,
+  options: LinearOptions,
+): Path<SplitPart[] | Outcome> {
+  const parts: SplitPart[] = [];
+  for (let skip = 0; skip < size; ) {
+    const at = BigInt.asUintN(64, gva + BigInt(skip));
+    const bytes = pieceBytes(at, size - skip);
+    const gpa = yield* translate(vcpu, at, access, options);
+    if (gpa < 0) return outcomeOf(gpa);
+    parts.push({ gpa, gva: at, size: bytes });
+    skip += bytes;
+  }
+  return parts;
 }
 
 /** A compare-exchange: stores `value` if `expect` is still there. The high halves are those of 16 bytes. */
@@ -126,15 +177,8 @@ export function* lockedLinear(
   const mask = allOnes(Math.min(size, 8));
   const expect = (operand.expect & mask) | ((operand.expectHigh ?? 0n) << 64n);
   const value = (operand.value & mask) | ((operand.valueHigh ?? 0n) << 64n);
-  const parts: SplitPart[] = [];
-  for (let skip = 0; skip < size; ) {
-    const at = BigInt.asUintN(64, gva + BigInt(skip));
-    const bytes = pieceBytes(at, size - skip);
-    const gpa = yield* translate(vcpu, at, ACCESS_R | ACCESS_W, options);
-    if (gpa < 0) return outcomeOf(gpa);
-    parts.push({ gpa, gva: at, size: bytes });
-    skip += bytes;
-  }
+  const parts = yield* translateParts(vcpu, gva, size, ACCESS_R | ACCESS_W, options);
+  if (typeof parts === 'number') return parts;
   let result: 'done' | 'retry' | 'mmio';
   if (size <= 8 && gva % BigInt(size) === 0n) {
     const piece = { ...parts[0]!, access: ACCESS_W, value, expect };

@@ -18,7 +18,7 @@ import { readPolicy } from '../mmu/access-tree.ts';
 import { codePageWritten } from '../mmu/code-map.ts';
 import { gfnToSlot, type Slot } from '../mmu/memslots.ts';
 import { markDirty } from '../mmu/page-fault.ts';
-import { dispatch } from '../mmu/page-track.ts';
+import { askBefore, dispatch, pageTrackStored, type TrackedAccess } from '../mmu/page-track.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** What happened to one piece. */
@@ -75,20 +75,24 @@ export function* accessPiece(vcpu: Vcpu, piece: Piece): Path<PieceResult> {
 }
 
 /** Dispatches the pre-callback of the piece to every notifier; a stop from one is final, but all are asked. */
-export function* preAccess(vcpu: Vcpu, piece: { gpa: number; gva: bigint; access: number }): Path<PfVerdict> {
+export function* preAccess(vcpu: Vcpu, piece: TrackedAccess): Path<PfVerdict> {
   const { vm, actor } = vcpu;
   const inside = vm.quirk(REF_SRCU_ACROSS_EVENT);
   let verdict: PfVerdict = { kind: 'allowed' };
   let kvmi = false;
+  let stopped = false;
   yield* dispatch(actor, vm, function* (kind) {
-    if (kind !== NOTIFIER_KVMI) return;
+    if (kind !== NOTIFIER_KVMI) {
+      if (!(yield* askBefore(kind, vcpu, piece))) stopped = true;
+      return;
+    }
     // The seed sends the event from here, inside track_srcu and kvm.srcu: a memslot change then waits for the tool.
     if (inside) verdict = yield* trackPreAccess(vcpu, piece.gpa, piece.gva, piece.access);
     else kvmi = true;
   });
   // Outside the section KVMI's own reference keeps its block alive (RC-25).
   if (kvmi) verdict = yield* trackPreAccess(vcpu, piece.gpa, piece.gva, piece.access);
-  return verdict;
+  return stopped ? { kind: 'stopped' } : verdict;
 }
 
 /**
@@ -150,6 +154,7 @@ function* effect(vcpu: Vcpu, piece: Piece, verdict: PfVerdict): Path<PieceResult
   if (checked) yield* readUnlock(actor, vm.accessTreeLock);
   if (piece.access === ACCESS_W && result !== 'denied' && result.kind === 'done') {
     yield* codePageWritten(actor, vm, place.ramPage, vcpu.index);
+    yield* pageTrackStored(vcpu, piece);
   }
   return result;
 }
@@ -187,7 +192,7 @@ function perform(vcpu: Vcpu, piece: Piece, host: number): PieceResult {
   return found === piece.expect ? { kind: 'done', value: found } : RETRY;
 }
 
-/** One page's part of a LOCK operation. */
+/** One page's part of a store that is done as a whole. */
 export interface SplitPart {
   readonly gpa: number;
   readonly gva: bigint;
@@ -195,9 +200,13 @@ export interface SplitPart {
 }
 
 /**
- * A LOCK operation that is no single aligned word: misaligned, across a page boundary, or 16 bytes. All parts are
- * asked for before any is touched; then, under the split lock and with the policy of every part looked at once more,
- * the whole operand is compared and stored, or nothing is.
+ * A store that is done as a whole or not at all. All parts are asked for before any is touched; then, with the policy of
+ * every part looked at once more, they are stored. There are two kinds:
+ *
+ *   - a LOCK operation that is no single aligned word (misaligned, across a page boundary, or 16 bytes): under the split
+ *     lock the whole operand is compared, and stored if it is as expected
+ *   - the store of an instruction that has read memory, across a page boundary: `expect` is null. Stored by pieces, a
+ *     RETRY at the second would let the instruction read its own half-stored result
  *
  * A part without RAM reads as all ones, and what is stored to it is lost.
  *
@@ -212,9 +221,10 @@ export interface SplitPart {
 export function* accessSplit(
   vcpu: Vcpu,
   parts: readonly SplitPart[],
-  operand: { expect: bigint; value: bigint },
+  operand: { expect: bigint | null; value: bigint },
 ): Path<'done' | 'retry' | 'mmio'> {
   const { vm, mem, actor } = vcpu;
+  const locked = operand.expect !== null;
   const verdicts: PfVerdict[] = [];
   const ask = function* (part: SplitPart): Path<PfVerdict> {
     const slot = yield* gfnToSlot(vm, mem.load(vcpu.word('AS_ID')), Math.floor(part.gpa / 4096));
@@ -241,12 +251,13 @@ export function* accessSplit(
     );
     let matched = false;
     if (!checked || denied < 0) {
-      yield* spinLock(actor, vm.splitLock);
-      for (const place of places) if (place !== null) yield updating(place.host);
+      if (locked) yield* spinLock(actor, vm.splitLock);
+      for (const place of places)
+        if (place !== null) yield locked ? updating(place.host) : writing(place.host);
       if (denied >= 0)
         reportIfDenied(vcpu, { ...parts[denied]!, access: ACCESS_W }, places[denied]!.gfn, verdicts[denied]!);
       matched = exchangeParts(vcpu, parts, places, operand);
-      yield* spinUnlock(actor, vm.splitLock);
+      if (locked) yield* spinUnlock(actor, vm.splitLock);
       if (matched) for (const place of places) if (place !== null) markDirty(vm, place.slot, place.gfn);
     }
     if (checked) yield* readUnlock(actor, vm.accessTreeLock);
@@ -256,22 +267,26 @@ export function* accessSplit(
       verdicts[denied] = verdict;
       continue;
     }
-    yield updating(vm.word('SPLIT_LOCKS'));
-    mem.add(vm.word('SPLIT_LOCKS'), 1);
+    if (locked) {
+      yield updating(vm.word('SPLIT_LOCKS'));
+      mem.add(vm.word('SPLIT_LOCKS'), 1);
+    }
     if (!matched) return 'retry';
-    for (const place of places) {
-      if (place !== null) yield* codePageWritten(actor, vm, place.ramPage, vcpu.index);
+    for (const [i, place] of places.entries()) {
+      if (place === null) continue;
+      yield* codePageWritten(actor, vm, place.ramPage, vcpu.index);
+      yield* pageTrackStored(vcpu, { ...parts[i]!, access: ACCESS_W });
     }
     return places.includes(null) ? 'mmio' : 'done';
   }
 }
 
-/** Compares the whole operand and stores it if it is as expected. Split lock held. */
+/** Compares the whole operand (split lock held) unless `expect` is null, and stores it if it is as expected. */
 function exchangeParts(
   vcpu: Vcpu,
   parts: readonly SplitPart[],
   places: readonly (Place | null)[],
-  operand: { expect: bigint; value: bigint },
+  operand: { expect: bigint | null; value: bigint },
 ): boolean {
   const { u8 } = vcpu.mem;
   let found = 0n;
@@ -282,7 +297,7 @@ function exchangeParts(
     found |= bytes << BigInt(8 * skip);
     skip += part.size;
   }
-  if (found !== operand.expect) return false;
+  if (operand.expect !== null && found !== operand.expect) return false;
   skip = 0;
   for (const [i, part] of parts.entries()) {
     const place = places[i]!;

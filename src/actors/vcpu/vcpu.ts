@@ -2,16 +2,21 @@
  * One vCPU as its own thread sees it: handles on its registers (shared memory) and the few things that live between
  * two steps of one instruction.
  */
+import { invariant } from '../../shared/invariant.ts';
 import { CPU } from '../../shared/layout/cpu.ts';
-import { VCPU } from '../../shared/layout/vcpu.ts';
+import { REQ_PARK, REQ_STOP, REQ_VM_DEAD, VCPU } from '../../shared/layout/vcpu.ts';
 import type { Mem } from '../../shared/mem.ts';
 import { Prng } from '../../shared/prng.ts';
 import { REF_SRCU_ACROSS_EVENT } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
+import { RFLAGS_FIXED } from '../../shared/x86/rflags.ts';
 import { type IntrospectedVcpu, KVM_REGS_ORDER, readKvmRegs } from '../introspector/vcpu-side.ts';
 import type { Vm } from '../mmu/vm.ts';
+import { BlockCache } from './block-cache.ts';
+import type { Core } from './isa/core.ts';
 import { MachinePorts, type PortBus } from './port-bus.ts';
 
 /** What became of a step that touched guest memory or privileged state. */
@@ -90,13 +95,19 @@ export interface VcpuSurroundings {
   readonly seed?: bigint;
   /** Takes each byte that the guest writes to its console. */
   readonly console?: (byte: number) => void;
+  /** What executes guest code. A vCPU that only carries out access programs needs none. */
+  readonly core?: Core;
 }
+
+/** Looks for a reply, for each look that is worth making at a lock: some 30 µs. */
+const REPLY_LOOKS_FACTOR = 10;
 
 export class Vcpu implements IntrospectedVcpu {
   readonly index: number;
   readonly vm: Vm;
   readonly mem: Mem;
   readonly actor: Actor;
+  readonly replySpin: AdaptiveSpin;
   readonly flags: FlagsSource;
   /** Address of the CPU area. */
   readonly cpu: number;
@@ -112,19 +123,60 @@ export class Vcpu implements IntrospectedVcpu {
   /** Where RDRAND gets its numbers. */
   readonly random: Prng;
 
-  constructor(vm: Vm, index: number, actor: Actor, flags?: FlagsSource, surroundings: VcpuSurroundings = {}) {
+  /** Undefined opcodes met, by name. */
+  readonly undefinedOpcodes = new Map<string, number>();
+  readonly #core: Core | null;
+  readonly #blocks: BlockCache | null;
+
+  constructor(vm: Vm, index: number, actor: Actor, surroundings: VcpuSurroundings = {}) {
+    const { core = null, console = () => {}, seed = BigInt(index) } = surroundings;
     this.index = index;
     this.vm = vm;
     this.mem = vm.mem;
     this.actor = actor;
-    this.flags = flags ?? {
-      rflags: () => this.get64('RFLAGS') | 2n,
-      setRflags: (value) => this.set64('RFLAGS', value),
-    };
+    this.replySpin = new AdaptiveSpin(actor.spinLimit * REPLY_LOOKS_FACTOR);
     this.cpu = vm.cpu(index);
     this.ctl = vm.layout.vcpus + index * VCPU.bytes;
-    this.ports = new MachinePorts(this, surroundings.console ?? (() => {}));
-    this.random = new Prng(surroundings.seed ?? BigInt(index)).fork('rdrand');
+    this.flags =
+      core === null
+        ? {
+            rflags: () => this.get64('RFLAGS') | BigInt(RFLAGS_FIXED),
+            setRflags: (value) => this.set64('RFLAGS', value),
+          }
+        : {
+            rflags: () => core.rflags(this.cpu),
+            setRflags: (value) => core.setRflags(this.cpu, value),
+          };
+    this.ports = new MachinePorts(this, console);
+    this.random = new Prng(seed).fork('rdrand');
+    this.#core = core;
+    this.#blocks = core === null ? null : new BlockCache(this);
+  }
+
+  /** @throws InvariantError without one */
+  get core(): Core {
+    invariant(this.#core !== null, `vCPU ${this.index} has no core to execute guest code with`);
+    return this.#core;
+  }
+  get blocks(): BlockCache {
+    invariant(this.#blocks !== null, `vCPU ${this.index} has no core to decode guest code for`);
+    return this.#blocks;
+  }
+  /** REQ_CODE_FLUSH: decoded code of pages written since is dropped. */
+  dropStaleCode(): void {
+    this.#blocks?.dropStale();
+  }
+  /** Must it stand still or end, rather than look at something before its next entry? */
+  get mustStop(): boolean {
+    const bits = REQ_STOP | REQ_VM_DEAD | REQ_PARK;
+    return (this.mem.load(this.cpu + CPU.at.REQUESTS) & bits) !== 0;
+  }
+  /** Counts instructions that are complete. */
+  retire(count: number): void {
+    this.set64('RETIRED', this.get64('RETIRED') + BigInt(count));
+  }
+  countUndefined(name: string): void {
+    this.undefinedOpcodes.set(name, (this.undefinedOpcodes.get(name) ?? 0) + 1);
   }
 
   /** General register by encoding number, unsigned 64 bits. */

@@ -1,29 +1,107 @@
-/** Thread entry of one vCPU: runs its access program until it is told to stop. */
-import { VCPU_CRASHED, VCPU_RUNNING, VCPU_STOPPED } from '../../shared/layout/vcpu.ts';
+/** Thread entry of one vCPU: serves requests until the machine starts, then runs its guest to its end. */
+import {
+  VCPU_CRASHED,
+  VCPU_EXITED,
+  VCPU_RUNNING,
+  VCPU_STATE_NAMES,
+  VCPU_STOPPED,
+} from '../../shared/layout/vcpu.ts';
 import { STOP_NOW } from '../../shared/layout/vm.ts';
-import { Prng } from '../../shared/prng.ts';
-import { drive } from '../../shared/sync/point.ts';
-import { stormAccess } from '../../storm.ts';
-import { startThread, type ThreadResult, type ThreadTask } from '../thread.ts';
-import { runAccess } from './access-program.ts';
+import { drive, type Path, reading, waiting } from '../../shared/sync/point.ts';
+import { ringBell } from '../introspector/hook.ts';
+import { requestWord } from '../mmu/requests.ts';
+import { startThread } from '../thread.ts';
+import { type Access, runAccess } from './access-program.ts';
+import { ConsoleLines } from './console.ts';
+import { serveRequests } from './entry.ts';
+import { Core } from './isa/core.ts';
+import { runVcpu } from './run-loop.ts';
 import { flushTlb } from './tlb.ts';
+import type { ProgramModule, VcpuTask } from './vcpu.api.ts';
 import { Vcpu } from './vcpu.ts';
 
-export default function vcpuThread(task: ThreadTask): ThreadResult {
-  const { vm, actor, findings } = startThread(task);
+export default async function vcpuThread(task: VcpuTask): Promise<void> {
+  const { vm, actor, announce, opcodes } = startThread(task);
   const { mem } = vm;
-  const vcpu = new Vcpu(vm, task.actor, actor);
-  const prng = new Prng(task.seed);
+  const console = new ConsoleLines((text) => announce('console', { vcpu: task.index, text }));
+  const vcpu = new Vcpu(vm, task.index, actor, {
+    seed: task.seed,
+    console: (byte) => console.put(byte),
+    ...(task.core === null ? {} : { core: new Core(task.core, mem) }),
+  });
+  const say = () =>
+    announce('vcpuState', {
+      vcpu: task.index,
+      state: VCPU_STATE_NAMES[mem.load(vcpu.word('STATE'))]!,
+    });
+  const guest = await guestOf(task, vcpu);
   flushTlb(mem, vcpu.cpu);
-  mem.store(vcpu.word('STATE'), VCPU_RUNNING);
-  drive(actor, vcpu.enterSrcu());
-  while (mem.load(vm.word('STOP')) !== STOP_NOW && drive(actor, runAccess(vcpu, stormAccess(prng)))) {
-    // The next access.
+  if (drive(actor, untilStarted(vcpu))) {
+    mem.store(vcpu.word('STATE'), VCPU_RUNNING);
+    say();
+    drive(actor, guest);
   }
-  drive(actor, vcpu.leaveSrcu());
-  mem.store(vcpu.word('STATE'), mem.load(vm.word('DEAD')) === 1 ? VCPU_CRASHED : VCPU_STOPPED);
-  mem.add(vm.word('LIVE_VCPUS'), -1);
-  mem.notify(vm.word('LIVE_VCPUS'));
-  mem.notify(vm.word('PARKED'));
-  return { findings };
+  console.flush();
+  if (vcpu.undefinedOpcodes.size > 0) opcodes(Object.fromEntries(vcpu.undefinedOpcodes));
+  if (mem.load(vcpu.word('STATE')) < VCPU_EXITED) {
+    mem.store(vcpu.word('STATE'), mem.load(vm.word('DEAD')) === 1 ? VCPU_CRASHED : VCPU_STOPPED);
+  }
+  say();
+  // No job of introspection will be run any more: its block goes with the vCPU.
+  mem.store(vcpu.word('KVMI_BLOCK'), 0);
+  if (mem.cas(vcpu.word('ENDED'), 0, 1) === 0) {
+    mem.add(vm.word('LIVE_VCPUS'), -1);
+    mem.notify(vm.word('PARKED'));
+    drive(actor, ringBell(vm));
+  }
+}
+
+/**
+ * A vCPU that is not started yet takes jobs, pauses and checks all the same (RC-34). False: it must not start.
+ *
+ * @locking begins and ends outside kvm.srcu
+ */
+function* untilStarted(vcpu: Vcpu): Path<boolean> {
+  const { vm, mem, actor } = vcpu;
+  const wake = vcpu.word('WAKE_SEQ');
+  const requests = requestWord(vm, vcpu.index);
+  for (;;) {
+    // ORDER: the wake word before what it announces. Whoever changes that bumps the word afterwards.
+    yield reading(wake);
+    const seen = mem.load(wake);
+    yield reading(requests);
+    if (mem.load(requests) !== 0) {
+      yield* vcpu.enterSrcu();
+      const goesOn = yield* serveRequests(vcpu);
+      yield* vcpu.leaveSrcu();
+      if (!goesOn) return false;
+      continue;
+    }
+    if (mem.load(vm.word('STOP')) === STOP_NOW) return false;
+    if (mem.load(vm.word('STARTED')) === 1) return true;
+    actor.expect = seen;
+    yield waiting(wake);
+  }
+}
+
+/** What this vCPU runs: begins and ends outside kvm.srcu, and leaves the reason in STATE. */
+async function guestOf(task: VcpuTask, vcpu: Vcpu): Promise<Path<void>> {
+  const { program, instructionLimit } = task;
+  if (program === null) {
+    return runVcpu(vcpu, Number.isFinite(instructionLimit) ? { instructions: BigInt(instructionLimit) } : {});
+  }
+  const { default: accesses } = (await import(program.href)) as { default: ProgramModule };
+  return runAccesses(vcpu, accesses(vcpu.index, program.options));
+}
+
+function* runAccesses(vcpu: Vcpu, accesses: Iterable<Access>): Path<void> {
+  const { vm, mem } = vcpu;
+  yield* vcpu.enterSrcu();
+  let goesOn = true;
+  for (const access of accesses) {
+    goesOn = mem.load(vm.word('STOP')) !== STOP_NOW && (yield* runAccess(vcpu, access));
+    if (!goesOn) break;
+  }
+  yield* vcpu.leaveSrcu();
+  if (goesOn) mem.store(vcpu.word('STATE'), VCPU_EXITED);
 }

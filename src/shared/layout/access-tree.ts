@@ -2,7 +2,7 @@
  * The access tree: what the introspector allows per gfn. A radix tree (64-way) over gfn; absent means full access.
  * Guarded by mmu_lock and access_tree_lock for writing, access_tree_lock for reading.
  */
-import { i32, struct } from '../struct.ts';
+import { i32, i64, struct } from '../struct.ts';
 import { SLOT_LIMIT, TRACK_MODES } from './memslot.ts';
 import { ADDRESS_SPACES } from './vm.ts';
 
@@ -44,6 +44,19 @@ export const TREE_NODE = struct(
   },
   8,
 );
+
+/** A pool of equal records with a lock-free free list: nodes are allocated before any lock is taken. */
+export const POOL = struct(
+  'pool',
+  {
+    HEAD: i64('anyone (cas)', 'tag << 32 | 1 + index of the first free record. The tag defeats ABA (RC-76)'),
+    FRESH: i32('anyone (add)', 'records taken that were never used before'),
+    USED: i32('anyone (add)', 'records allocated now'),
+  },
+  64,
+);
+/** The pools, in the order in which they stand: see mmu/access-tree.ts. */
+export const POOL_NAMES = ['access-nodes', 'tree-nodes'] as const;
 
 export const FULL_ACCESS = 7;
 

@@ -11,10 +11,10 @@
  * Written by its own vCPU's thread only, except where the writer column says otherwise. KVMI reads registers here
  * while the vCPU is outside guest mode.
  */
-import { i32, i64, struct, u8 } from '../struct.ts';
+import { i32, i64, struct, u8, volatile } from '../struct.ts';
 
 /** How many accesses one instruction (one REP iteration) can make; the deepest is ENTER level 31, not modelled. */
-export const ACCESS_LOG_LIMIT = 8;
+export const ACCESS_LOG_LIMIT = 10;
 
 const OWN = 'this vCPU';
 
@@ -30,32 +30,34 @@ export const CPU = struct(
       OWN,
       'lazy arithmetic flags, kind | size << 8; kind 0: A holds CF PF AF ZF SF OF in place',
     ),
-    BUDGET: i32(OWN, 'instructions left before the core returns; charged per block, at its start'),
+    BUDGET: volatile(i32(OWN, 'instructions left before the core returns; charged per block, at its start')),
     RFLAGS: i64(
       OWN,
       'the bits that are not arithmetic: TF IF DF IOPL NT RF VM AC VIF VIP ID (bit 1 reads as 1)',
     ),
     FS_BASE: i64(OWN, 'linear base of FS'),
     GS_BASE: i64(OWN, 'linear base of GS'),
-    TLB: i32(OWN, 'address of the TLB set of the current privilege level (see tlbTable)'),
+    TLB: volatile(i32(OWN, 'address of the TLB set of the current privilege level (see tlbTable)')),
     REQUESTS: i32('anyone (or)', 'REQ_* bits; the core leaves at the next block start when non-zero'),
     CPL: i32(OWN, 'current privilege level, 0…3'),
 
-    EXIT_KIND: i32(OWN, 'EXIT_*: why the core returned'),
-    EXIT_UOP: i32(OWN, 'address of the micro-op record the exit is about'),
-    EXIT_SIZE: i32(OWN, 'bytes of the access that missed'),
-    EXIT_ACCESS: i32(OWN, 'ACCESS_R | ACCESS_W of the access that missed'),
-    EXIT_LINK: i32(OWN, 'EXIT_BLOCK: address of the link word to patch, or 0'),
-    EXIT_VECTOR: i32(OWN, 'EXIT_EXCEPTION: the vector, without error code'),
-    EXIT_GVA: i64(OWN, 'linear address of the access that missed'),
+    EXIT_KIND: volatile(i32(OWN, 'EXIT_*: why the core returned')),
+    EXIT_UOP: volatile(i32(OWN, 'address of the micro-op record the exit is about')),
+    EXIT_SIZE: volatile(i32(OWN, 'bytes of the access that missed')),
+    EXIT_ACCESS: volatile(i32(OWN, 'ACCESS_R | ACCESS_W of the access that missed')),
+    EXIT_LINK: volatile(i32(OWN, 'EXIT_BLOCK: address of the link word to patch, or 0')),
+    EXIT_VECTOR: volatile(i32(OWN, 'EXIT_EXCEPTION: the vector, without error code')),
+    EXIT_GVA: volatile(i64(OWN, 'linear address of the access that missed')),
 
-    LOG_COUNT: i32(OWN, 'emulated step: accesses of this instruction already carried out'),
-    LOG_NEXT: i32(OWN, 'emulated step: index of the access the instruction is at'),
-    LOG_KIND: i32(OWN, 'per access: LOG_READ, LOG_WRITE or LOG_CAS', ACCESS_LOG_LIMIT),
-    LOG_SIZE: i32(OWN, 'per access: bytes, 1 2 4 8, or 16', ACCESS_LOG_LIMIT),
-    LOG_GVA: i64(OWN, 'per access: linear address', ACCESS_LOG_LIMIT),
-    LOG_VALUE: i64(OWN, 'per access: value read, or value to write (zero extended)', ACCESS_LOG_LIMIT),
-    LOG_EXPECT: i64(OWN, 'LOG_CAS: value that must still be there', ACCESS_LOG_LIMIT),
+    LOG_COUNT: volatile(i32(OWN, 'emulated step: accesses of this instruction already carried out')),
+    LOG_NEXT: volatile(i32(OWN, 'emulated step: index of the access the instruction is at')),
+    LOG_KIND: volatile(i32(OWN, 'per access: LOG_*', ACCESS_LOG_LIMIT)),
+    LOG_SIZE: volatile(i32(OWN, 'per access: bytes, 1 2 4 8, or 16', ACCESS_LOG_LIMIT)),
+    LOG_GVA: volatile(i64(OWN, 'per access: linear address', ACCESS_LOG_LIMIT)),
+    LOG_VALUE: volatile(
+      i64(OWN, 'per access: value read, or value to write (zero extended)', ACCESS_LOG_LIMIT),
+    ),
+    LOG_EXPECT: volatile(i64(OWN, 'LOG_CAS: value that must still be there', ACCESS_LOG_LIMIT)),
 
     CR0: i64(OWN, 'control register 0'),
     CR2: i64(OWN, 'page-fault linear address'),
@@ -85,7 +87,7 @@ export const CPU = struct(
     PAT: i64(OWN, 'MSR 00000277'),
     APIC_BASE: i64(OWN, 'MSR 0000001B'),
     TSC_AUX: i64(OWN, 'MSR C0000103'),
-    FETCH_BYTES: u8(OWN, 'instruction bytes fetched for an emulated step', 16),
+    FETCH_BYTES: volatile(u8(OWN, 'instruction bytes fetched for an emulated step', 16)),
   },
   64,
 );
@@ -122,9 +124,17 @@ export function tlbTable(cpu: number, user: boolean, kind: number): number {
 }
 
 // ── jump cache ──────────────────────────────────────────────────────────────────────────────────────────────
-/** Entry: i64 key (or −1), i32 micro-op record. Index: (rip ^ rip >> 12) & 1023. Cleared on every TLB flush. */
+/** One entry. Index: (rip ^ rip >> 12) & 1023. Cleared on every TLB flush. */
+export const JUMP_ENTRY = struct(
+  'jump-entry',
+  {
+    KEY: i64(OWN, 'linear address, or -1'),
+    UOP: i32(OWN, 'address of the micro-op record'),
+  },
+  16,
+);
 export const JUMP_ENTRIES = 1024;
-export const JUMP_ENTRY_BYTES = 16;
+export const JUMP_ENTRY_BYTES = JUMP_ENTRY.bytes;
 
 // ── exits ───────────────────────────────────────────────────────────────────────────────────────────────────
 /** Budget used up, or REQUESTS non-zero: at a block start, nothing of the block executed. */
@@ -135,10 +145,10 @@ export const EXIT_BLOCK = 2;
 export const EXIT_MEMORY = 3;
 /** The instruction is one the host carries out (see HOST_OPS in isa/insn.ts). */
 export const EXIT_HOST = 4;
-/** The instruction raised EXIT_VECTOR (divide error). Nothing of it happened. */
+/** The instruction raised EXIT_VECTOR (#DE, #GP). Nothing of it happened. */
 export const EXIT_EXCEPTION = 5;
-/** A LOCK operation on a misaligned operand: to be emulated under the split lock. */
-export const EXIT_SPLIT_LOCK = 6;
+/** To be single-stepped: a LOCK operation on a misaligned operand, CMPXCHG16B, ENTER with a level. */
+export const EXIT_STEP = 6;
 /** Emulated step only: access number LOG_NEXT is described in the log and has to be carried out. */
 export const EXIT_ACCESS = 7;
 /** Emulated step only: the instruction (or one REP iteration) is complete; RIP and registers are committed. */
@@ -146,6 +156,8 @@ export const EXIT_DONE = 8;
 
 export const LOG_READ = 1;
 export const LOG_WRITE = 2;
+/** A read by an instruction that is going to write the same place. */
+export const LOG_READ_MODIFY = 4;
 /**
  * Atomic: store VALUE if EXPECT is still there, else the instruction restarts. With size 16 (CMPXCHG16B) the upper
  * halves stand in the next element of LOG_VALUE and LOG_EXPECT.

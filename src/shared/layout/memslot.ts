@@ -19,12 +19,17 @@ export const SLOT = struct('slot', {
   INSTANCE: i32(SLOTS, 'number of the CREATE or MOVE that made it; tells two slots with one id apart'),
 });
 
-export const SLOT_SET = struct('slot-set', {
-  GENERATION: i64('slots_lock', 'memslot generation; bit 63 while an update is in flux'),
-  COUNT: i32(SLOTS, 'slots in use, sorted by base gfn'),
-});
+/** Head of a set; SLOT_LIMIT slots follow it. */
+export const SLOT_SET = struct(
+  'slot-set',
+  {
+    GENERATION: i64('slots_lock', 'memslot generation; bit 63 while an update is in flux'),
+    COUNT: i32(SLOTS, 'slots in use, sorted by base gfn'),
+  },
+  64,
+);
 
-export const SLOT_SET_BYTES = 64 + SLOT_LIMIT * SLOT.bytes;
+export const SLOT_SET_BYTES = SLOT_SET.bytes + SLOT_LIMIT * SLOT.bytes;
 
 export const SLOT_LOG_DIRTY = 1;
 export const SLOT_READONLY = 2;
@@ -42,6 +47,16 @@ export const ARCH = struct('slot-arch', {
   BYTES: i32('slots_lock', 'arena bytes behind TRACK, RMAP and DIRTY'),
   BLOCK: i32('slots_lock', 'address of the arena block'),
 });
+
+/** Head of one arena block; blocks tile the arena, first fit, neighbours merged on free. */
+export const ARENA_BLOCK = struct(
+  'arena-block',
+  {
+    BYTES: i32('slots_lock', 'whole block, head included; 0 in a fresh arena: everything is one free block'),
+    USED: i32('slots_lock', '1 while allocated'),
+  },
+  64,
+);
 
 export const ARCH_LIMIT = 4 * SLOT_LIMIT;
 export const ARCH_FREE = 0;

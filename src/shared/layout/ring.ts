@@ -2,7 +2,7 @@
  * Byte rings: jobs to a vCPU, messages from a vCPU to the receiver. Records are whole: a 16-byte head, then the
  * payload padded to 8 bytes; positions grow for ever and are taken modulo the capacity.
  */
-import { i32, struct } from '../struct.ts';
+import { i32, struct, u8 } from '../struct.ts';
 
 export const RING = struct(
   'ring',
@@ -20,4 +20,7 @@ export const RECORD = struct('ring-record', {
 });
 /** Data bytes of a job ring and of a message ring. Holds several of the largest KVMI messages (8192 bytes). */
 export const RING_DATA_BYTES = 64 * 1024;
-export const RING_BYTES = RING.bytes + RING_DATA_BYTES;
+export const RING_DATA = struct('ring-data', {
+  BYTES: u8('producer', 'records; only those from HEAD to TAIL mean anything', RING_DATA_BYTES),
+});
+export const RING_BYTES = RING.bytes + RING_DATA.bytes;

@@ -11,7 +11,7 @@
  *
  * @source arch/x86/kvm/mmu/spte.h (5.17): shadow_present_mask, EPT_SPTE_HOST_WRITABLE, EPT_SPTE_MMU_WRITABLE
  */
-import { i32, struct } from '../struct.ts';
+import { i32, i64, struct } from '../struct.ts';
 
 export const SPTE_R = 1n;
 export const SPTE_W = 1n << 1n;
@@ -31,6 +31,8 @@ export const SPTE_PFN_MASK = 0xfffffffn << SPTE_PFN_SHIFT;
 export const SPTE_MMIO_GEN_SHIFT = 40n;
 export const SPTE_MMIO_GEN_MASK = 0x7ffffn << SPTE_MMIO_GEN_SHIFT;
 
+export const SPTE = struct('spte', { SPTE: i64('mmu_lock; fast path (cas)', 'one entry, bits as above') });
+
 /** One root: a flat table of sptes, one per gfn, for one address space. */
 export const ROOT = struct('root', {
   STATE: i32('mmu_lock', '1: in use'),
@@ -42,3 +44,8 @@ export const ROOT = struct('root', {
 export const ROOT_LIMIT = 4;
 /** Sptes counted together, so that a zap skips empty stretches (what a non-leaf table does in hardware). */
 export const SPTE_STRETCH = 512;
+export const STRETCH = struct(
+  'spte-stretch',
+  { FILLED: i32('mmu_lock', 'entries of the stretch that are not 0') },
+  4,
+);

@@ -2,7 +2,7 @@
  * vCPU control block: the words a vCPU shares with everyone else (`struct kvm_vcpu`, `vcpu->arch.kvmi`).
  * The one request word lives in CPU.REQUESTS, where the emulator core polls it.
  */
-import { f64, i32, i64, struct } from '../struct.ts';
+import { f64, i32, i64, struct, volatile } from '../struct.ts';
 
 const OWN = 'this vCPU';
 
@@ -13,8 +13,12 @@ export const VCPU = struct(
       'this vCPU; kicker (IN_GUEST → EXITING)',
       'OUTSIDE_GUEST | IN_GUEST | EXITING_GUEST | READING_TABLES',
     ),
-    OUTSIDE_COUNT: i32(OWN, 'bumped on every transition to OUTSIDE_GUEST: what a waited request waits for'),
-    WAKE_SEQ: i32('anyone (add)', 'sequence word: kicks, jobs and replies wake a sleeping vCPU through it'),
+    OUTSIDE_COUNT: volatile(
+      i32(OWN, 'bumped on every transition to OUTSIDE_GUEST: what a waited request waits for'),
+    ),
+    WAKE_SEQ: volatile(
+      i32('anyone (add)', 'sequence word: kicks, jobs and replies wake a sleeping vCPU through it'),
+    ),
     STATE: i32(OWN, 'VCPU_*: what it is doing, for people'),
     ROOT: i32('mmu_lock', 'index of the root it uses, −1 for none'),
     ROOT_GEN: i32('mmu_lock', 'generation of that root when it was loaded'),
@@ -31,26 +35,28 @@ export const VCPU = struct(
     PENDING_REGS: i32(OWN, '1: SET_REGISTERS waits for the reply to take effect'),
     KVMI_BLOCK: i32('hook (store 1), this vCPU (store 0)', '1: the per-vCPU interception block exists'),
 
+    PARKED: i32(OWN, '1 while it is counted in VM.PARKED'),
+    ENDED: i32('this vCPU; machine (cas 0 → 1)', '1: it is no longer counted in VM.LIVE_VCPUS'),
     INTERRUPTS: i32('anyone', 'reserved for the local APIC'),
     EXIT_CODE: i32(OWN, 'value written to the exit port, when STATE is VCPU_EXITED'),
-    FAULTS_FAST: i64(OWN, 'page faults fixed without mmu_lock'),
-    FAULTS_SLOW: i64(OWN, 'page faults fixed under mmu_lock'),
-    FAULTS_SPURIOUS: i64(OWN, 'page faults that found the mapping already there'),
-    FAULTS_RETRY: i64(OWN, 'page faults given up for a re-entry (root, slot or notifier changed)'),
-    FAULTS_MMIO: i64(OWN, 'page faults on a gpa without a slot'),
-    FAULTS_EMULATED: i64(OWN, 'page faults on a tracked page: the instruction was emulated'),
-    EXITS: i64(OWN, 'returns from the emulator core'),
-    GUEST_EXCEPTIONS: i64(OWN, 'exceptions delivered to the guest'),
-    UNKNOWN_PORTS: i64(OWN, 'accesses to ports that no device has'),
-    TLB_FLUSHES: i64(OWN, 'TLB flush requests served'),
-    JOBS_RUN: i64(OWN, 'introspection jobs run'),
-    EVENTS_SENT: i64(OWN, 'per access kind R W X: PF events sent', 3),
-    PF_CONTINUE: i64(OWN, 'per access kind: PF events answered CONTINUE', 3),
-    PF_RETRY: i64(OWN, 'per access kind: PF events answered RETRY', 3),
-    PF_CRASH: i64(OWN, 'per access kind: PF events answered CRASH', 3),
-    PF_FAIL_OPEN: i64(OWN, 'per access kind: PF events that ended without a valid reply', 3),
-    PAUSES: i64(OWN, 'PAUSE events sent'),
-    STARTED_NS: f64(OWN, 'engine clock at the first entry'),
+    FAULTS_FAST: volatile(i64(OWN, 'page faults fixed without mmu_lock')),
+    FAULTS_SLOW: volatile(i64(OWN, 'page faults fixed under mmu_lock')),
+    FAULTS_SPURIOUS: volatile(i64(OWN, 'page faults that found the mapping already there')),
+    FAULTS_RETRY: volatile(i64(OWN, 'page faults given up for a re-entry (root, slot or notifier changed)')),
+    FAULTS_MMIO: volatile(i64(OWN, 'page faults on a gpa without a slot')),
+    FAULTS_EMULATED: volatile(i64(OWN, 'page faults on a tracked page: the instruction was emulated')),
+    EXITS: volatile(i64(OWN, 'returns from the emulator core')),
+    GUEST_EXCEPTIONS: volatile(i64(OWN, 'exceptions delivered to the guest')),
+    UNKNOWN_PORTS: volatile(i64(OWN, 'accesses to ports that no device has')),
+    TLB_FLUSHES: volatile(i64(OWN, 'TLB flush requests served')),
+    JOBS_RUN: volatile(i64(OWN, 'introspection jobs run')),
+    EVENTS_SENT: volatile(i64(OWN, 'per access kind R W X: PF events sent', 3)),
+    PF_CONTINUE: volatile(i64(OWN, 'per access kind: PF events answered CONTINUE', 3)),
+    PF_RETRY: volatile(i64(OWN, 'per access kind: PF events answered RETRY', 3)),
+    PF_CRASH: volatile(i64(OWN, 'per access kind: PF events answered CRASH', 3)),
+    PF_FAIL_OPEN: volatile(i64(OWN, 'per access kind: PF events that ended without a valid reply', 3)),
+    PAUSES: volatile(i64(OWN, 'PAUSE events sent')),
+    STARTED_NS: volatile(f64(OWN, 'engine clock at the first entry')),
   },
   64,
 );

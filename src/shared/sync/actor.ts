@@ -5,8 +5,9 @@
  * what they do; it hands the report to the checker, the statistics and the trace, whichever are switched on.
  */
 import type { Mem } from '../mem.ts';
+import type { Tracer } from '../trace/tracer.ts';
 import type { LockChecks } from './checks.ts';
-import type { LockClass, LockMode } from './lock-class.ts';
+import { DONE_KVMI, type LockClass, type LockMode } from './lock-class.ts';
 import type { Waiter } from './point.ts';
 import { LockStats } from './stats.ts';
 
@@ -37,6 +38,8 @@ export class Actor implements Waiter {
   timeoutMs = Number.POSITIVE_INFINITY;
   checks: LockChecks | null;
   trace: LockTrace | null = null;
+  /** Records what this actor does; null without a trace. Setting it does not set `trace`. */
+  tracer: Tracer | null = null;
   readonly #stats: LockStats | null;
 
   constructor(opts: ActorOptions) {
@@ -70,14 +73,23 @@ export class Actor implements Waiter {
   /** `side` tells SRCU sections apart: the index that must be handed back. */
   acquired(cls: LockClass, addr: number, mode: LockMode, side = 0): void {
     if (this.checks !== null) this.checks.acquired(cls, addr, mode, side);
-    if (this.#stats !== null) this.#stats.acquired(cls);
+    if (this.#stats !== null) this.#stats.acquired(cls, side);
     if (this.trace !== null) this.trace('acquired', cls, addr, mode);
+  }
+
+  /** Got (`by` = 1) or is about to give back (−1) a KVMI reference, which is no lock but counts for the rules. */
+  referenced(by: 1 | -1): void {
+    if (this.checks !== null) {
+      if (by > 0) this.checks.enter('kvmi_ref');
+      else this.checks.leave('kvmi_ref');
+    }
+    if (this.#stats !== null) this.#stats.hold(DONE_KVMI, by);
   }
 
   /** Before the release becomes visible. */
   releasing(cls: LockClass, addr: number, mode: LockMode, side = 0): void {
     if (this.checks !== null) this.checks.releasing(cls, addr, mode, side);
-    if (this.#stats !== null) this.#stats.releasing(cls);
+    if (this.#stats !== null) this.#stats.releasing(cls, side);
     if (this.trace !== null) this.trace('release', cls, addr, mode);
   }
 }

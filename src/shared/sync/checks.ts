@@ -184,7 +184,7 @@ export class LockChecks {
     }
   }
 
-  /** An event has been sent and its reply is about to be waited for (L4). */
+  /** An event has been sent and its reply is about to be waited for (L4; L2 for the no-sleep locks it leaves out). */
   waitingForIntrospector(): void {
     for (const own of this.#held) {
       if (NEVER_ACROSS_A_REPLY.includes(own.cls)) {
@@ -192,6 +192,7 @@ export class LockChecks {
         return;
       }
     }
+    this.mayBlock('the introspector', false);
   }
 
   /** The actor got something that counts for the rules but is no lock. Nests. */
@@ -226,17 +227,18 @@ function describe(cls: LockClass, addr: number, mode: LockMode): string {
   return `${cls.name} (${mode}) at 0x${addr.toString(16)}`;
 }
 
-/** This folder: frames from it are the lock code's own. */
-const OWN_FOLDER = new URL('.', import.meta.url).href;
-
 /** The innermost `frames` calls outside the lock code, one a line. */
 function callerStack(frames: number): string {
   const limit = Error.stackTraceLimit;
   Error.stackTraceLimit = STACK_FRAMES;
   const lines = (new Error().stack ?? '').split('\n').slice(1);
   Error.stackTraceLimit = limit;
+  // The first frame is this function. What it says of its folder is what the other frames of the lock code say, be it
+  // a URL or, where Node applies source maps, a path to the source.
+  const here = lines[0] ?? '';
+  const folder = here.slice(here.indexOf('(') + 1, here.lastIndexOf('checks.'));
   return lines
-    .filter((line) => !line.includes(OWN_FOLDER) && !line.includes('(<anonymous>)'))
+    .filter((line) => !line.includes(folder) && !line.includes('(<anonymous>)'))
     .slice(0, frames)
     .map((line) => line.trim().replace(/^at /, ''))
     .join('\n');

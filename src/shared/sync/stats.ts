@@ -3,9 +3,12 @@
  *
  * Each actor has its own block, `STATS_BYTES` long, that only it writes: counting never makes two actors contend.
  * The record of class `cls` is at `statsAddress(block, cls)`. Whoever shows the numbers reads them while they move.
+ *
+ * HELD and WAITING are not for people: when a thread has died they say what it had, which the lock words alone do not
+ * (a reader is a mere count in them). See machine/lost-actor.ts.
  */
 import type { Mem } from '../mem.ts';
-import { f64, struct } from '../struct.ts';
+import { f64, i32, struct } from '../struct.ts';
 import { LOCK_CLASSES, type LockClass } from './lock-class.ts';
 
 export const STATS = struct(
@@ -17,6 +20,8 @@ export const STATS = struct(
     WAIT_NS_MAX: f64('this actor', 'longest wait, ns'),
     HOLD_NS: f64('this actor', 'time held, ns; nested srcu sections count as the outermost'),
     HOLD_NS_MAX: f64('this actor', 'longest hold, ns'),
+    HELD: i32('this actor', 'holds of it now; srcu: per side. kvmi_complete: KVMI references', 2),
+    WAITING: i32('this actor', '1 while it waits for it'),
   },
   64,
 );
@@ -32,6 +37,7 @@ export function statsAddress(block: number, cls: LockClass): number {
 /** Keeps one actor's counters. Times come from that actor's clock, so explored runs count logical time. */
 export class LockStats {
   readonly #cells: Float64Array<SharedArrayBuffer>;
+  readonly #words: Int32Array<SharedArrayBuffer>;
   readonly #block: number;
   readonly #clock: () => number;
   readonly #heldDepth = new Int32Array(LOCK_CLASSES.length);
@@ -40,31 +46,44 @@ export class LockStats {
 
   constructor(mem: Mem, block: number, clock: () => number) {
     this.#cells = mem.f64;
+    this.#words = mem.i32;
     this.#block = block;
     this.#clock = clock;
   }
 
   waitBegins(cls: LockClass): void {
-    this.#cells[this.#record(cls) + CONTENDED]! += 1;
+    const record = this.#record(cls);
+    this.#cells[record + CONTENDED]! += 1;
+    this.#words[record * 2 + WAITING] = 1;
     this.#waitSince = this.#clock();
   }
 
   waitEnds(cls: LockClass): void {
-    this.#addTime(this.#record(cls) + WAIT_NS, this.#clock() - this.#waitSince);
+    const record = this.#record(cls);
+    this.#words[record * 2 + WAITING] = 0;
+    this.#addTime(record + WAIT_NS, this.#clock() - this.#waitSince);
   }
 
-  acquired(cls: LockClass): void {
-    this.#cells[this.#record(cls) + ACQUISITIONS]! += 1;
+  acquired(cls: LockClass, side: number): void {
+    const record = this.#record(cls);
+    this.#cells[record + ACQUISITIONS]! += 1;
+    this.#words[record * 2 + HELD + side]! += 1;
     const depth = this.#heldDepth[cls.id]!;
     this.#heldDepth[cls.id] = depth + 1;
     if (depth === 0) this.#heldSince[cls.id] = this.#clock();
   }
 
-  releasing(cls: LockClass): void {
+  releasing(cls: LockClass, side: number): void {
+    this.#words[this.#record(cls) * 2 + HELD + side]! -= 1;
     const depth = this.#heldDepth[cls.id]!;
     if (depth === 0) return;
     this.#heldDepth[cls.id] = depth - 1;
     if (depth === 1) this.#addTime(this.#record(cls) + HOLD_NS, this.#clock() - this.#heldSince[cls.id]!);
+  }
+
+  /** Counts `by` more holds of something that is no lock and has no statistics. */
+  hold(cls: LockClass, by: number): void {
+    this.#words[this.#record(cls) * 2 + HELD]! += by;
   }
 
   #record(cls: LockClass): number {
@@ -83,3 +102,5 @@ const ACQUISITIONS = word('ACQUISITIONS');
 const CONTENDED = word('CONTENDED');
 const WAIT_NS = word('WAIT_NS');
 const HOLD_NS = word('HOLD_NS');
+const HELD = STATS.at.HELD / Int32Array.BYTES_PER_ELEMENT;
+const WAITING = STATS.at.WAITING / Int32Array.BYTES_PER_ELEMENT;

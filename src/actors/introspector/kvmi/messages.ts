@@ -14,21 +14,25 @@ export interface PfEvent {
 }
 export const PF_EVENT_BYTES = 24;
 
+/**
+ * Codecs work on one scratch buffer and copy: a view of a fresh array's own buffer would cost more than the event.
+ */
+const scratch = new DataView(new ArrayBuffer(PF_EVENT_BYTES));
+const scratchBytes = new Uint8Array(scratch.buffer);
+
 export function encodePf(event: PfEvent): Uint8Array {
-  const bytes = new Uint8Array(PF_EVENT_BYTES);
-  const view = new DataView(bytes.buffer);
-  view.setBigUint64(0, event.gva, true);
-  view.setBigUint64(8, BigInt(event.gpa), true);
-  view.setUint8(16, event.access);
-  return bytes;
+  scratch.setBigUint64(0, event.gva, true);
+  scratch.setBigUint64(8, BigInt(event.gpa), true);
+  scratch.setBigUint64(16, BigInt(event.access), true);
+  return scratchBytes.slice();
 }
 
 export function decodePf(bytes: Uint8Array): PfEvent {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let i = 0; i < PF_EVENT_BYTES; i++) scratchBytes[i] = bytes[i]!;
   return {
-    gva: view.getBigUint64(0, true),
-    gpa: Number(view.getBigUint64(8, true)),
-    access: view.getUint8(16),
+    gva: scratch.getBigUint64(0, true),
+    gpa: scratch.getUint32(8, true) + scratch.getUint32(12, true) * 2 ** 32,
+    access: scratch.getUint8(16),
   };
 }
 
@@ -37,14 +41,14 @@ const EVENT_ID_BYTES = 8;
 /** An event between vCPU and receiver: u16 event id, padding, then the event's own struct. */
 export function encodeEvent(event: number, data: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(EVENT_ID_BYTES + data.length);
-  new DataView(bytes.buffer).setUint16(0, event, true);
+  bytes[0] = event;
+  bytes[1] = event >>> 8;
   bytes.set(data, EVENT_ID_BYTES);
   return bytes;
 }
 
 export function decodeEvent(bytes: Uint8Array): { event: number; data: Uint8Array } {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return { event: view.getUint16(0, true), data: bytes.subarray(EVENT_ID_BYTES) };
+  return { event: bytes[0]! | (bytes[1]! << 8), data: bytes.slice(EVENT_ID_BYTES) };
 }
 
 /** struct kvmi_vcpu_event_reply, 8 bytes: u8 action, u8 event, u16 padding1, u32 padding2. */

@@ -150,6 +150,41 @@ function conditionEven(code: Code, cpu: Value, helpers: FlagHelpers, cc: number)
   }
 }
 
+/** Flags whose kind and operands are known while the code is generated. */
+export interface KnownFlags {
+  readonly kind: number;
+  readonly size: Size;
+  readonly a: Value;
+  readonly b: Value;
+}
+
+/** Condition code `cc` as i32 truth from known flags, or null where the general way is as good. */
+export function knownCondition(code: Code, flags: KnownFlags, cc: number): Value | null {
+  const { kind, size, a, b } = flags;
+  const up = (value: Value): Value => (size === 8 ? value : value.shl(64 - size * 8));
+  const even = ((): Value | null => {
+    if (kind === FLAGS_SUB) {
+      if (cc >> 1 === 1) return a.ltU(b);
+      if (cc >> 1 === 2) return a.eq(b);
+      if (cc >> 1 === 3) return a.leU(b);
+      if (cc >> 1 === 4) return up(a.sub(b)).ltS(0);
+      if (cc >> 1 === 6) return up(a).ltS(up(b));
+      return cc >> 1 === 7 ? up(a).leS(up(b)) : null;
+    }
+    if (kind < FLAGS_ADD) return null;
+    if (cc >> 1 === 2) return a.isZero();
+    if (cc >> 1 === 4) return up(a).ltS(0);
+    if (kind === FLAGS_ADD) return cc >> 1 === 1 ? a.ltU(b) : null;
+    if (kind !== FLAGS_LOGIC) return null;
+    if (cc >> 1 === 0 || cc >> 1 === 1) return code.i32(0);
+    if (cc >> 1 === 3) return a.isZero();
+    if (cc >> 1 === 6) return up(a).ltS(0);
+    return cc >> 1 === 7 ? up(a).leS(0) : null;
+  })();
+  if (even === null) return null;
+  return code.let((cc & 1) === 1 ? even.isZero() : even);
+}
+
 /** Writes the shared functions. */
 export function buildFlagHelpers(module: ModuleBuilder): FlagHelpers {
   const flags = module.function([I32], [I32]);

@@ -2,6 +2,7 @@
  * Operand forms: which shapes of which instructions the core has handlers for, and how a decoded instruction finds
  * its form. A form fixes everything but the register numbers, constants and addresses.
  */
+import { RSP } from '../../../shared/x86/registers.ts';
 import type { CoreOp, Insn, MemOperand, Operand, Size } from './insn.ts';
 
 /**
@@ -10,8 +11,8 @@ import type { CoreOp, Insn, MemOperand, Operand, Size } from './insn.ts';
  */
 export type Shape = 'none' | 'reg' | 'imm' | 'base' | 'indexed' | 'memory';
 
-/** What is no instruction of the guest: the start of a block, its end, a dropped block, work for the host. */
-export type PseudoOp = 'blockstart' | 'fall' | 'stale' | 'host' | 'fence';
+/** What is no instruction of the guest: the start of a block, its end, work for the host. MFENCE is here as `fence`. */
+export type PseudoOp = 'blockstart' | 'fall' | 'host' | 'fence';
 
 export interface Form {
   readonly op: CoreOp | PseudoOp;
@@ -24,6 +25,10 @@ export interface Form {
   readonly cc: number;
   readonly lock: boolean;
   readonly rep: 'none' | 'rep' | 'repne';
+  /** False where nobody can see the arithmetic flags before they are overwritten: they are not computed. */
+  readonly flags: boolean;
+  /** Condition of a JCC that follows directly and is done by the same handler, −1 for none. */
+  readonly jcc: number;
 }
 
 /** An instruction whose operands stand where the semantics look for them. */
@@ -76,7 +81,6 @@ const DIRECT_BRANCHES: ReadonlySet<string> = new Set([
   'call',
   'fall',
 ]);
-const RSP = 4;
 
 /** Puts the operands of `insn` where the semantics expect them, and folds synonyms together. */
 export function normalise(insn: Insn): NormalInsn {
@@ -84,7 +88,9 @@ export function normalise(insn: Insn): NormalInsn {
   let { size, srcSize, dst, src, src2, cc } = insn;
   if (HINTS.has(op)) op = 'nop';
   if (op === 'mfence') op = 'fence';
-  if (op === 'movsxd') op = srcSize === size ? 'mov' : 'movsx';
+  if (op === 'movsxd') op = 'movsx';
+  // 66 makes 16 bits of either side: nothing is left to extend.
+  if ((op === 'movsx' || op === 'movzx') && srcSize === size) op = 'mov';
   if (op === 'nop' || op === 'fence' || NO_OPERANDS.has(op)) {
     dst = src = src2 = null;
     if (op === 'nop' || op === 'fence' || DIRECT_BRANCHES.has(op)) size = 8;
@@ -145,8 +151,55 @@ export function formOf(insn: NormalInsn): Form {
     cc: WITH_CONDITION.has(op) || op === 'enter' ? insn.cc : 0,
     lock: insn.lock && LOCKABLE.has(op),
     rep: repOf(insn),
+    flags: true,
+    jcc: -1,
   };
 }
+
+/** Index of the variant that leaves the flags alone, −1 when there is none. */
+export function quietFormIndex(form: Form): number {
+  return INDEX_OF_KEY.get(keyOf({ ...form, flags: false })) ?? -1;
+}
+
+/** Index of the variant that goes on like a JCC with condition `cc`, −1 when there is none. */
+export function fusedFormIndex(form: Form, cc: number): number {
+  return INDEX_OF_KEY.get(keyOf({ ...form, jcc: cc })) ?? -1;
+}
+
+/** Does it overwrite all six arithmetic flags, reading none of them? */
+export function overwritesFlags(form: Form): boolean {
+  return OVERWRITING.has(form.op) || (SHIFTS_ALL_FLAGS.has(form.op) && form.src === 'imm');
+}
+
+/** Does it do its work in registers alone, so that nothing can be seen between it and the next instruction? */
+export function staysInRegisters(form: Form): boolean {
+  return REGISTERS_ONLY.has(form.op) && !isMemory(form.dst) && (form.op === 'lea' || !isMemory(form.src));
+}
+
+/** Neither reads nor writes arithmetic flags. */
+export function ignoresFlags(form: Form): boolean {
+  return FLAGLESS.has(form.op);
+}
+
+const OVERWRITING: ReadonlySet<string> = new Set([
+  'add', 'or', 'and', 'sub', 'xor', 'cmp', 'test', 'neg', 'popcnt', 'imul2', 'imul3',
+]); // biome-ignore format: table
+const SHIFTS_ALL_FLAGS: ReadonlySet<string> = new Set(['shl', 'shr', 'sar']);
+const FLAGLESS: ReadonlySet<string> = new Set([
+  'mov',
+  'movzx',
+  'movsx',
+  'lea',
+  'xchg',
+  'bswap',
+  'cbw',
+  'cwd',
+  'not',
+  'nop',
+]);
+const REGISTERS_ONLY: ReadonlySet<string> = new Set([
+  ...OVERWRITING, ...SHIFTS_ALL_FLAGS, ...FLAGLESS, 'inc', 'dec', 'rol', 'ror',
+]); // biome-ignore format: table
 
 function repOf(insn: NormalInsn): Form['rep'] {
   if (!STRINGS.has(insn.op) || insn.rep === 'none') return 'none';
@@ -168,8 +221,8 @@ function memoryShape(operand: MemOperand): Shape {
 }
 
 function keyOf(form: Form): string {
-  const { op, size, srcSize, dst, src, src2, cc, lock, rep } = form;
-  return `${op} ${size} ${srcSize} ${dst} ${src} ${src2} ${cc} ${lock} ${rep}`;
+  const { op, size, srcSize, dst, src, src2, cc, lock, rep, flags, jcc } = form;
+  return `${op} ${size} ${srcSize} ${dst} ${src} ${src2} ${cc} ${lock} ${rep} ${flags} ${jcc}`;
 }
 
 export function isMemory(shape: Shape): boolean {
@@ -202,6 +255,8 @@ interface FormPattern {
   readonly cc?: readonly number[];
   readonly lock?: boolean;
   readonly rep?: readonly Form['rep'][];
+  readonly flags?: boolean;
+  readonly jcc?: readonly number[];
 }
 
 function enumerateForms(): Form[] {
@@ -214,37 +269,24 @@ function enumerateForms(): Form[] {
             for (const src2 of pattern.src2 ?? (['none'] as const))
               for (const cc of pattern.cc ?? [0])
                 for (const rep of pattern.rep ?? (['none'] as const))
-                  forms.push({
-                    op,
-                    size,
-                    srcSize: size,
-                    dst,
-                    src,
-                    src2,
-                    cc,
-                    lock: pattern.lock ?? false,
-                    rep,
-                  });
+                  for (const jcc of pattern.jcc ?? [-1])
+                    forms.push({
+                      op,
+                      size,
+                      srcSize: size,
+                      dst,
+                      src,
+                      src2,
+                      cc,
+                      lock: pattern.lock ?? false,
+                      rep,
+                      flags: pattern.flags ?? true,
+                      jcc,
+                    });
   };
   const either: readonly Shape[] = ['reg', 'memory'];
 
-  add(
-    [
-      'blockstart',
-      'fall',
-      'stale',
-      'host',
-      'fence',
-      'nop',
-      'jmp',
-      'call',
-      'jrcxz',
-      'loop',
-      'loope',
-      'loopne',
-    ],
-    {},
-  );
+  add(['blockstart', 'fall', 'host', 'fence', 'nop', 'jmp', 'call', 'jrcxz', 'loop', 'loope', 'loopne'], {});
   add(['jcc'], { cc: CONDITIONS });
   add(['jmpind', 'callind'], { src: ['reg', ...EVERY_MEMORY] });
   add(['ret'], { src: ['imm'] });
@@ -264,7 +306,7 @@ function enumerateForms(): Form[] {
       for (const srcSize of SIZES) {
         if (srcSize >= size || (op === 'movzx' && srcSize === 4)) continue;
         for (const src of ['reg', ...EVERY_MEMORY] as const) {
-          const rest = { src2: 'none', cc: 0, lock: false, rep: 'none' } as const;
+          const rest = { src2: 'none', cc: 0, lock: false, rep: 'none', flags: true, jcc: -1 } as const;
           forms.push({ op, size, srcSize, dst: 'reg', src, ...rest });
         }
       }
@@ -290,7 +332,8 @@ function enumerateForms(): Form[] {
   add(['cmovcc'], { sizes: WIDE, dst: ['reg'], src: either, cc: CONDITIONS });
   add(['xchg', 'xadd', 'cmpxchg'], { sizes: SIZES, dst: either, src: ['reg'] });
   add(['cmpxchg8b', 'cmpxchg16b'], { dst: ['memory'] });
-  add(['lahf', 'sahf', 'clc', 'stc', 'cmc', 'cld', 'std'], { sizes: SIZES });
+  add(['lahf', 'sahf'], { sizes: [1] });
+  add(['clc', 'stc', 'cmc', 'cld', 'std'], { sizes: WIDE });
   add(['xlat'], { sizes: [1] });
 
   const lock = true;
@@ -307,5 +350,24 @@ function enumerateForms(): Form[] {
 
   add(['movs', 'stos', 'lods'], { sizes: SIZES, rep: ['none', 'rep'] });
   add(['cmps', 'scas'], { sizes: SIZES, rep: ['none', 'rep', 'repne'] });
+
+  // Variants for speed, with the same meaning: flags nobody sees, and a JCC done by the instruction before it.
+  const often: readonly Size[] = [4, 8];
+  const flags = false;
+  add(['add', 'or', 'and', 'sub', 'xor'], {
+    sizes: often,
+    dst: ['reg'],
+    src: ['reg', 'imm', 'base', 'indexed'],
+    flags,
+  });
+  add(['shl', 'shr', 'sar', 'rol', 'ror'], { sizes: often, dst: ['reg'], src: ['imm'], flags });
+  add(['inc', 'dec', 'neg'], { sizes: often, dst: ['reg'], flags });
+  add(['imul2'], { sizes: often, dst: ['reg'], src: ['reg'], flags });
+  add(['imul3'], { sizes: often, dst: ['reg'], src: ['reg'], src2: ['imm'], flags });
+  add(['cmp'], { sizes: [1, 4, 8], dst: ['reg'], src: ['reg', 'imm'], jcc: CONDITIONS });
+  add(['test'], { sizes: [1, 4, 8], dst: ['reg'], src: ['reg'], jcc: CONDITIONS });
+  add(['test'], { sizes: [1, 4], dst: ['reg'], src: ['imm'], jcc: [4, 5] });
+  add(['add', 'sub', 'and'], { sizes: often, dst: ['reg'], src: ['imm'], jcc: [2, 3, 4, 5] });
+  add(['inc', 'dec'], { sizes: often, dst: ['reg'], jcc: [4, 5] });
   return forms;
 }

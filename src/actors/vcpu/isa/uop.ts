@@ -15,9 +15,8 @@ export const UOP = struct(
   {
     PC: i64(OWN, 'linear address of the instruction'),
     IMM: i64(OWN, 'immediate, zero-extended from the operand size; the target of a direct branch'),
-    DISP: i64(OWN, 'displacement of the memory operand'),
-    HANDLER: u16(OWN, 'table index of the fast handler'),
-    EMULATED: u16(OWN, 'table index of the single-step handler'),
+    DISP: i64(OWN, 'displacement of the memory operand; the target of a fused branch'),
+    HANDLER: u16(OWN, 'table index of the handler'),
     DST: i32(OWN, 'shared-memory address of the destination register'),
     SRC: i32(OWN, 'shared-memory address of the source register'),
     BASE: i32(OWN, 'shared-memory address of the base register, or of CPU.ZERO'),
@@ -27,7 +26,7 @@ export const UOP = struct(
     LINK_NEXT: i32(OWN, 'record of the next instruction in memory, LINK_OPEN or LINK_NEVER'),
     SCALE: u8(OWN, 'log2 of the index scale'),
     ADDRESS_CUT: u8(OWN, 'bits cut off the effective address: 0, or 32 with a 32-bit address size'),
-    LENGTH: u8(OWN, 'bytes of the instruction; of a block start: instructions in the block'),
+    LENGTH: u8(OWN, 'bytes, with those of a fused branch; of a block start: instructions in the block'),
     REMAIN: u8(OWN, 'instructions from this one to the end of the block, both included'),
     INSN_INDEX: i32(OWN, "index in the host's list of instructions of this cache"),
   },
@@ -42,11 +41,12 @@ export const LINK_NEVER = -1;
 /** What a record says besides its instruction. */
 export interface RecordPlace {
   readonly handler: number;
-  readonly emulated: number;
   readonly remain: number;
   readonly insnIndex: number;
   readonly linkTaken: number;
   readonly linkNext: number;
+  /** The JCC that the handler does as well. */
+  readonly fused?: NormalInsn | undefined;
 }
 
 /**
@@ -62,9 +62,9 @@ export function writeRecord(mem: Mem, at: number, cpu: number, insn: NormalInsn,
   };
   mem.i64[(at + UOP.at.PC) >> 3] = insn.rip;
   mem.i64[(at + UOP.at.IMM) >> 3] = recordImmediate(insn);
-  mem.i64[(at + UOP.at.DISP) >> 3] = memory?.disp ?? 0n;
+  mem.i64[(at + UOP.at.DISP) >> 3] =
+    place.fused === undefined ? (memory?.disp ?? 0n) : recordImmediate(place.fused);
   mem.u16[(at + UOP.at.HANDLER) >> 1] = place.handler;
-  mem.u16[(at + UOP.at.EMULATED) >> 1] = place.emulated;
   word(UOP.at.DST, registerAddress(cpu, insn.dst) ?? zero);
   word(UOP.at.SRC, registerAddress(cpu, insn.src) ?? registerAddress(cpu, insn.src2) ?? zero);
   word(UOP.at.BASE, memory === null || memory.base < 0 ? zero : cpu + CPU.at.GPR + memory.base * 8);
@@ -74,7 +74,7 @@ export function writeRecord(mem: Mem, at: number, cpu: number, insn: NormalInsn,
   word(UOP.at.LINK_NEXT, place.linkNext);
   mem.u8[at + UOP.at.SCALE] = Math.log2(memory?.scale ?? 1);
   mem.u8[at + UOP.at.ADDRESS_CUT] = (memory?.addressSize ?? insn.addressSize) === 4 ? 32 : 0;
-  mem.u8[at + UOP.at.LENGTH] = insn.length;
+  mem.u8[at + UOP.at.LENGTH] = insn.length + (place.fused?.length ?? 0);
   mem.u8[at + UOP.at.REMAIN] = place.remain;
   word(UOP.at.INSN_INDEX, place.insnIndex);
 }

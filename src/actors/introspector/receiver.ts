@@ -1,0 +1,60 @@
+/**
+ * The receiver loop: takes what vCPUs send, as long as there is anything, then waits for the bell without keeping the
+ * thread's event loop from calls, timers and promises.
+ *
+ * @source virt/kvm/introspection/kvmi.c: kvmi_recv_thread
+ */
+import { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
+import type { Vm } from '../mmu/vm.ts';
+
+// LIMIT: messages in a row before the event loop gets its turn.
+const BURST_MAX = 64;
+/** Looks at the bell after the last message: some 50 µs, about what a sleep and its wake-up cost both sides. */
+const LOOKS_MAX = 5_000;
+
+export interface ReceiverLoop {
+  /** Takes one message; false when there was none. */
+  take(): boolean;
+  /** Looks whether the session has to be ended. */
+  look(): void;
+  over(): boolean;
+}
+
+/** Runs until `over`. Whoever makes it true rings the bell. */
+export async function receive(vm: Vm, loop: ReceiverLoop): Promise<void> {
+  const { mem } = vm;
+  const bell = vm.word('RECEIVER_BELL');
+  const spin = new AdaptiveSpin(LOOKS_MAX);
+  let burst = 0;
+  while (!loop.over()) {
+    // ORDER: the bell before the rings. A message that comes after they were found empty changes the bell.
+    const seen = mem.load(bell);
+    loop.look();
+    let took = false;
+    while (burst < BURST_MAX && loop.take()) {
+      burst += 1;
+      took = true;
+    }
+    if (burst >= BURST_MAX) {
+      burst = 0;
+      await turn();
+      continue;
+    }
+    if (took) {
+      // A vCPU that was just answered is likely to raise its next event soon.
+      for (let looks = spin.looks; looks > 0 && mem.load(bell) === seen; looks--);
+      spin.learn(mem.load(bell) !== seen);
+    }
+    if (mem.load(bell) !== seen) continue;
+    burst = 0;
+    const wait = Atomics.waitAsync(mem.i32, bell >>> 2, seen);
+    if (wait.async) await wait.value;
+  }
+}
+
+/** Lets everything that is ready in the event loop run once. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}

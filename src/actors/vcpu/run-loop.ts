@@ -1,0 +1,146 @@
+/**
+ * A vCPU's life: into guest mode, out with a reason, the reason dealt with, and in again.
+ *
+ * One generator path for all engines. In the parallel engine the core runs until something happens; an explorer gives
+ * it slices and takes a point before each.
+ *
+ * @source arch/x86/kvm/x86.c: vcpu_run, vcpu_enter_guest, kvm_vcpu_halt
+ */
+import {
+  ACCESS_X,
+  EXIT_BLOCK,
+  EXIT_EXCEPTION,
+  EXIT_HOST,
+  EXIT_MEMORY,
+  EXIT_STEP,
+} from '../../shared/layout/cpu.ts';
+import { VCPU_CRASHED, VCPU_HALTED, VCPU_RUNNING, VCPU_STOPPED } from '../../shared/layout/vcpu.ts';
+import { type Path, stepping } from '../../shared/sync/point.ts';
+import { BLOCK_INSNS_MAX } from './block-cache.ts';
+import { emulateInstruction, executeWork, raiseExit } from './emulate.ts';
+import { enterGuest, exitGuest, sleepHalted } from './entry.ts';
+import { deliver } from './exceptions.ts';
+import { UOP } from './isa/uop.ts';
+import { handleMiss } from './tlb-fill.ts';
+import { OUTCOME_DEAD, OUTCOME_FAULT, OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
+
+/** Instructions the core may run before it looks outside, when nothing asks for it earlier. */
+const SLICE = 1 << 20;
+
+export interface RunLimits {
+  /** Stop when this many instructions have retired. */
+  readonly instructions?: bigint;
+  /** Instructions between two scheduling points. */
+  readonly slice?: number;
+}
+
+/** Why the core was not even entered, beside the EXIT_* kinds, which begin at 1. */
+const NO_BLOCK = 0;
+const SINGLE_STEP = -1;
+
+const PAGE_BYTES = 4096;
+
+/**
+ * Runs the vCPU until it must stop; VCPU.STATE says why: exited, crashed, or stopped (told to, or a limit).
+ *
+ * @locking begins and ends outside kvm.srcu
+ */
+export function* runVcpu(vcpu: Vcpu, limits: RunLimits = {}): Path<void> {
+  const { mem, vm } = vcpu;
+  const state = vcpu.word('STATE');
+  mem.store(state, VCPU_RUNNING);
+  yield* vcpu.enterSrcu();
+  while (yield* turn(vcpu, limits)) {
+    // Once more.
+  }
+  yield* vcpu.leaveSrcu();
+  const left = mem.load(state);
+  if (left === VCPU_RUNNING || left === VCPU_HALTED) {
+    mem.store(state, mem.load(vm.word('DEAD')) !== 0 ? VCPU_CRASHED : VCPU_STOPPED);
+  }
+}
+
+/** One entry, one exit, and what the exit asks for. False when the vCPU must stop. */
+function* turn(vcpu: Vcpu, limits: RunLimits): Path<boolean> {
+  if (vcpu.mem.load(vcpu.word('STATE')) === VCPU_HALTED) return yield* sleepHalted(vcpu);
+  let budget = limits.slice ?? SLICE;
+  if (limits.instructions !== undefined) {
+    const left = limits.instructions - vcpu.get64('RETIRED');
+    if (left <= 0n) return false;
+    if (left < budget) budget = Number(left);
+  }
+  if (!(yield* enterGuest(vcpu))) return false;
+  // A block is executed whole or not at all, so what does not fill one is single-stepped.
+  const exit = budget >= BLOCK_INSNS_MAX ? yield* runGuest(vcpu, budget) : SINGLE_STEP;
+  yield* exitGuest(vcpu);
+  let outcome = yield* handleExit(vcpu, exit);
+  if (outcome === OUTCOME_FAULT) outcome = yield* deliver(vcpu);
+  return outcome !== OUTCOME_DEAD;
+}
+
+/** In guest mode: block after block, until something has to be done outside. */
+function* runGuest(vcpu: Vcpu, budget: number): Path<number> {
+  const { mem, core, blocks, cpu } = vcpu;
+  vcpu.set32('BUDGET', budget);
+  let exit = NO_BLOCK;
+  let link = 0;
+  for (;;) {
+    const record = blocks.find();
+    if (record === 0) {
+      exit = NO_BLOCK;
+      break;
+    }
+    blocks.link(link, record);
+    yield stepping(vcpu.index);
+    core.run(record, cpu);
+    exit = vcpu.get32('EXIT_KIND');
+    if (exit !== EXIT_BLOCK) break;
+    link = vcpu.get32('EXIT_LINK');
+  }
+  // A block is paid for when it is entered: what was not executed is given back.
+  let left = vcpu.get32('BUDGET');
+  if (exit !== NO_BLOCK) left += mem.u8[vcpu.get32('EXIT_UOP') + UOP.at.REMAIN]!;
+  vcpu.retire(budget - left);
+  return exit;
+}
+
+function* handleExit(vcpu: Vcpu, exit: number): Path<Outcome> {
+  switch (exit) {
+    case NO_BLOCK:
+      return yield* findBlock(vcpu);
+    case EXIT_MEMORY: {
+      const gva = vcpu.get64('EXIT_GVA');
+      const crosses = Number(gva & 0xfffn) + vcpu.get32('EXIT_SIZE') > PAGE_BYTES;
+      if (crosses) return yield* emulateInstruction(vcpu);
+      return yield* missed(vcpu, gva, vcpu.get32('EXIT_ACCESS'));
+    }
+    case EXIT_HOST:
+      return yield* executeWork(vcpu, vcpu.blocks.work(vcpu.get32('EXIT_UOP')));
+    case EXIT_EXCEPTION:
+      return raiseExit(vcpu);
+    case EXIT_STEP:
+    case SINGLE_STEP:
+      return yield* emulateInstruction(vcpu);
+    default:
+      return OUTCOME_OK;
+  }
+}
+
+/** Fetch translation, then decoding; one of them at a time, since each may have let others in. */
+function* findBlock(vcpu: Vcpu): Path<Outcome> {
+  const rip = vcpu.get64('RIP');
+  if (!vcpu.blocks.canFetch(rip)) return yield* missed(vcpu, rip, ACCESS_X);
+  if ((yield* vcpu.blocks.build()) === 'built') return OUTCOME_OK;
+  return yield* missed(vcpu, BigInt.asUintN(64, (rip | 0xfffn) + 1n), ACCESS_X);
+}
+
+function* missed(vcpu: Vcpu, gva: bigint, access: number): Path<Outcome> {
+  switch (yield* handleMiss(vcpu, gva, access)) {
+    case 'emulate':
+      return yield* emulateInstruction(vcpu);
+    case 'fault':
+      return OUTCOME_FAULT;
+    default:
+      return OUTCOME_OK;
+  }
+}

@@ -1,0 +1,72 @@
+/** The commands there are: what each is for, what it takes, and what carries it out. */
+import { EXIT, SimError } from '../shared/errors.ts';
+import { suggest } from '../shared/suggest.ts';
+import type { Flag } from './flags.ts';
+import { commandHelp, overview } from './help.ts';
+import { run } from './run.ts';
+import { RUN_FLAGS } from './run-flags.ts';
+import { version } from './version.ts';
+
+export interface Command {
+  readonly name: string;
+  /** Other names. */
+  readonly also?: readonly string[];
+  readonly summary: string;
+  readonly flags: readonly Flag[];
+  /** Lines below the flags in its help. */
+  readonly notes: string;
+  /** `words`: what follows the command's name. @returns the exit code */
+  readonly main: (words: readonly string[]) => Promise<number>;
+}
+
+export const COMMANDS: readonly Command[] = [
+  {
+    name: 'run',
+    also: ['storm'],
+    summary: 'run a guest, or the bundled storm, and say whether everything held',
+    flags: RUN_FLAGS,
+    notes: `Without --kernel it runs the storm: vCPUs read, write and execute restricted pages, some across page
+boundaries, while memslots vanish, return and move, and a tool answers and changes access.
+
+Exit code: 0 every vCPU exited with code 0 (the storm: ran its time) and all invariants held;
+1 a finding, or the guest exited with another code; 2 bad usage; 3 the guest crashed: triple fault,
+or the tool answered CRASH; 4 the guest had not ended after --seconds or --max-instructions, or the
+tool did not answer in time; 70 a thread was lost; 128 + n ended by signal n.
+QEMU's -smp, -m, -kernel, -nographic, -no-reboot are understood.`,
+    main: run,
+  },
+];
+
+/** Carries out a command line. @throws SimError SIM_USAGE */
+export async function dispatch(words: readonly string[]): Promise<number> {
+  const [first, ...rest] = words;
+  if (first === undefined || first === '--help' || first === '-h' || first === 'help') {
+    const wanted = rest[0] === undefined ? undefined : find(rest[0]);
+    process.stdout.write(wanted === undefined ? overview(COMMANDS) : commandHelp(wanted));
+    return EXIT.OK;
+  }
+  if (first === '--version' || first === '-V' || first === 'version') {
+    process.stdout.write(`faultline ${version()}\n`);
+    return EXIT.OK;
+  }
+  // A flag in the command's place: QEMU has no commands, and nobody should have to learn ours for -kernel.
+  if (first.startsWith('-')) return find('run').main(words);
+  const command = find(first);
+  if (rest.includes('--help') || rest.includes('-h')) {
+    process.stdout.write(commandHelp(command));
+    return EXIT.OK;
+  }
+  return command.main(rest);
+}
+
+function find(name: string): Command {
+  const command = COMMANDS.find((c) => c.name === name || c.also?.includes(name) === true);
+  if (command !== undefined) return command;
+  const near = suggest(
+    name,
+    COMMANDS.flatMap((c) => [c.name, ...(c.also ?? [])]),
+  );
+  throw new SimError('SIM_USAGE', `there is no command '${name}'`, {
+    hint: near === null ? 'faultline --help lists them all' : `did you mean ${near}?`,
+  });
+}

@@ -1,0 +1,171 @@
+/** The flags of `faultline run`, and what they ask for. */
+import type { MachineOptions } from '../machine/options.ts';
+import { RAM_BYTES_DEFAULT } from '../machine/options.ts';
+import { SimError } from '../shared/errors.ts';
+import { formatSize, parseDuration, parseSize } from '../shared/units.ts';
+import { type Flag, type ParsedFlags, parseFlags } from './flags.ts';
+
+export const STORM_SECONDS = 5;
+
+export const RUN_FLAGS: readonly Flag[] = [
+  { name: 'smp', value: 'N', help: 'vCPUs, 1 to 16 (2)' },
+  {
+    name: 'mem',
+    value: 'SIZE',
+    also: ['m'],
+    help: `guest RAM: 4096, 64M, 1G (${formatSize(RAM_BYTES_DEFAULT)}); -m 64 means 64M, as in QEMU`,
+  },
+  { name: 'kernel', value: 'IMAGE', help: 'run this static ELF64 file; without it, the bundled storm' },
+  { name: 'flat', help: 'the image is plain code, loaded at 0x100000' },
+  {
+    name: 'seconds',
+    value: 'S',
+    help: `stop after that long: 5, 500ms, 2m (${STORM_SECONDS} for the storm)`,
+  },
+  { name: 'max-instructions', value: 'N', help: 'stop each vCPU when it has carried out so many' },
+  { name: 'seed', value: 'N', help: 'for all that is left to chance but the races: 1, 0x5eed (1)' },
+  { name: 'tool', value: 'MODULE', help: 'introspection tool: a JavaScript module' },
+  { name: 'reply-timeout', value: 'D', help: 'limit for each of its answers: 500ms, 2s (none)' },
+  { name: 'stop-on-tool-failure', help: 'end the run when the tool fails; else it goes on un-introspected' },
+  { name: 'strict', help: 'a lost connection means RETRY, not CONTINUE' },
+  { name: 'reference', help: 'with the weaknesses of the reference design; expect findings' },
+  { name: 'lockdep', help: 'check the lock rules at each acquisition' },
+  { name: 'check-every', value: 'D', help: 'stop the world and check all invariants (250ms for the storm)' },
+  {
+    name: 'trace',
+    value: 'FILE',
+    help: 'write a trace for ui.perfetto.dev, or JSON lines if it ends in .jsonl',
+  },
+  { name: 'json', help: 'one JSON object a line' },
+  { name: 'quiet', help: 'no status line' },
+  { name: 'help', also: ['h'], help: 'this text' },
+  // QEMU users write these; they ask for what is so anyway.
+  { name: 'nographic' },
+  { name: 'no-reboot' },
+  { name: 'display', value: 'none' },
+  { name: 'serial', value: 'stdio' },
+  { name: 'device', value: 'isa-debug-exit,iobase=0xf4,iosize=0x04' },
+];
+
+export interface RunRequest {
+  readonly help: boolean;
+  readonly json: boolean;
+  readonly quiet: boolean;
+  /** Null: the storm. */
+  readonly kernel: string | null;
+  readonly machine: Omit<MachineOptions, 'image' | 'program'>;
+  /** Given, not filled in. */
+  readonly ramBytes: number | null;
+}
+
+/** @throws SimError SIM_USAGE */
+export function parseRun(words: readonly string[]): RunRequest {
+  const flags = parseFlags(words, RUN_FLAGS);
+  if (flags.positionals.length > 0) {
+    throw new SimError('SIM_USAGE', `'${flags.positionals[0]}' is no flag`, {
+      hint: `an image is given as --kernel ${flags.positionals[0]}`,
+    });
+  }
+  const kernel = flags.value('kernel') ?? null;
+  contradictions(flags, kernel);
+  harmless(flags, 'display', ['none']);
+  harmless(flags, 'serial', ['stdio', 'mon:stdio']);
+  harmless(flags, 'device', ['isa-debug-exit', 'isa-debug-exit,iobase=0xf4,iosize=0x04']);
+
+  const seconds = flags.value('seconds');
+  const runMs = seconds === undefined ? null : parseDuration(seconds, '--seconds');
+  const replyTimeout = flags.value('reply-timeout');
+  const checkEvery = flags.value('check-every');
+  const limit = flags.value('max-instructions');
+  const tool = flags.value('tool');
+  const trace = flags.value('trace');
+  const ramBytes = ramOf(flags);
+  const defaultMs = kernel === null ? STORM_SECONDS * 1000 : null;
+  return {
+    help: flags.has('help'),
+    json: flags.has('json'),
+    quiet: flags.has('quiet'),
+    kernel,
+    ramBytes,
+    machine: {
+      vcpuCount: vcpusOf(flags.value('smp') ?? '2'),
+      ...(ramBytes === null ? {} : { ramBytes }),
+      ...((runMs ?? defaultMs) === null ? {} : { runMs: (runMs ?? defaultMs)! }),
+      // A storm goes on for as long as it is told to; a guest is expected to end.
+      timeIsLimit: kernel !== null,
+      seed: seedOf(flags.value('seed') ?? '1'),
+      strict: flags.has('strict'),
+      reference: flags.has('reference'),
+      lockdep: flags.has('lockdep'),
+      onToolFailure: flags.has('stop-on-tool-failure') ? 'stop' : 'continue',
+      ...(limit === undefined ? {} : { instructionLimit: countOf(limit, '--max-instructions') }),
+      ...(replyTimeout === undefined
+        ? {}
+        : { replyTimeoutMs: parseDuration(replyTimeout, '--reply-timeout') }),
+      ...(checkEvery === undefined ? {} : { checkEveryMs: parseDuration(checkEvery, '--check-every') }),
+      ...(tool === undefined ? {} : { tool: { module: tool } }),
+      ...(trace === undefined ? {} : { trace }),
+    },
+  };
+}
+
+function contradictions(flags: ParsedFlags, kernel: string | null): void {
+  const refuse = (message: string, hint: string) => {
+    throw new SimError('SIM_USAGE', message, { hint });
+  };
+  if (kernel !== null) {
+    if (flags.value('tool') === undefined && flags.value('reply-timeout') !== undefined) {
+      refuse('--reply-timeout without a tool', 'say which one answers: --tool MODULE');
+    }
+    return;
+  }
+  if (flags.has('flat')) refuse('--flat without an image', 'say which one: --kernel IMAGE');
+  if (flags.value('tool') !== undefined) {
+    refuse('the storm brings its own tool', 'to run yours, say on which guest: --kernel IMAGE');
+  }
+}
+
+function harmless(flags: ParsedFlags, name: string, accepted: readonly string[]): void {
+  const value = flags.value(name);
+  if (value === undefined || accepted.includes(value)) return;
+  throw new SimError('SIM_USAGE', `-${name} ${value} is not supported`, {
+    hint: `leave it out: what there is amounts to -${name} ${accepted[0]}`,
+  });
+}
+
+/** `4`, and QEMU's `cpus=4`. */
+function vcpusOf(text: string): number {
+  const parts = /^(?:cpus=)?(\d{1,9})$/.exec(text);
+  if (parts === null) {
+    throw new SimError('SIM_USAGE', `--smp: '${text}' is no number of vCPUs`, { hint: 'write --smp 2' });
+  }
+  return Number(parts[1]);
+}
+
+function ramOf(flags: ParsedFlags): number | null {
+  const text = flags.value('mem');
+  if (text === undefined) return null;
+  // QEMU counts a plain number in MiB.
+  if (flags.byOtherName('mem') && /^\d{1,9}$/.test(text)) return Number(text) * 1024 ** 2;
+  return parseSize(text, flags.byOtherName('mem') ? '-m' : '--mem');
+}
+
+function seedOf(text: string): bigint {
+  if (/^(0x[0-9a-f]{1,16}|\d{1,20})$/i.test(text)) {
+    const seed = BigInt(text);
+    if (seed === BigInt.asUintN(64, seed)) return seed;
+  }
+  throw new SimError('SIM_USAGE', `--seed: '${text}' is no unsigned 64-bit number`, {
+    hint: 'write 123 or 0x7b',
+  });
+}
+
+function countOf(text: string, name: string): number {
+  const parts = /^(\d{1,15})([kmg]?)$/i.exec(text);
+  const unit = { '': 1, k: 1e3, m: 1e6, g: 1e9 }[(parts?.[2] ?? '').toLowerCase()]!;
+  const count = parts === null ? 0 : Number(parts[1]) * unit;
+  if (Number.isSafeInteger(count) && count > 0) return count;
+  throw new SimError('SIM_USAGE', `${name}: '${text}' is no count`, {
+    hint: 'write a number above 0, or one with k, m, g for thousands, millions, billions: 500m',
+  });
+}

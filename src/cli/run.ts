@@ -1,0 +1,62 @@
+/** `faultline run`: from flags to a machine, and from its report to output and exit code. */
+
+import type { MachineOptions } from '../machine/options.ts';
+import { Machine } from '../machine.ts';
+import { consoleLine, findingLine, resultLine, startLine, verdictLine } from '../report/json-lines.ts';
+import type { RunReport } from '../report/run-report.ts';
+import { StatusLine } from '../report/status-line.ts';
+import { reportText } from '../report/table.ts';
+import { EXIT } from '../shared/errors.ts';
+import { hex } from '../shared/units.ts';
+import { stormOptions } from '../storm/storm.ts';
+import { interruptible } from './interrupt.ts';
+import { parseRun, type RunRequest } from './run-flags.ts';
+import { version } from './version.ts';
+
+/** @returns the exit code @throws SimError what keeps the run from starting */
+export async function run(words: readonly string[]): Promise<number> {
+  const request = parseRun(words);
+  const options = machineOptions(request);
+  const { json, quiet } = request;
+  const out = (text: string) => process.stdout.write(text);
+  if (json) {
+    const shown = { ...request.machine, kernel: request.kernel };
+    out(startLine({ version: version(), seed: options.seed ?? 1n, options: shown }));
+  }
+  const machine = await Machine.create(options);
+  const signal = interruptible(() => void machine.stop());
+  let status: StatusLine | null = null;
+  machine.on('finding', ({ id, title }) => {
+    if (json) out(findingLine({ id, detail: title }));
+  });
+  machine.on('console', ({ vcpu, text }) => {
+    status?.clear();
+    out(json ? consoleLine(vcpu, text) : text);
+  });
+  await machine.start();
+  if (!quiet) status = new StatusLine(process.stderr, () => machine.status());
+  const report = await machine.ended;
+  status?.end();
+  const stoppedBy = signal.release();
+  out(json ? resultLine(report) : reportText(report));
+  const repeat = stoppedBy === null && report.exitCode !== EXIT.OK ? repeatCommand(words, report) : null;
+  if (json) out(verdictLine(report, repeat));
+  else out(`${repeat === null ? '' : `repeat: ${repeat}\n`}${report.verdict}\n`);
+  return stoppedBy ?? report.exitCode;
+}
+
+function machineOptions({ kernel, machine }: RunRequest): MachineOptions {
+  return kernel === null ? stormOptions(machine) : { ...machine, image: kernel };
+}
+
+/** The same words, with the seed said outright. */
+function repeatCommand(words: readonly string[], report: RunReport): string {
+  const seeded = words.some((word) => /^--?seed(=|$)/.test(word));
+  const all = seeded ? words : [...words, '--seed', hex(report.seed)];
+  return ['faultline', 'run', ...all.map(quoted)].join(' ');
+}
+
+/** As a shell wants it. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}

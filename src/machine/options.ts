@@ -1,0 +1,262 @@
+/** What a machine is made of, as its owner says it; checked, and with everything filled in that was left out. */
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { ToolSource } from '../actors/introspector/introspector.api.ts';
+import type { ScriptSource } from '../actors/mmu/control.api.ts';
+import type { SlotRequest } from '../actors/mmu/memslots.ts';
+import type { OracleFinding } from '../actors/mmu/vm.ts';
+import type { ProgramSource } from '../actors/vcpu/vcpu.api.ts';
+import { SimError } from '../shared/errors.ts';
+import { type LayoutConfig, machineLayout, PAGE_BYTES, VCPU_LIMIT } from '../shared/layout/machine.ts';
+import { SLOT_LOG_DIRTY, SLOT_READONLY } from '../shared/layout/memslot.ts';
+import { ADDRESS_SPACES } from '../shared/layout/vm.ts';
+import { DURATION_LIMIT_MS, formatSize } from '../shared/units.ts';
+
+/** A stretch of guest physical memory: KVM_SET_USER_MEMORY_REGION, in bytes. All of it in whole pages of 4096. */
+export interface MemoryRegion {
+  /** Number of the memslot: 0 … 60, in each address space. */
+  readonly slot: number;
+  /** 0 (the default): normal; 1: system management mode. */
+  readonly addressSpace?: number;
+  readonly gpa: number;
+  /** 0 deletes the slot. */
+  readonly bytes: number;
+  /** Where it begins in the machine's RAM; what userspace_addr is to KVM. `gpa` when absent. */
+  readonly ramOffset?: number;
+  readonly readonly?: boolean;
+  readonly logDirty?: boolean;
+}
+
+/** What an oracle looks at when every vCPU has ended. */
+export interface GuestEnd {
+  readonly ram: Uint8Array;
+  readonly vcpuCount: number;
+  /** Per vCPU: did it end by itself, at a place of its own choice? */
+  readonly exited: readonly boolean[];
+}
+
+export interface MachineOptions {
+  /** 1 … 16. */
+  readonly vcpuCount: number;
+  /** Guest RAM. Default 64 MiB. */
+  readonly ramBytes?: number;
+  /** Guest physical address space: memory regions end below it. Default: twice the RAM. */
+  readonly gpaBytes?: number;
+  /** Memory at the start. Default: slot 0, all of the RAM from gpa 0 on. */
+  readonly memory?: readonly MemoryRegion[];
+  /** The program: a path, or the file's bytes. A static ELF64 file, or plain code with `flat`. */
+  readonly image?: string | Uint8Array;
+  readonly flat?: boolean;
+  /** Written into RAM after the image; `offset` is into RAM, bytes. */
+  readonly contents?: readonly { readonly offset: number; readonly data: Uint8Array }[];
+  /**
+   * Offset into RAM of a 32-bit word that the guest looks at: 1 asks it to exit. Without it a vCPU that is to stop
+   * stops between any two instructions.
+   */
+  readonly stopWord?: number;
+  /** Looks at what the guest left behind, once every vCPU has ended. */
+  readonly oracle?: (end: GuestEnd) => readonly OracleFinding[];
+  /** Lists of accesses in place of guest code. */
+  readonly program?: ProgramSource;
+  /** Is the machine introspected from the start? Default true. */
+  readonly introspected?: boolean;
+  /** A tool that answers events in the introspector's own thread: URL or path of its module, and what to give it. */
+  readonly tool?: { readonly module: string | URL; readonly options?: unknown };
+  /** What VM control does while the machine runs. */
+  readonly script?: { readonly module: string | URL; readonly options?: unknown };
+  /** Limit for each answer of the tool, ms. Default: none. */
+  readonly replyTimeoutMs?: number;
+  /** A tool that failed: the machine goes on without introspection (default), or stops. */
+  readonly onToolFailure?: 'continue' | 'stop';
+  /** Reproduce the weaknesses of the reference design. Default false. */
+  readonly reference?: boolean;
+  /** A lost connection means RETRY, not CONTINUE, to who waits for an answer. Default false. */
+  readonly strict?: boolean;
+  /** Check the lock rules at each acquisition. Default false. */
+  readonly lockdep?: boolean;
+  /** Park the machine and check all its invariants this often, ms. Default: only when it has ended. */
+  readonly checkEveryMs?: number;
+  /** Stop in an orderly way after this time, ms. Default: run until the guest ends. */
+  readonly runMs?: number;
+  /** The guest should have ended before `runMs`: SIM_LIMIT if it has not. Default false. */
+  readonly timeIsLimit?: boolean;
+  /** Stop each vCPU when it has carried out so many instructions (SIM_LIMIT). */
+  readonly instructionLimit?: number;
+  /** Everything that is left to chance, except how threads race. Unsigned 64 bits; default 1. */
+  readonly seed?: bigint;
+  /** File to write a trace of all actors to: Perfetto's format, or JSON lines if it ends in .jsonl. */
+  readonly trace?: string;
+}
+
+/** Every choice made. */
+export interface MachinePlan {
+  readonly config: LayoutConfig;
+  readonly ramBytes: number;
+  readonly memory: readonly SlotRequest[];
+  readonly image: string | Uint8Array | null;
+  readonly flat: boolean;
+  readonly contents: NonNullable<MachineOptions['contents']>;
+  readonly stopWord: number | null;
+  readonly oracle: MachineOptions['oracle'] | null;
+  readonly program: ProgramSource | null;
+  readonly introspected: boolean;
+  readonly tool: ToolSource | null;
+  readonly script: ScriptSource | null;
+  readonly replyTimeoutMs: number;
+  readonly onToolFailure: 'continue' | 'stop';
+  readonly reference: boolean;
+  readonly strict: boolean;
+  readonly lockdep: boolean;
+  readonly checkEveryMs: number;
+  readonly runMs: number;
+  readonly timeIsLimit: boolean;
+  readonly instructionLimit: number;
+  readonly seed: bigint;
+  readonly trace: string | null;
+}
+
+const MIB = 1024 ** 2;
+export const RAM_BYTES_DEFAULT = 64 * MIB;
+export const RAM_BYTES_MIN = MIB;
+/** Host addresses are 31-bit numbers in the emulator core, and the tables need room below 2 GiB as well. */
+export const RAM_BYTES_MAX = 1024 * MIB;
+const MEMORY_BYTES_MAX = 2 ** 31;
+/** Pages that can be restricted at one time. */
+const ACCESS_LIMIT_MAX = 65_536;
+/** Actors besides the vCPUs: introspector, VM control, the machine itself. */
+export const OTHER_ACTORS = 3;
+
+/** @throws SimError SIM_CONFIG_RANGE for a number out of range, SIM_USAGE for a combination that makes no sense */
+export function planMachine(options: MachineOptions, traceBytes: number): MachinePlan {
+  const { vcpuCount, ramBytes = RAM_BYTES_DEFAULT, gpaBytes = 2 * ramBytes } = options;
+  range('vCPUs', vcpuCount, 1, VCPU_LIMIT);
+  size('RAM', ramBytes, options.program === undefined ? RAM_BYTES_MIN : PAGE_BYTES, RAM_BYTES_MAX);
+  size('guest physical address space', gpaBytes, PAGE_BYTES, 4 * RAM_BYTES_MAX);
+  const { runMs = Number.POSITIVE_INFINITY, replyTimeoutMs = Number.POSITIVE_INFINITY } = options;
+  duration('a run', runMs);
+  duration('a reply timeout', replyTimeoutMs);
+  duration('time between checks', options.checkEveryMs ?? Number.POSITIVE_INFINITY);
+  const { instructionLimit = Number.POSITIVE_INFINITY, seed = 1n } = options;
+  if (!(instructionLimit >= 1)) {
+    throw out(`a limit of ${instructionLimit} instructions`, 'give 1 or more');
+  }
+  if (seed !== BigInt.asUintN(64, seed)) throw out(`seed ${seed}`, 'give an unsigned 64-bit number');
+  const introspected = options.introspected ?? true;
+  contradictions(options, introspected);
+
+  const gfnCount = gpaBytes / PAGE_BYTES;
+  const config: LayoutConfig = {
+    vcpuCount,
+    ramPages: ramBytes / PAGE_BYTES,
+    gfnCount,
+    accessLimit: Math.min(gfnCount, ACCESS_LIMIT_MAX),
+    traceBytes,
+    actorCount: vcpuCount + OTHER_ACTORS,
+  };
+  const { bytes } = machineLayout(config);
+  if (bytes >= MEMORY_BYTES_MAX) {
+    throw out(
+      `a machine of ${formatSize(ramBytes)} RAM and ${formatSize(gpaBytes)} of guest addresses`,
+      'its tables do not fit into 2 GiB with it: give it less of either',
+    );
+  }
+  const { script } = options;
+  return {
+    config,
+    ramBytes,
+    memory: (options.memory ?? [{ slot: 0, gpa: 0, bytes: Math.min(ramBytes, gpaBytes) }]).map(slotRequest),
+    image: options.image ?? null,
+    flat: options.flat ?? false,
+    contents: (options.contents ?? []).map((part) => inside(part, ramBytes)),
+    stopWord: options.stopWord ?? null,
+    oracle: options.oracle ?? null,
+    program: options.program ?? null,
+    introspected,
+    tool: options.tool === undefined ? null : source(options.tool),
+    script: script === undefined ? null : { ...source(script), seed },
+    replyTimeoutMs,
+    onToolFailure: options.onToolFailure ?? 'continue',
+    reference: options.reference ?? false,
+    strict: options.strict ?? false,
+    lockdep: options.lockdep ?? false,
+    checkEveryMs: options.checkEveryMs ?? Number.POSITIVE_INFINITY,
+    runMs,
+    timeIsLimit: options.timeIsLimit ?? false,
+    instructionLimit,
+    seed,
+    trace: options.trace ?? null,
+  };
+}
+
+/** A region as the kernel's classification takes it. What is not a whole page becomes a fraction, which it refuses. */
+export function slotRequest(region: MemoryRegion): SlotRequest {
+  const { slot, addressSpace = 0, gpa, bytes, ramOffset = gpa } = region;
+  return {
+    id: slot,
+    asId: addressSpace,
+    flags: (region.readonly === true ? SLOT_READONLY : 0) | (region.logDirty === true ? SLOT_LOG_DIRTY : 0),
+    baseGfn: gpa / PAGE_BYTES,
+    npages: bytes / PAGE_BYTES,
+    ramPage: ramOffset / PAGE_BYTES,
+  };
+}
+
+/** For messages. */
+export function describeRegion(region: SlotRequest): string {
+  const space = region.asId === 0 ? '' : ` of address space ${region.asId}`;
+  const bytes = region.npages * PAGE_BYTES;
+  return `slot ${region.id}${space}: ${formatSize(bytes)} at gpa 0x${(region.baseGfn * PAGE_BYTES).toString(16)}`;
+}
+
+function contradictions(options: MachineOptions, introspected: boolean): void {
+  if (options.image !== undefined && options.program !== undefined) {
+    throw new SimError('SIM_USAGE', 'both an image and an access program', { hint: 'give one of them' });
+  }
+  if (options.image === undefined && options.program === undefined) {
+    throw new SimError('SIM_USAGE', 'nothing to run', { hint: 'give an image' });
+  }
+  if (!introspected && options.tool !== undefined) {
+    throw new SimError('SIM_USAGE', 'a tool for a machine that is not introspected', {
+      hint: 'leave out `introspected: false`',
+    });
+  }
+  const spaces = options.memory?.map((region) => region.addressSpace ?? 0) ?? [];
+  const wrong = spaces.find((space) => !(space >= 0 && space < ADDRESS_SPACES));
+  if (wrong !== undefined) throw out(`address space ${wrong}`, 'there are 0 (normal) and 1 (SMM)');
+}
+
+function inside<Part extends { readonly offset: number; readonly data: Uint8Array }>(
+  part: Part,
+  ramBytes: number,
+): Part {
+  const { offset, data } = part;
+  if (Number.isInteger(offset) && offset >= 0 && offset + data.length <= ramBytes) return part;
+  throw out(`${data.length} bytes of contents at offset ${offset}`, `RAM has ${formatSize(ramBytes)}`);
+}
+
+function source({ module, options }: { module: string | URL; options?: unknown }): ToolSource {
+  const href = module instanceof URL ? module.href : pathToFileURL(resolve(module)).href;
+  return { href, options: options ?? null };
+}
+
+function range(what: string, value: number, least: number, most: number): void {
+  if (Number.isInteger(value) && value >= least && value <= most) return;
+  throw out(`${value} ${what}`, `choose ${least} to ${most}`);
+}
+
+function size(what: string, bytes: number, least: number, most: number): void {
+  if (Number.isInteger(bytes) && bytes >= least && bytes <= most && bytes % PAGE_BYTES === 0) return;
+  throw out(
+    `${what} of ${Number.isInteger(bytes) && bytes >= 0 ? formatSize(bytes) : bytes}`,
+    `choose ${formatSize(least)} to ${formatSize(most)}, in whole pages of 4K`,
+  );
+}
+
+function duration(what: string, ms: number): void {
+  if (ms > 0 && (ms <= DURATION_LIMIT_MS || ms === Number.POSITIVE_INFINITY)) return;
+  throw out(`${what} of ${ms} ms`, 'choose more than 0, at most 24 days');
+}
+
+function out(what: string, hint: string): SimError {
+  return new SimError('SIM_CONFIG_RANGE', what, { hint });
+}

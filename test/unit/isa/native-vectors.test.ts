@@ -1,0 +1,76 @@
+/**
+ * What a real processor made of thousands of instructions, against what our core makes of them, in both its ways to
+ * execute. The vectors are recorded by `npm run oracle -- --record`; see scripts/native-oracle.
+ */
+import { readFileSync } from 'node:fs';
+import test from 'ava';
+import { differences } from '../../../scripts/native-oracle/compare.ts';
+import { Coverage, opsWithoutEncoding } from '../../../scripts/native-oracle/coverage.ts';
+import { describe } from '../../../scripts/native-oracle/describe.ts';
+import { KNOWN_DIFFERENCES, knownDifference } from '../../../scripts/native-oracle/known-differences.ts';
+import { packVectors, unpackVectors } from '../../../scripts/native-oracle/vectors.ts';
+import { FORMS } from '../../../src/actors/vcpu/isa/forms.ts';
+import { type LabMode, VcpuLab } from '../../support/core-lab.ts';
+
+const { seed, host, cases, results } = unpackVectors(readFileSync('test/vectors/instructions.bin.gz'));
+const PARTS = 4;
+const PART_CASES = Math.ceil(cases.length / PARTS);
+const SHOWN = 3;
+
+const lab = new VcpuLab();
+const knownSeen = new Set<string>();
+const handlersSeen = new Set<number>();
+
+/** Descriptions of what does not agree. */
+function mismatches(part: number, mode: LabMode): string[] {
+  const texts: string[] = [];
+  let count = 0;
+  for (let index = part * PART_CASES; index < Math.min((part + 1) * PART_CASES, cases.length); index++) {
+    const item = cases[index]!;
+    const native = results[index]!;
+    const ours = lab.run(item, mode);
+    const found = differences(item, native, ours, { undefinedToo: false });
+    if (found.length === 0) continue;
+    const known = knownDifference(native, ours, found);
+    if (known !== null) knownSeen.add(known.name);
+    else if (count++ < SHOWN) texts.push(`case ${index}\n${describe(item, native, ours, found)}`);
+  }
+  return count > SHOWN ? [...texts, `${count} in all`] : texts;
+}
+
+for (let part = 0; part < PARTS; part++) {
+  for (const mode of ['fast', 'emulated'] as const) {
+    test.serial(`instructions do what a processor does, ${mode}, part ${part + 1} of ${PARTS}`, (t) => {
+      t.deepEqual(mismatches(part, mode), []);
+      if (mode === 'fast') for (const handler of lab.handlersInUse()) handlersSeen.add(handler);
+    });
+  }
+}
+
+test.serial('every handler of the core takes part', (t) => {
+  const unused = FORMS.filter((_, index) => !handlersSeen.has(index));
+  t.deepEqual(unused, []);
+});
+
+test.serial('every difference that is there on purpose still shows', (t) => {
+  t.deepEqual(
+    KNOWN_DIFFERENCES.map(({ name }) => name).filter((name) => !knownSeen.has(name)),
+    [],
+  );
+});
+
+test('every operation of the core and every operand form has cases', (t) => {
+  const coverage = new Coverage();
+  for (const item of cases) coverage.add(item);
+  t.deepEqual(coverage.missingForms(), []);
+  t.deepEqual(
+    opsWithoutEncoding().filter(({ reason }) => reason === undefined),
+    [],
+  );
+  t.log(`${cases.length} cases from ${host}, seed ${seed}`);
+});
+
+test('vectors come out of the file as they went in', (t) => {
+  const few = { seed, host, cases: cases.slice(0, 500), results: results.slice(0, 500) };
+  t.deepEqual(unpackVectors(packVectors(few)), few);
+});
