@@ -95,6 +95,24 @@ test('an address that is not canonical is #GP(0), on the stack #SS(0), and reach
   }
 });
 
+test('the last bytes before the hole are canonical', (t) => {
+  const bed = new SystemBed();
+  t.is(bed.run(readLinear(bed.vcpu, 0x7fff_ffff_fff8n, 8)), OUTCOME_FAULT);
+  t.deepEqual(fault(bed.vcpu), { vector: 14, errorCode: 0, address: 0x7fff_ffff_fff8n });
+});
+
+test('without EFER.NXE the execute-disable bit is a reserved one', (t) => {
+  const bed = new SystemBed();
+  const { vcpu } = bed;
+  bed.setPte(USER, at(USER) | P | RW | US | A | D | (1n << 63n));
+  t.is(bed.run(readLinear(vcpu, at(USER), 1)), OUTCOME_OK);
+  t.is(bed.run(fetchLinear(vcpu, at(USER), 1)), OUTCOME_FAULT);
+  t.deepEqual(fault(vcpu), { vector: 14, errorCode: 0x11, address: at(USER) });
+  vcpu.set64('EFER', vcpu.get64('EFER') & ~(1n << 11n));
+  t.is(bed.run(readLinear(vcpu, at(USER), 1)), OUTCOME_FAULT);
+  t.deepEqual(fault(vcpu), { vector: 14, errorCode: 9, address: at(USER) });
+});
+
 test('a page fault names the address of its piece, the attempt and the privilege', (t) => {
   const bed = new SystemBed();
   bed.setPte(BORDER, 0n);
@@ -194,6 +212,8 @@ test('a fetch has one event for each chunk, a chunk ends with its page, and gva 
   const { vcpu } = bed;
   const code = Array.from({ length: 15 }, (_, i) => 0x90 + i);
   bed.bytes(BORDER - 6, ...code);
+  const from = vcpu.cpu + CPU.at.FETCH_BYTES;
+  bed.vm.mem.u8[from + 15] = 0x77;
   const fetch = function* () {
     const first = yield* fetchLinear(vcpu, at(BORDER - 6), 15);
     const got = [first, vcpu.fetched];
@@ -201,8 +221,7 @@ test('a fetch has one event for each chunk, a chunk ends with its page, and gva 
     return [...got, second, vcpu.fetched];
   };
   t.deepEqual(bed.runWithTool(ALWAYS(CONTINUE), fetch()), [OUTCOME_OK, 6, OUTCOME_OK, 9]);
-  const from = vcpu.cpu + CPU.at.FETCH_BYTES;
-  t.deepEqual([...bed.vm.mem.u8.slice(from, from + 15)], code);
+  t.deepEqual([...bed.vm.mem.u8.slice(from, from + 16)], [...code, 0x77]);
   t.deepEqual(
     bed.events.map((event) => event.pf),
     [
