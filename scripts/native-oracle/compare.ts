@@ -75,7 +75,11 @@ export function vectorText(result: CaseResult): string {
     14: '#PF',
   };
   const name = names[result.vector] ?? `vector ${result.vector}`;
-  if (result.vector === VECTOR_PF) return `${name}(${result.errorCode}) at ${hex(result.cr2)}`;
+  if (result.vector === VECTOR_PF) {
+    // Linux tells a process that every page of the upper half is there, so that it learns nothing of the kernel's.
+    const present = result.cr2 >> 63n === 1n ? 1 : 0;
+    return `${name}(${result.errorCode | present}) at ${hex(result.cr2)}`;
+  }
   return result.vector >= 8 ? `${name}(${result.errorCode})` : name;
 }
 
