@@ -1,6 +1,6 @@
 /**
  * Builds the guest programs: test/guests/*.asm and *.c into test/guests/images/*.elf, and the storm's guest into
- * src/storm/guest-image.ts. Images are committed, so that nothing but this script needs nasm, gcc and ld.
+ * src/storm/guest-image.ts. Images are committed, so that nothing but this script needs nasm, gcc and binutils.
  *
  *   npm run build:guests              builds, and says what changed
  *   npm run build:guests -- --check   compares committed images with their sources, without a compiler; exit 1 if stale
@@ -195,6 +195,8 @@ function buildImage(guest: Guest, work: string): Uint8Array {
   const objects = sources.map((source) => compile(source, GUEST_CFLAGS, work));
   const out = join(work, `${guest.name}.elf`);
   run('ld', [...LDFLAGS, '-T', inGuests(LINKER_SCRIPT), '-o', out, ...objects]);
+  // Labels that macros made: nobody asks for them by name.
+  run('objcopy', ['--wildcard', '--strip-symbol', '..@*', out]);
   return readFileSync(out);
 }
 
@@ -202,7 +204,15 @@ function buildImage(guest: Guest, work: string): Uint8Array {
 function runNatively(guest: Guest, flags: readonly string[], work: string): string {
   const own = guest.sources.map((source) => compile(source, ['-Dmain=guest_main', ...flags], work));
   const program = join(work, `${guest.name}.native`);
-  run('gcc', ['-no-pie', '-o', program, ...own, compile(NATIVE_SHIM, ['-fhosted'], work)]);
+  run('gcc', [
+    '-no-pie',
+    '-z',
+    'noexecstack',
+    '-o',
+    program,
+    ...own,
+    compile(NATIVE_SHIM, ['-fhosted'], work),
+  ]);
   return run(program, []);
 }
 

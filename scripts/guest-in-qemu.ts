@@ -6,7 +6,7 @@
  *   node dist/scripts/guest-in-qemu.js hello paging      these
  *   node dist/scripts/guest-in-qemu.js storm 4 100       the storm: vCPUs, millions of turns until it is stopped
  *
- * QEMU knows no introspector and no memslots: guests that wait for the host are left out. So is exceptions-strict,
+ * QEMU knows no introspector and no memslots: guests that wait for the host are left out. So is strict,
  * which holds what QEMU 7.2 does differently from the manual. The storm runs with all CPUs in one thread (its turns
  * are slow then): with a thread for each, QEMU 7.2 now and then runs code that another CPU has translated from before
  * a change, which on hardware never happens to the CPU that made the change.
@@ -23,7 +23,7 @@ import * as storm from '../src/storm/guest-image.ts';
 import { type ExpectedGuest, readExpected } from './build-guests.ts';
 
 const SHIM = 'scripts/qemu-shim.asm';
-const QEMU_DIFFERS = 'exceptions-strict';
+const QEMU_DIFFERS = 'strict';
 const RAM_BYTES = 512 * 1024 ** 2;
 /** Boot tables as they are written, and no stack: what lies between GDT and the end of the IDT. */
 const TABLES = { from: 0x500, to: 0x9000 };

@@ -77,7 +77,7 @@ export interface MachineStatus {
 const TICK_MS = 20;
 const WATCH_EVERY_MS = 500;
 /** How long the guest may take to exit when it is asked to. */
-const GUEST_GRACE_MS = 2_000;
+const GUEST_GRACE_MS = 5_000;
 /** How long the tool may still answer events when the machine is told to end. */
 const TOOL_GRACE_MS = 500;
 /** How long an actor may take to end once it was told to. */
@@ -592,11 +592,9 @@ export class Machine {
     const introspector = this.#introspectorThread;
     const control = this.#controlThread;
     const vcpusEnded = Promise.all(this.#vcpus.map(({ exit }) => exit));
-    if (!this.#blocked)
-      await within(
-        END_GRACE_MS,
-        this.#quiet(this.#controlCalls, (c) => c.stopScript()),
-      );
+    const scriptEnd = this.#quiet(this.#controlCalls, (c) => c.stopScript());
+    // Calls are answered one after the other: with this answer VM control holds nothing any more.
+    const controlIdle = !this.#blocked && (await within(END_GRACE_MS, scriptEnd));
     if (!this.#blocked && this.#startedMs > 0) await this.#askGuest(vcpusEnded);
     vm.mem.store(vm.word('STOP'), STOP_ORDERLY);
     this.#kickAll(REQ_STOP);
@@ -616,6 +614,7 @@ export class Machine {
       await within(FORCE_GRACE_MS, vcpusEnded);
       for (const thread of this.#vcpus) this.#end(thread, null);
     }
+    if (controlIdle && !left()) this.#checkStanding();
     void this.#quiet(this.#controlCalls, (c) => c.end());
     void this.#quiet(this.#introspectorCalls, (i) => i.end());
     const all = Promise.all(this.#everyone().map(({ exit }) => exit));
@@ -649,9 +648,9 @@ export class Machine {
   }
 
   async #report(ending: Ending): Promise<RunReport> {
-    const atRest = !this.#blocked && ![...this.#forced.values()].includes(null);
+    const atRest = this.#atRest();
     const stateHash = atRest ? new StateHasher(this.#vm.mem, this.#vm.layout).hash().total : null;
-    if (atRest) this.#checkAtTheEnd();
+    if (atRest) this.#checkUnhooked();
     if (atRest && !this.#anyLost && this.#startedMs > 0) this.#askOracle();
     let trace: TraceSummary | null = null;
     try {
@@ -681,28 +680,37 @@ export class Machine {
     };
   }
 
-  /** Every thread is gone: what they left behind must be in order, before and after unhook. */
-  #checkAtTheEnd(): void {
-    const vm = this.#vm;
-    const lost = this.#anyLost;
-    for (const step of ['running', 'unhooked'] as const) {
-      if (step === 'unhooked') {
-        // A thread that was lost between counting its reference and taking it has left one for good.
-        if (lost && vm.mem.load(vm.word('KVMI_REF')) !== 0) return;
-        drive(this.#actor, unhook(this.#actor, vm));
-      }
-      const { findings, checks } = drive(
-        this.#actor,
-        checkInvariants(this.#actor, vm, () => []),
-      );
-      this.#checked({
-        checks,
-        findings: findings
-          // What a lost vCPU had mapped is not unmapped any more (I18).
-          .filter(({ id }) => !(lost && id === 'I18'))
-          .map(({ id, detail }) => ({ id, detail: `at the end (${step}): ${detail}` })),
-      });
-    }
+  /** No vCPU runs any more, and the session is still there: what they left behind must be in order. */
+  #checkStanding(): void {
+    if (!this.#atRest()) return;
+    this.#checkHere('at the end');
+  }
+
+  /** Every thread is gone: nothing of introspection may be left after unhook. */
+  #checkUnhooked(): void {
+    // A thread that was lost between counting its reference and taking it has left one for good.
+    if (this.#anyLost && this.#vm.mem.load(this.#vm.word('KVMI_REF')) !== 0) return;
+    drive(this.#actor, unhook(this.#actor, this.#vm));
+    this.#checkHere('after unhook');
+  }
+
+  #checkHere(when: string): void {
+    const { findings, checks } = drive(
+      this.#actor,
+      checkInvariants(this.#actor, this.#vm, () => []),
+    );
+    this.#checked({
+      checks,
+      findings: findings
+        // What a lost vCPU had mapped is not unmapped any more (I18).
+        .filter(({ id }) => !(this.#anyLost && id === 'I18'))
+        .map(({ id, detail }) => ({ id, detail: `${when}: ${detail}` })),
+    });
+  }
+
+  /** Has everyone ended where they wanted to, or died without a lock? Else the state is no state to judge. */
+  #atRest(): boolean {
+    return !this.#blocked && ![...this.#forced.values()].includes(null);
   }
 
   #askOracle(): void {

@@ -6,7 +6,7 @@ import type { Size } from '../../src/actors/vcpu/isa/insn.ts';
 import { AT_REG, AT_UNSIGNED, type Place } from '../../src/actors/vcpu/isa/opcode-table.ts';
 import type { Prng } from '../../src/shared/prng.ts';
 import { unusual } from './address.ts';
-import { CODE_BASE, CODE_BYTES, DATA_BASE, PAGE_BYTES } from './arena.ts';
+import { CODE_BASE, CODE_BYTES, DATA_BASE, DATA_BYTES, PAGE_BYTES } from './arena.ts';
 import type { CaseState } from './case-state.ts';
 import type { Slot } from './encodings.ts';
 import { anyBits, division, operandValue, shiftCount } from './values.ts';
@@ -29,10 +29,8 @@ const RFLAGS_IN_POPF = 0x244ed5n; // ID AC NT, and the arithmetic flags, DF and 
 
 const ENTER_DEPTH = 5;
 
-export const arrange = { place, memory, encodedAddress, string, values };
-
 /** Before any address is encoded: the stack, frame and table registers of operations that have them. */
-function place(state: CaseState, slot: Slot, reg: number): void {
+export function placeRegisters(state: CaseState, slot: Slot, reg: number): void {
   const { op, leaf } = slot.encoding;
   const { size } = slot;
   switch (op) {
@@ -77,7 +75,7 @@ function bitOffset(state: CaseState, size: Size): bigint {
 }
 
 /** Linear address of the memory operand. */
-function memory(state: CaseState, slot: Slot, size: number): bigint {
+export function placeOperand(state: CaseState, slot: Slot, size: number): bigint {
   const { op } = slot.encoding;
   const { rng } = state;
   if (op === 'lea' || op === 'nop' || op === 'prefetch') return anyBits(rng, rng.pick([32, 48, 64]));
@@ -94,7 +92,7 @@ function memory(state: CaseState, slot: Slot, size: number): bigint {
 }
 
 /** What the address of the instruction must be for its access to be at `linear`: bit strings count from it. */
-function encodedAddress(state: CaseState, slot: Slot, reg: number, linear: bigint): bigint {
+export function encodedAddress(state: CaseState, slot: Slot, reg: number, linear: bigint): bigint {
   const { op, leaf } = slot.encoding;
   if (!op.startsWith('bt') || leaf.src.at !== AT_REG) return linear;
   const bits = slot.size * 8;
@@ -104,13 +102,13 @@ function encodedAddress(state: CaseState, slot: Slot, reg: number, linear: bigin
 
 // ── strings ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-interface StringPlace {
+export interface StringPlace {
   readonly segment: number;
   readonly addressSize: 4 | 8;
 }
 
 /** Source, destination, count and contents of a string instruction, and RBX, AL of XLAT. */
-function string(state: CaseState, slot: Slot): StringPlace {
+export function placeStrings(state: CaseState, slot: Slot): StringPlace {
   const { op } = slot.encoding;
   const { rng } = state;
   if (op === 'xlat') {
@@ -121,6 +119,7 @@ function string(state: CaseState, slot: Slot): StringPlace {
     return how;
   }
   const { size, rep } = slot;
+  if (size === 1 && rep !== 0 && op !== 'stos' && rng.chance(0.02)) return longString(state, slot);
   const count = rep === 0 ? 1 : rng.chance(0.1) ? 0 : 1 + rng.below(rng.pick([2, 4, 8, 24]));
   const bytes = Math.max(count, 1) * size;
   let source = state.place(bytes);
@@ -139,6 +138,23 @@ function string(state: CaseState, slot: Slot): StringPlace {
   chooseAddress(state, RSI, how.offset + back, how.addressSize);
   if (usesDestination) chooseAddress(state, RDI, destination + back, how.addressSize);
   if (rep !== 0) chooseAddress(state, RCX, BigInt(count), how.addressSize);
+  return how;
+}
+
+/**
+ * More repetitions than the core does in one go, and nothing written that was not there: MOVS and CMPS of a string with
+ * itself, LODS, SCAS.
+ */
+function longString(state: CaseState, slot: Slot): StringPlace {
+  const { rng } = state;
+  const count = 4000 + rng.below(DATA_BYTES - 4000);
+  const from = BigInt(DATA_BASE + rng.below(DATA_BYTES - count + 1));
+  const how = segmentOf(state, slot, from);
+  state.backwards = rng.chance(0.5);
+  const back = state.backwards ? BigInt(count - 1) : 0n;
+  chooseAddress(state, RSI, how.offset + back, how.addressSize);
+  chooseAddress(state, RDI, from + back, how.addressSize);
+  chooseAddress(state, RCX, BigInt(count), how.addressSize);
   return how;
 }
 
@@ -184,7 +200,12 @@ function fillStrings(
 // ── values ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Values of the operands, as far as they are still open. */
-function values(state: CaseState, slot: Slot, operands: readonly Operand[], codeOffset: number): void {
+export function chooseValues(
+  state: CaseState,
+  slot: Slot,
+  operands: readonly Operand[],
+  codeOffset: number,
+): void {
   const { op } = slot.encoding;
   const { size } = slot;
   const { rng } = state;
@@ -251,9 +272,14 @@ function values(state: CaseState, slot: Slot, operands: readonly Operand[], code
       state.setMemory(state.gpr[RSP]!, 8, codeAddress(state, codeOffset));
       break;
     case 'jmpind':
-    case 'callind':
       set(state, operand, codeAddress(state, codeOffset));
       break;
+    case 'callind': {
+      // Which comes first, a push that faults or a target that is none, is up to the processor.
+      const pushes = state.isWritable(state.gpr[RSP]! - 8n, 8);
+      set(state, operand, codeAddress(state, codeOffset, pushes));
+      break;
+    }
     default: {
       const value = operandValue(rng, bits);
       if (dst.kind !== 'none') set(state, dst, BigInt.asUintN(dst.size * 8, value));
@@ -300,10 +326,10 @@ export function pickImmediate(rng: Prng, slot: Slot, place: Place, size: Size): 
 const AROUND_CODE = 16;
 
 /** Where an indirect branch goes: nearly always to an INT3. */
-function codeAddress(state: CaseState, codeOffset: number): bigint {
+function codeAddress(state: CaseState, codeOffset: number, mayBeWild = true): bigint {
   const { rng } = state;
   const turn = rng.below(50);
-  if (turn === 0) return state.placeAt('noncanonical', 1);
+  if (turn === 0 && mayBeWild) return state.placeAt('noncanonical', 1);
   if (turn === 1) return BigInt(DATA_BASE + rng.below(PAGE_BYTES)); // no execute
   if (turn === 2) return BigInt(CODE_BASE + CODE_BYTES + rng.below(PAGE_BYTES)); // not present
   for (;;) {

@@ -122,6 +122,12 @@ export class CaseState {
     return mappedOffset(linear, size) >= 0;
   }
 
+  /** Whether all `size` bytes may be stored to. */
+  isWritable(linear: bigint, size: number): boolean {
+    const at = mappedOffset(linear, size);
+    return at >= 0 && at < READ_ONLY_OFFSET;
+  }
+
   /** What is at `linear` so far, or null if not all of it is mapped. */
   memory(linear: bigint, size: number): bigint | null {
     const at = mappedOffset(linear, size);

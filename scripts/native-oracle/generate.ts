@@ -24,7 +24,16 @@ import {
 import type { Prng } from '../../src/shared/prng.ts';
 import { type Address, bytes, encodeAddress, unusual } from './address.ts';
 import { CODE_BASE, CODE_BYTES, PAGE_BYTES } from './arena.ts';
-import { arrange, branchTarget, type Operand, pickImmediate } from './arrange.ts';
+import {
+  branchTarget,
+  chooseValues,
+  encodedAddress,
+  type Operand,
+  pickImmediate,
+  placeOperand,
+  placeRegisters,
+  placeStrings,
+} from './arrange.ts';
 import type { OracleCase } from './case.ts';
 import { CaseState } from './case-state.ts';
 import { encode, INSN_BYTES_MAX } from './encode.ts';
@@ -53,6 +62,8 @@ class InstructionMaker {
   #address: Address | null = null;
   /** Linear address of the memory operand. */
   #linear = 0n;
+  /** Bytes of an absolute address. */
+  #moffs: number[] = [];
   #segment = 0;
   #addressSize: 4 | 8 = 8;
 
@@ -83,7 +94,7 @@ class InstructionMaker {
     const codeOffset = this.#pickCodeOffset();
 
     // Where things are.
-    arrange.place(state, this.#slot, reg);
+    placeRegisters(state, this.#slot, reg);
     if (rm === 'base' || rm === 'indexed' || rm === 'memory') {
       if (leaf.string) this.#placeString();
       else this.#placeMemory(reg);
@@ -91,7 +102,7 @@ class InstructionMaker {
     const operand = (place: Place): Operand =>
       this.#operand(place, { reg, rmRegister, opcodeRegister: (this.#opcode & 7) | (opcodeB << 3) });
     const operands = [leaf.dst, leaf.src, leaf.src2].map(operand);
-    arrange.values(state, this.#slot, operands, codeOffset);
+    chooseValues(state, this.#slot, operands, codeOffset);
 
     const encoded = encode({
       slot: this.#slot,
@@ -185,7 +196,7 @@ class InstructionMaker {
     const state = this.#state;
     const place = [leaf.dst, leaf.src, leaf.src2].find(({ at }) => at === AT_RM || at === AT_MOFFS);
     const operandBytes = op === 'cmpxchg16b' ? 16 : place === undefined ? 1 : placeSize(place, size);
-    this.#linear = arrange.memory(state, this.#slot, operandBytes);
+    this.#linear = placeOperand(state, this.#slot, operandBytes);
     if (place?.at === AT_MOFFS) {
       let offset = this.#linear;
       if (rm === 'memory') {
@@ -200,7 +211,7 @@ class InstructionMaker {
     // Often the register operand is kept out of the address, so that its value can be chosen.
     const avoid = this.#implicit() | (hasRegOperand(leaf) && this.#rng.chance(0.8) ? 1 << reg : 0);
     this.#address = encodeAddress(state, {
-      linear: arrange.encodedAddress(state, this.#slot, reg, this.#linear),
+      linear: encodedAddress(state, this.#slot, reg, this.#linear),
       shape: rm,
       avoid,
       rspShift: op === 'pop' ? BigInt(size) : 0n,
@@ -209,10 +220,9 @@ class InstructionMaker {
     this.#segment = this.#address.segment;
     this.#addressSize = this.#address.addressSize;
   }
-  #moffs: number[] = [];
 
   #placeString(): void {
-    const how = arrange.string(this.#state, this.#slot);
+    const how = placeStrings(this.#state, this.#slot);
     this.#segment = how.segment;
     this.#addressSize = how.addressSize;
   }

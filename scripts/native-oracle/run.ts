@@ -12,7 +12,6 @@ import type { CaseResult, OracleCase } from './case.ts';
 import { type Difference, differences } from './compare.ts';
 import { Coverage, opsWithoutEncoding } from './coverage.ts';
 import { describe } from './describe.ts';
-import { knownDifference } from './known-differences.ts';
 import { hostProcessor, NativeRunner, nativeObstacle } from './native.ts';
 import { packVectors } from './vectors.ts';
 
@@ -114,7 +113,6 @@ function compare(options: Options): number {
   const lab = new VcpuLab();
   const coverage = new Coverage();
   const classes = new Map<string, MismatchClass>();
-  const known = new Map<string, number>();
   let compared = 0;
   let shown = 0;
   for (const { cases, results } of answered(options)) {
@@ -126,11 +124,6 @@ function compare(options: Options): number {
         compared++;
         const found = differences(item, native, ours, options);
         if (found.length === 0) continue;
-        const expected = knownDifference(native, ours, found);
-        if (expected !== null) {
-          known.set(expected.name, (known.get(expected.name) ?? 0) + 1);
-          continue;
-        }
         note(classes, className(item, mode, found), item.group);
         if (shown++ < options.show) {
           process.stdout.write(`mismatch (${mode})\n${describe(item, native, ours, found)}\n\n`);
@@ -139,7 +132,7 @@ function compare(options: Options): number {
     }
     process.stderr.write(`${compared} comparisons, ${mismatches(classes)} mismatches\n`);
   }
-  report({ options, coverage, classes, known, compared });
+  report({ options, coverage, classes, compared });
   return mismatches(classes) === 0 ? 0 : 1;
 }
 
@@ -165,17 +158,15 @@ function report(what: {
   options: Options;
   coverage: Coverage;
   classes: ReadonlyMap<string, MismatchClass>;
-  known: ReadonlyMap<string, number>;
   compared: number;
 }): void {
-  const { options, coverage, classes, known, compared } = what;
+  const { options, coverage, classes, compared } = what;
   const lines: string[] = [];
   if (options.coverage) lines.push(coverage.table(), '');
   for (const { op, reason } of opsWithoutEncoding())
     lines.push(`not covered: ${op}, ${reason ?? 'no reason given'}`);
   const missing = coverage.missingForms();
   if (missing.length > 0) lines.push(`forms without a case: ${missing.join('; ')}`);
-  for (const [name, count] of known) lines.push(`${count} times as expected: ${name}`);
   for (const [name, { count, groups }] of [...classes].sort(([, a], [, b]) => b.count - a.count)) {
     const examples = [...groups].slice(0, 4).join('; ');
     lines.push(`${String(count).padStart(7)}  ${name}   (${examples})`);

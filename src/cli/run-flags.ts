@@ -54,8 +54,6 @@ export interface RunRequest {
   /** Null: the storm. */
   readonly kernel: string | null;
   readonly machine: Omit<MachineOptions, 'image' | 'program'>;
-  /** Given, not filled in. */
-  readonly ramBytes: number | null;
 }
 
 /** @throws SimError SIM_USAGE */
@@ -86,7 +84,6 @@ export function parseRun(words: readonly string[]): RunRequest {
     json: flags.has('json'),
     quiet: flags.has('quiet'),
     kernel,
-    ramBytes,
     machine: {
       vcpuCount: vcpusOf(flags.value('smp') ?? '2'),
       ...(ramBytes === null ? {} : { ramBytes }),
@@ -98,6 +95,7 @@ export function parseRun(words: readonly string[]): RunRequest {
       reference: flags.has('reference'),
       lockdep: flags.has('lockdep'),
       onToolFailure: flags.has('stop-on-tool-failure') ? 'stop' : 'continue',
+      ...(flags.has('flat') ? { flat: true } : {}),
       ...(limit === undefined ? {} : { instructionLimit: countOf(limit, '--max-instructions') }),
       ...(replyTimeout === undefined
         ? {}

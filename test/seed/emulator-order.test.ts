@@ -209,9 +209,7 @@ function scene(code: string, registers: Partial<Registers>, options: Partial<Sce
   const frame = [STOP, 8, 0x202, STACK, 0x10];
   for (const [i, value] of frame.entries()) machine.setQuad(at('stack', 0xe00 + i * 8), BigInt(value));
   machine.setQuad(at('stack', 0xf00), 0x8d5n);
-  // Vector 0x40: an interrupt gate to `stop`.
-  const low = BigInt(STOP & 0xffff) | (8n << 16n) | (0x8en << 40n) | (BigInt(STOP >>> 16) << 48n);
-  machine.setQuad(at('idt', 0x400), low);
+  machine.gate(0x40, STOP);
   return machine;
 }
 

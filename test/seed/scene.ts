@@ -14,7 +14,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { SessionEvent } from '../../src/actors/introspector/session.ts';
-import { IMAGE_GPA_MIN } from '../../src/image/boot.ts';
+import { IDT_GPA, IMAGE_GPA_MIN, KERNEL_CODE_SELECTOR } from '../../src/image/boot.ts';
 import { asm } from '../support/asm.ts';
 import {
   GuestMachine,
@@ -99,6 +99,12 @@ export class Scene extends GuestMachine {
     for (const [name, value] of Object.entries(values)) {
       this.vcpus[vcpu]!.setGpr(ENCODING.indexOf(name as RegisterName), BigInt.asUintN(64, value));
     }
+  }
+
+  /** An interrupt gate of ring 0. */
+  gate(vector: number, handler: number): void {
+    const low = BigInt(handler & 0xffff) | (BigInt(KERNEL_CODE_SELECTOR) << 16n) | (0x8en << 40n);
+    this.setQuad(IDT_GPA + vector * 16, low | (BigInt(handler >>> 16) << 48n));
   }
 
   restrict(access: Partial<Record<PageName, number>>): void {

@@ -35,7 +35,7 @@ export const VCPU = struct(
     PENDING_REGS: i32(OWN, '1: SET_REGISTERS waits for the reply to take effect'),
     KVMI_BLOCK: i32('hook (store 1), this vCPU (store 0)', '1: the per-vCPU interception block exists'),
 
-    PARKED: i32(OWN, '1 while it is counted in VM.PARKED'),
+    PARKED: volatile(i32(OWN, '1 while it is counted in VM.PARKED')),
     ENDED: i32('this vCPU; machine (cas 0 → 1)', '1: it is no longer counted in VM.LIVE_VCPUS'),
     INTERRUPTS: i32('anyone', 'reserved for the local APIC'),
     EXIT_CODE: i32(OWN, 'value written to the exit port, when STATE is VCPU_EXITED'),

@@ -14,7 +14,7 @@ export const VM = struct(
     STOP: volatile(
       i32('machine', 'STOP_ORDERLY: actors finish what they are at; STOP_NOW: nobody waits any more'),
     ),
-    STARTED: i32('machine', '1: vCPUs may enter the guest; until then they serve requests only'),
+    STARTED: volatile(i32('machine', '1: vCPUs may enter the guest; until then they serve requests only')),
     LIVE_VCPUS: i32('vCPU (sub)', 'vCPUs whose run loop has not ended; waited on by the machine'),
 
     MMU_VALID_GEN: i32('mmu_lock', 'flipped (+1) by a zap of all roots'),
@@ -29,9 +29,8 @@ export const VM = struct(
       'per address space: index (0, 1) of the active slot set',
       ADDRESS_SPACES,
     ),
-    SLOT_PUBLICATIONS: i32(
-      'slots_lock',
-      'slot sets published: what a vCPU that met an INVALID slot waits for',
+    SLOT_PUBLICATIONS: volatile(
+      i32('slots_lock', 'slot sets published: what a vCPU that met an INVALID slot waits for'),
     ),
     PENDING_SLOT: i32('mmu_lock', 'per set: 1 + index into the pending slot records, 0 for none', 2),
     NOTIFIER_HEAD: i32('mmu_lock', '1 + index of the first page-track notifier node, 0 for none'),

@@ -10,7 +10,7 @@
  * changes the sum. Sums of disjoint columns may be added, in any order.
  *
  * It is WebAssembly because JavaScript has no 64-bit multiplication: the same loop over 32-bit words was ten times slower
- * both on data and on zeros (scripts/bench-state-hash.ts).
+ * both on data and on zeros (scripts/bench/state-hash.ts).
  *
  * @source the mixer: Austin Appleby's MurmurHash3, fmix64, with its constants
  */

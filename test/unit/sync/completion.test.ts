@@ -9,7 +9,15 @@ import {
   waitForCompletion,
 } from '../../../src/shared/sync/completion.ts';
 import { DONE_KVMI } from '../../../src/shared/sync/lock-class.ts';
-import { drive, notifying, type Path, reading, updating } from '../../../src/shared/sync/point.ts';
+import {
+  drive,
+  notifying,
+  type Path,
+  POINT_KINDS,
+  reading,
+  updating,
+  WAITING,
+} from '../../../src/shared/sync/point.ts';
 import { type ExploreOptions, explore, report } from '../../support/explore-small.ts';
 import {
   actors,
@@ -147,4 +155,13 @@ test('a completion made anew has forgotten what nobody waited for', (t) => {
   drive(actor, reinitCompletion(actor, completion));
   t.is(mem.load(DONE), 0);
   t.throws(() => drive(actor, neverWaits(waitForCompletion(actor, completion))), { message: /waits/ });
+});
+
+test('whatever the actor slept on before, it sleeps here while nothing is completed', (t) => {
+  const mem = new Mem(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }));
+  const actor = new Actor({ id: 1, name: 'alone', mem });
+  actor.expect = 77;
+  const path = waitForCompletion(actor, completion);
+  for (let kind = 0; kind !== WAITING; ) kind = (path.next(0).value as number) % POINT_KINDS;
+  t.is(actor.expect, 0);
 });

@@ -75,3 +75,14 @@ test('it looks as often as told, then says that it sleeps, then sleeps', (t) => 
   t.true(path.next(0).done);
   t.is(actor.mem.load(LOCK), heldBy(actor));
 });
+
+test('one that looks sees the word become free, and takes it without sleeping', (t) => {
+  const actor = anActor();
+  actor.mem.store(LOCK, 3 * 2);
+  const path = word(50).lock(actor);
+  for (let looks = 0; looks < 3; looks++) path.next(0);
+  actor.mem.store(LOCK, FREE);
+  t.is((path.next(0).value as number) % POINT_KINDS, UPDATING);
+  t.true(path.next(0).done);
+  t.is(actor.mem.load(LOCK), heldBy(actor));
+});

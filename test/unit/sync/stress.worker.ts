@@ -152,16 +152,18 @@ const JOBS: Record<StressJob, () => Path<void>> = {
     }
   },
 
-  /** Even threads complete, odd ones wait; every hundredth time they wait for each other. */
+  /**
+   * Even threads complete, odd ones wait. Every hundredth time an even thread waits for an answer, and every hundredth
+   * wait of all odd ones gives it: counted together, so that an even thread that lags gets an answer when others are done.
+   */
   completion: () =>
     rounds(function* (round) {
-      const pause = round % 100 === 99;
       if (thread % 2 === 0) {
         yield* complete(actor, LOCKS.done);
-        if (pause) yield* waitForCompletion(actor, LOCKS.back);
+        if (round % 100 === 99) yield* waitForCompletion(actor, LOCKS.back);
       } else {
         yield* waitForCompletion(actor, LOCKS.done);
-        if (pause) yield* complete(actor, LOCKS.back);
+        if (Atomics.add(words, TURN >>> 2, 1) % 100 === 99) yield* complete(actor, LOCKS.back);
       }
       count++;
     }),

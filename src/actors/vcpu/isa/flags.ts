@@ -14,7 +14,7 @@
  * zero extended from the operand size. ZF, SF and PF follow from the result; from SUB on upwards a kind ≥ ADD has it
  * in A as it stands.
  *
- * Flags that the SDM leaves undefined take the values that the Intel cores at hand give; see UNDEFINED_FLAGS.
+ * Flags that the SDM leaves undefined take whatever value costs least. Which these are, scripts/native-oracle knows.
  */
 import { CPU } from '../../../shared/layout/cpu.ts';
 import { AF, ARITHMETIC_FLAGS, CF, OF, PF, SF, ZF } from '../../../shared/x86/rflags.ts';

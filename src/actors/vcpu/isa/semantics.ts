@@ -599,7 +599,7 @@ function multiply(e: Emitter, first: Value, second: Value): void {
   e.setFlags(FLAGS_RESULT, size, result, carryOverflow(overflow, overflow));
 }
 
-/** DIV and IDIV. The flags are left as they are, as the cores at hand do. */
+/** DIV and IDIV. The flags, which they leave undefined, stay as they are. */
 function divide(e: Emitter, signed: boolean): void {
   const { size } = e.form;
   const divisor = e.read('src');

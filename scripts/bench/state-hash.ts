@@ -1,11 +1,11 @@
 /**
  * How fast the state hash is: on RAM nobody wrote, on RAM full of data, and on a small machine, where calls dominate.
  *
- *   npm run build && node dist/scripts/bench-state-hash.js
+ *   npm run build && node dist/scripts/bench/state-hash.js
  */
-import { type LayoutConfig, machineLayout } from '../src/shared/layout/machine.ts';
-import { Mem } from '../src/shared/mem.ts';
-import { StateHasher } from '../src/shared/state/hash.ts';
+import { type LayoutConfig, machineLayout } from '../../src/shared/layout/machine.ts';
+import { Mem } from '../../src/shared/mem.ts';
+import { StateHasher } from '../../src/shared/state/hash.ts';
 
 const WASM_PAGE_BYTES = 65536;
 const GIB = 2 ** 30;
