@@ -3,7 +3,15 @@
  * and runs the handler again from the top, which then finds in the log what it had asked for. Nothing is committed
  * before the last access.
  */
-import { CPU, EXIT_DONE, LOG_CAS, LOG_READ, LOG_READ_MODIFY, LOG_WRITE } from '../../../shared/layout/cpu.ts';
+import {
+  CPU,
+  EXIT_DONE,
+  LOG_CAS,
+  LOG_CHECK_WRITABLE,
+  LOG_READ,
+  LOG_READ_MODIFY,
+  LOG_WRITE,
+} from '../../../shared/layout/cpu.ts';
 import { RCX } from '../../../shared/x86/registers.ts';
 import { VECTOR_GP } from '../../../shared/x86/vectors.ts';
 import type { Size, Value } from './code.ts';
@@ -32,6 +40,9 @@ export class EmulatedEmitter extends RecordEmitter {
   }
   override storeGuest(address: Value, size: Size, value: Value): void {
     this.#access(LOG_WRITE, size, address, value.cut(size), this.i64(0));
+  }
+  override checkWritable(address: Value, size: Size): void {
+    this.#access(LOG_CHECK_WRITABLE, size, address, this.i64(0), this.i64(0));
   }
   override modifyGuest(address: Value, size: Size): Cell {
     const value = this.#read(LOG_READ_MODIFY, address, size);

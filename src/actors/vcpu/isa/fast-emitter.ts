@@ -50,6 +50,9 @@ export class FastEmitter extends RecordEmitter {
   override storeGuest(address: Value, size: Size, value: Value): void {
     this.store(size, this.translate(address, size, ACCESS_W), 0, value);
   }
+  override checkWritable(address: Value, size: Size): void {
+    this.translate(address, size, ACCESS_W);
+  }
   override modifyGuest(address: Value, size: Size): Cell {
     const host = this.translate(address, size, ACCESS_R | ACCESS_W);
     return {
