@@ -204,7 +204,15 @@ function buildImage(guest: Guest, work: string): Uint8Array {
 function runNatively(guest: Guest, flags: readonly string[], work: string): string {
   const own = guest.sources.map((source) => compile(source, ['-Dmain=guest_main', ...flags], work));
   const program = join(work, `${guest.name}.native`);
-  run('gcc', ['-no-pie', '-z', 'noexecstack', '-o', program, ...own, compile(NATIVE_SHIM, ['-fhosted'], work)]);
+  run('gcc', [
+    '-no-pie',
+    '-z',
+    'noexecstack',
+    '-o',
+    program,
+    ...own,
+    compile(NATIVE_SHIM, ['-fhosted'], work),
+  ]);
   return run(program, []);
 }
 
