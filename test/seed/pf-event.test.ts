@@ -42,7 +42,6 @@ import { unhook } from '../../src/actors/introspector/hook.ts';
 import {
   KVMI_EVENT_ACTION_CONTINUE as CONTINUE,
   KVMI_EVENT_ACTION_CRASH as CRASH,
-  KVM_REGS_BYTES,
   KVMI_VCPU_EVENT_PF,
   KVMI_EVENT_ACTION_RETRY as RETRY,
 } from '../../src/actors/introspector/kvmi/constants.ts';
