@@ -115,6 +115,22 @@ export function* writeLinear(
   return OUTCOME_OK;
 }
 
+/**
+ * Whether the guest's tables allow a store, without any: no effect, no callback.
+ *
+ * @locking inside kvm.srcu
+ */
+export function* probeLinear(vcpu: Vcpu, gva: bigint, size: number, options: LinearOptions): Path<Outcome> {
+  if (!rangeIsCanonical(gva, size)) return raiseNotCanonical(vcpu, options);
+  for (let skip = 0; skip < size; ) {
+    const at = BigInt.asUintN(64, gva + BigInt(skip));
+    const gpa = yield* translate(vcpu, at, ACCESS_W, options);
+    if (gpa < 0) return outcomeOf(gpa);
+    skip += pieceBytes(at, size - skip);
+  }
+  return OUTCOME_OK;
+}
+
 /** Across pages: nothing is stored unless all of it is. */
 function* writeWhole(
   vcpu: Vcpu,

@@ -3,7 +3,15 @@
  * and runs the handler again from the top, which then finds in the log what it had asked for. Nothing is committed
  * before the last access.
  */
-import { CPU, EXIT_DONE, LOG_CAS, LOG_READ, LOG_READ_MODIFY, LOG_WRITE } from '../../../shared/layout/cpu.ts';
+import {
+  CPU,
+  EXIT_DONE,
+  LOG_CAS,
+  LOG_PROBE,
+  LOG_READ,
+  LOG_READ_MODIFY,
+  LOG_WRITE,
+} from '../../../shared/layout/cpu.ts';
 import { RCX } from '../../../shared/x86/registers.ts';
 import { VECTOR_GP } from '../../../shared/x86/vectors.ts';
 import type { Size, Value } from './code.ts';
@@ -36,6 +44,9 @@ export class EmulatedEmitter extends RecordEmitter {
   override modifyGuest(address: Value, size: Size): Cell {
     const value = this.#read(LOG_READ_MODIFY, address, size);
     return { value, write: (next) => this.storeGuest(address, size, next) };
+  }
+  override probeGuest(address: Value, size: Size): void {
+    this.#access(LOG_PROBE, size, address, this.i64(0), this.i64(0));
   }
   override lockedUpdate(
     address: Value,

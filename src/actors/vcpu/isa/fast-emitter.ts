@@ -57,6 +57,9 @@ export class FastEmitter extends RecordEmitter {
       write: (value) => this.store(size, host, 0, value),
     };
   }
+  override probeGuest(address: Value, size: Size): void {
+    this.translate(address, size, ACCESS_W);
+  }
   /** The address of a locked operand; a misaligned one leaves with EXIT_STEP, whatever the TLB says. */
   #translateLocked(address: Value, size: Size): Value {
     if (size > 1) {
