@@ -81,8 +81,7 @@ export const TSS_SELECTOR = 0x28;
 /** The most that identity paging covers, bytes: four page directories. */
 export const IDENTITY_GPA_LIMIT_MAX = 4 * 1024 ** 3;
 
-export const PORT_CONSOLE = 0xe9;
-export const PORT_EXIT = 0xf4;
+export { PORT_CONSOLE, PORT_EXIT } from '../shared/ports.ts';
 
 const GIB = 1024 ** 3;
 const LARGE_PAGE_BYTES = 2 * 1024 ** 2;

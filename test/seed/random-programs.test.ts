@@ -85,7 +85,7 @@ function stage({ main, functions }: Program, seed: number): Scene {
 }
 
 /** Answers by chance; RETRY mostly with the page allowed until one of the next events. */
-function moody(machine: Scene, prng: Prng, { looks = true } = {}): Tool {
+function moody(machine: Scene, prng: Prng): Tool {
   const allowed: number[] = [];
   return function* (event, session) {
     const { gpa } = event.pf!;
@@ -99,7 +99,7 @@ function moody(machine: Scene, prng: Prng, { looks = true } = {}): Tool {
       allowed.push(gpa);
     }
     // Now and then a look at the registers, which must not disturb anything.
-    if (looks && prng.chance(0.2)) yield* machine.registers(event.vcpu);
+    if (prng.chance(0.2)) yield* machine.registers(event.vcpu);
     return RETRY;
   };
 }
@@ -152,7 +152,7 @@ function agree(t: ExecutionContext, seed: number): void {
   };
   left.together(
     seed,
-    left.toolRunner(moody(left, prng.fork('leaving'), { looks: false })),
+    left.toolRunner(moody(left, prng.fork('leaving'))),
     left.guestRunner(0),
     left.controlRunner(leaving()),
   );

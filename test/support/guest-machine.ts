@@ -6,8 +6,9 @@
  *   0x0000000 … 0x3fffff   0x0000 … 0x03ff  0 … 0x3ff      slot 0: boot tables, stacks, images
  *   0x2000000 … 0x203ffff  0x2000 … 0x203f  0x400 … 0x43f  slot 1, the victim: pages to restrict
  */
-import { KVM_REGS_BYTES } from '../../src/actors/introspector/kvmi/constants.ts';
-import { Session, type SessionMessage } from '../../src/actors/introspector/session.ts';
+import { hook } from '../../src/actors/introspector/hook.ts';
+import { KVM_REGS_BYTES, KVMI_EVENT_ACTION_CONTINUE } from '../../src/actors/introspector/kvmi/constants.ts';
+import { Session, type SessionEvent, type SessionMessage } from '../../src/actors/introspector/session.ts';
 import type { Vm } from '../../src/actors/mmu/vm.ts';
 import { Core, compileCore } from '../../src/actors/vcpu/isa/core.ts';
 import { type RunLimits, runVcpu } from '../../src/actors/vcpu/run-loop.ts';
@@ -16,7 +17,7 @@ import type { Vcpu } from '../../src/actors/vcpu/vcpu.ts';
 import { bootState, PAGE_DIRECTORY_GPA, writeBootTables } from '../../src/image/boot.ts';
 import { writeInitialState } from '../../src/machine/initial-state.ts';
 import { OUTSIDE_GUEST } from '../../src/shared/layout/vcpu.ts';
-import { type Path, reading, waiting } from '../../src/shared/sync/point.ts';
+import { type Path, reading, stepping, waiting } from '../../src/shared/sync/point.ts';
 import { PTE_PS } from '../../src/shared/x86/paging.ts';
 import { SmallMachine, type SmallMachineOptions, type Tool } from './small-machine.ts';
 import type { Runner } from './together.ts';
@@ -145,27 +146,39 @@ export class GuestMachine extends SmallMachine {
   // ── the tool's side ───────────────────────────────────────────────────────────────────────────────────────
   /**
    * The receiver thread with a tool behind it. A connection that somebody else shuts is closed, as the kernel's
-   * receiver does on its way out.
+   * receiver does on its way out, and with the next hook it begins again.
    */
   override toolRunner(tool: Tool): Runner {
-    const { session, receiver } = this;
     const serve = function* (machine: GuestMachine): Path<void> {
       for (;;) {
+        while (machine.#hungUp) yield stepping();
+        const { session } = machine;
         const message = yield* machine.#nextMessage();
         if (message === null) {
           yield* machine.hangUp();
-          return;
+          continue;
         }
         if (message.kind === 'answer') {
           machine.answers.push(message);
           continue;
         }
         machine.events.push(message.event);
-        const action = yield* tool(message.event, session);
+        const action = yield* toolAnswer(tool, message.event, session);
         yield* session.reply(message.event.vcpu, message.event.seq, action);
       }
     };
-    return { name: 'receiver', waiter: receiver, path: serve(this), background: true };
+    return { name: 'receiver', waiter: this.receiver, path: serve(this), background: true };
+  }
+
+  /** Hooks once more, from the control path, after an unhook. @returns the session number, or a negative errno */
+  *rehook(): Path<number> {
+    const number = yield* hook(this.control, this.vm);
+    if (number > 0) {
+      this.session = new Session(this.receiver, this.vm);
+      this.#later.length = 0;
+      this.#hungUp = false;
+    }
+    return number;
   }
 
   /** The next message, slept for if need be; null once the connection is shut. */
@@ -196,7 +209,7 @@ export class GuestMachine extends SmallMachine {
     const before: SessionMessage[] = [];
     for (;;) {
       const message = yield* this.#nextMessage();
-      if (message === null) throw new Error(`connection shut before the answer to command ${seq}`);
+      if (message === null) throw new ConnectionLost(seq);
       if (message.kind === 'answer' && message.seq === seq) {
         this.#later.unshift(...before);
         return message;
@@ -221,6 +234,22 @@ export class GuestMachine extends SmallMachine {
     for (const [i, name] of REGISTER_NAMES.entries()) view.setBigUint64(i * 8, all[name], true);
     const answer = yield* this.#answerTo(yield* this.session.setRegisters(vcpu, bytes));
     return answer.error;
+  }
+}
+
+/** A command of the tool has no answer any more. The tool's own answer does not matter then. */
+class ConnectionLost extends Error {
+  constructor(seq: number) {
+    super(`connection shut before the answer to command ${seq}`);
+  }
+}
+
+function* toolAnswer(tool: Tool, event: SessionEvent, session: Session): Path<number> {
+  try {
+    return yield* tool(event, session);
+  } catch (error) {
+    if (error instanceof ConnectionLost) return KVMI_EVENT_ACTION_CONTINUE;
+    throw error;
   }
 }
 

@@ -36,7 +36,7 @@ export class SmallMachine {
   readonly vm: Vm;
   readonly control: Actor;
   readonly receiver: Actor;
-  readonly session: Session;
+  session: Session;
   readonly vcpus: Vcpu[] = [];
   readonly findings: OracleFinding[] = [];
   readonly lockFindings: LockFinding[] = [];
@@ -156,8 +156,11 @@ export class SmallMachine {
     return { name: 'control', waiter: this.control, path };
   }
 
+  /** How long a runner tends to go on (see together.ts). */
+  stay = 0;
+
   together(seed: number, ...runners: Runner[]): void {
-    together(runners, { mem: this.vm.mem, seed });
+    together(runners, { mem: this.vm.mem, seed, stay: this.stay });
   }
 
   /** Findings of the run-time oracles and lock rules, and of the invariant check now. */

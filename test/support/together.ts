@@ -28,6 +28,8 @@ export interface TogetherOptions {
   readonly mem: Mem;
   readonly seed: number;
   readonly stepLimit?: number;
+  /** Chance in 256 that whoever ran last goes on if it can. Absent: everybody has the same chance at each step. */
+  readonly stay?: number;
 }
 
 type State = 'runnable' | 'asleep' | 'woken' | 'done';
@@ -50,7 +52,7 @@ const TIMEOUT_EVERY = 64;
  * @throws  on deadlock and when the step limit is reached, naming who was where
  */
 export function together(runners: readonly Runner[], opts: TogetherOptions): number {
-  const { mem, seed, stepLimit = 2_000_000 } = opts;
+  const { mem, seed, stepLimit = 2_000_000, stay = 0 } = opts;
   const tasks = runners.map((runner): Task => ({ ...runner, state: 'runnable', point: -1, timed: false }));
   /** Who sleeps, in order of falling asleep. */
   let sleepers: Task[] = [];
@@ -98,6 +100,7 @@ export function together(runners: readonly Runner[], opts: TogetherOptions): num
     return new Error(`${what} after ${steps} steps (seed ${seed}): ${where.join('; ')}`);
   };
 
+  let last: Task | null = null;
   mem.notify = wake;
   try {
     for (let steps = 0; ; steps++) {
@@ -108,7 +111,9 @@ export function together(runners: readonly Runner[], opts: TogetherOptions): num
       if (steps === stepLimit) throw stuck('no end', steps);
       const late = ready.length === 0 || (timed.length > 0 && below(TIMEOUT_EVERY) === 0);
       const from = late ? timed : ready;
-      step(from[below(from.length)]!);
+      const goesOn = stay > 0 && last !== null && from.includes(last) && below(256) < stay;
+      if (!goesOn) last = from[below(from.length)]!;
+      step(last!);
     }
   } finally {
     // The method of the class again.

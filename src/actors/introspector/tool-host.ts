@@ -58,8 +58,8 @@ export class ToolHost {
   readonly #session: Session;
   readonly #replyTimeoutMs: number;
   readonly #reports: ToolHostReports;
-  /** Timers of answers that are promised, by event number. */
-  readonly #timers = new Map<number, ReturnType<typeof setTimeout> | null>();
+  /** Events whose answers are promised, by number, with the timer that limits each. */
+  readonly #promised = new Map<number, { event: ToolEvent; timer: ReturnType<typeof setTimeout> | null }>();
   #over = false;
   #endedNow: () => void = () => {};
   /** Settles when the session is over. */
@@ -136,8 +136,11 @@ export class ToolHost {
   end(reason: string): void {
     if (this.#over) return;
     this.#over = true;
-    for (const timer of this.#timers.values()) if (timer !== null) clearTimeout(timer);
-    this.#timers.clear();
+    for (const { event, timer } of this.#promised.values()) {
+      if (timer !== null) clearTimeout(timer);
+      if (this.watched) this.#reports.reply(event.vcpu, event.seq, 'failOpen');
+    }
+    this.#promised.clear();
     drive(this.#actor, this.#session.close());
     this.commands.end();
     this.#endedNow();
@@ -175,7 +178,7 @@ export class ToolHost {
   #await(event: ToolEvent, promise: PromiseLike<unknown>): void {
     const limit = this.#replyTimeoutMs;
     const timer = Number.isFinite(limit) ? setTimeout(() => this.#late(event, limit), limit) : null;
-    this.#timers.set(event.seq, timer);
+    this.#promised.set(event.seq, { event, timer });
     promise.then(
       (answer) => {
         if (this.#settled(event)) this.#answer(event, answer);
@@ -189,10 +192,10 @@ export class ToolHost {
 
   /** False for an answer that comes after the session has ended. */
   #settled(event: ToolEvent): boolean {
-    const timer = this.#timers.get(event.seq);
-    if (timer === undefined) return false;
-    if (timer !== null) clearTimeout(timer);
-    this.#timers.delete(event.seq);
+    const promised = this.#promised.get(event.seq);
+    if (promised === undefined) return false;
+    if (promised.timer !== null) clearTimeout(promised.timer);
+    this.#promised.delete(event.seq);
     return true;
   }
 

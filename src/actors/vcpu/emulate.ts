@@ -15,7 +15,7 @@ import {
   EXIT_DONE,
   EXIT_EXCEPTION,
   LOG_CAS,
-  LOG_PROBE,
+  LOG_CHECK_WRITABLE,
   LOG_READ,
   LOG_READ_MODIFY,
 } from '../../shared/layout/cpu.ts';
@@ -30,7 +30,7 @@ import { decode, INSN_BYTES_MAX } from './isa/decode.ts';
 import { formIndex, formOf, generalForm, type NormalInsn, normalise } from './isa/forms.ts';
 import { HOST_OPS, type Insn, type Undecoded } from './isa/insn.ts';
 import { LINK_NEVER, writeRecord } from './isa/uop.ts';
-import { fetchLinear, lockedLinear, probeLinear, readLinear, writeLinear } from './linear-memory.ts';
+import { checkWritable, fetchLinear, lockedLinear, readLinear, writeLinear } from './linear-memory.ts';
 import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
 
 /**
@@ -130,7 +130,9 @@ function* carryOut(vcpu: Vcpu, insn: NormalInsn): Path<Outcome> {
     if (outcome === OUTCOME_OK) mem.u64[values] = vcpu.value;
     return outcome;
   }
-  if (kind === LOG_PROBE) return yield* probeLinear(vcpu, gva, size, { stack: usesStack(insn, true) });
+  if (kind === LOG_CHECK_WRITABLE) {
+    return yield* checkWritable(vcpu, gva, size, { stack: usesStack(insn, true) });
+  }
   if (kind !== LOG_CAS) {
     // An earlier access may have read what this one stores to: stored in part, it must not be read again.
     const options = { stack: usesStack(insn, true), whole: index > 0 };

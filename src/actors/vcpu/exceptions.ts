@@ -33,6 +33,7 @@ import {
   TYPE_INTERRUPT_GATE,
   TYPE_TRAP_GATE,
 } from '../../shared/x86/descriptors.ts';
+import { RSP } from '../../shared/x86/registers.ts';
 import { RFLAGS_IF, RFLAGS_NT, RFLAGS_RF, RFLAGS_TF, RFLAGS_VM } from '../../shared/x86/rflags.ts';
 import {
   ERROR_EXT,
@@ -63,7 +64,6 @@ import {
   selectorError,
 } from './descriptors.ts';
 import { isCanonical, readLinear, writeLinear } from './linear-memory.ts';
-import { RSP } from './operands.ts';
 import { setPrivilegeLevel } from './privilege.ts';
 import { OUTCOME_DEAD, OUTCOME_FAULT, OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
 

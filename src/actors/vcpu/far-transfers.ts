@@ -20,6 +20,7 @@ import {
   SEG_SS,
   SELECTOR_RPL,
 } from '../../shared/x86/descriptors.ts';
+import { R11, RCX, RSP } from '../../shared/x86/registers.ts';
 import {
   ARITHMETIC_FLAGS,
   RFLAGS_AC,
@@ -46,7 +47,7 @@ import {
 } from './descriptors.ts';
 import type { Insn, MemOperand } from './isa/insn.ts';
 import { isCanonical, readLinear, writeLinear } from './linear-memory.ts';
-import { linearAddress, R11, RCX, RSP, usesStackSegment } from './operands.ts';
+import { linearAddress, usesStackSegment } from './operands.ts';
 import { hasIoPrivilege, requireRing0, setPrivilegeLevel } from './privilege.ts';
 import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
 

@@ -11,6 +11,7 @@ import { type Path, writing } from '../../shared/sync/point.ts';
 import { CR4_FSGSBASE } from '../../shared/x86/control-registers.ts';
 import { SEG_LDTR, SEG_TR } from '../../shared/x86/descriptors.ts';
 import { MISC_FEATURES_CPUID_FAULT } from '../../shared/x86/msr.ts';
+import { RAX, RBX, RCX, RDX, RSP } from '../../shared/x86/registers.ts';
 import { ARITHMETIC_FLAGS, CF, RFLAGS_IF } from '../../shared/x86/rflags.ts';
 import { VECTOR_BP, VECTOR_DB, VECTOR_GP, VECTOR_UD } from '../../shared/x86/vectors.ts';
 import {
@@ -30,11 +31,6 @@ import { isCanonical, readLinear, writeLinear } from './linear-memory.ts';
 import { rdmsr, rdtsc, wrmsr } from './msr.ts';
 import {
   linearAddress,
-  RAX,
-  RBX,
-  RCX,
-  RDX,
-  RSP,
   readOperand,
   readRegister,
   usesStackSegment,

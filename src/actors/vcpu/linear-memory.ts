@@ -93,12 +93,10 @@ export function* writeLinear(
   if (options.whole === true && pieceBytes(gva, size) < size && !vcpu.vm.quirk(REF_STORE_BY_PIECE)) {
     return yield* writeWhole(vcpu, gva, size, value, options);
   }
-  // Where the guest's tables deny one of two pages, the processor stores nothing (KVM's emulator would store half).
-  for (let skip = pieceBytes(gva, size); skip < size; skip += PAGE_BYTES) {
-    for (const at of [gva, BigInt.asUintN(64, gva + BigInt(skip))]) {
-      const gpa = yield* translate(vcpu, at, ACCESS_W, options);
-      if (gpa < 0) return outcomeOf(gpa);
-    }
+  if (pieceBytes(gva, size) < size) {
+    // Where the guest's tables deny one of two pages, the processor stores nothing (KVM's emulator would store half).
+    const outcome = yield* checkWritable(vcpu, gva, size, options);
+    if (outcome !== OUTCOME_OK) return outcome;
   }
   for (let skip = 0; skip < size; ) {
     const at = BigInt.asUintN(64, gva + BigInt(skip));
@@ -116,17 +114,20 @@ export function* writeLinear(
 }
 
 /**
- * Whether the guest's tables allow a store, without any: no effect, no callback.
+ * Faults as a write there would, and does nothing: no callback, no event.
  *
  * @locking inside kvm.srcu
  */
-export function* probeLinear(vcpu: Vcpu, gva: bigint, size: number, options: LinearOptions): Path<Outcome> {
+export function* checkWritable(
+  vcpu: Vcpu,
+  gva: bigint,
+  size: number,
+  options: LinearOptions = NO_OPTIONS,
+): Path<Outcome> {
   if (!rangeIsCanonical(gva, size)) return raiseNotCanonical(vcpu, options);
-  for (let skip = 0; skip < size; ) {
-    const at = BigInt.asUintN(64, gva + BigInt(skip));
-    const gpa = yield* translate(vcpu, at, ACCESS_W, options);
+  for (let skip = 0; skip < size; skip += pieceBytes(BigInt.asUintN(64, gva + BigInt(skip)), size - skip)) {
+    const gpa = yield* translate(vcpu, BigInt.asUintN(64, gva + BigInt(skip)), ACCESS_W, options);
     if (gpa < 0) return outcomeOf(gpa);
-    skip += pieceBytes(at, size - skip);
   }
   return OUTCOME_OK;
 }

@@ -31,9 +31,9 @@ import {
   PLATFORM_INFO_CPUID_FAULT,
 } from '../../shared/x86/msr.ts';
 import { PHYSICAL_ADDRESS_BITS } from '../../shared/x86/paging.ts';
+import { RAX, RCX, RDX } from '../../shared/x86/registers.ts';
 import { VECTOR_GP } from '../../shared/x86/vectors.ts';
 import { isCanonical } from './linear-memory.ts';
-import { RAX, RCX, RDX } from './operands.ts';
 import { requireRing0 } from './privilege.ts';
 import { flushTlb } from './tlb.ts';
 import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';

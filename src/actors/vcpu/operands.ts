@@ -4,19 +4,10 @@
  * @source Intel SDM vol. 1, "Operand Addressing", "Specifying an Offset in 64-Bit Mode"
  */
 import type { Path } from '../../shared/sync/point.ts';
+import { RBP, RSP } from '../../shared/x86/registers.ts';
 import type { ImmOperand, MemOperand, Operand, RegOperand } from './isa/insn.ts';
 import { readLinear, writeLinear } from './linear-memory.ts';
 import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
-
-export const RAX = 0;
-export const RCX = 1;
-export const RDX = 2;
-export const RBX = 3;
-export const RSP = 4;
-export const RBP = 5;
-export const RSI = 6;
-export const RDI = 7;
-export const R11 = 11;
 
 /** Linear address of a memory operand, unsigned 64 bits. Not checked for being canonical: the access is. */
 export function linearAddress(vcpu: Vcpu, operand: MemOperand): bigint {

@@ -8,10 +8,8 @@
  *   other  nothing                ones    lost
  */
 import { VCPU_EXITED } from '../../shared/layout/vcpu.ts';
+import { PORT_CONSOLE, PORT_EXIT } from '../../shared/ports.ts';
 import type { Vcpu } from './vcpu.ts';
-
-export const PORT_CONSOLE = 0xe9;
-export const PORT_EXIT = 0xf4;
 
 export interface PortBus {
   /** @param size 1, 2 or 4 bytes; returns as many, unsigned */

@@ -6,11 +6,12 @@
 import { VCPU_EXITED } from '../../shared/layout/vcpu.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { TSS_BYTES, TSS_IO_MAP_BASE } from '../../shared/x86/descriptors.ts';
+import { RAX, RCX, RDI, RDX, RSI } from '../../shared/x86/registers.ts';
 import { RFLAGS_DF } from '../../shared/x86/rflags.ts';
 import { VECTOR_GP } from '../../shared/x86/vectors.ts';
 import type { Insn } from './isa/insn.ts';
 import { readLinear, writeLinear } from './linear-memory.ts';
-import { RAX, RCX, RDI, RDX, RSI, readRegister, segmentBase, writeRegister } from './operands.ts';
+import { readRegister, segmentBase, writeRegister } from './operands.ts';
 import { hasIoPrivilege } from './privilege.ts';
 import { OUTCOME_DEAD, OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
 

@@ -6,21 +6,15 @@
 import { TLB_READ, tlbTable } from '../../shared/layout/cpu.ts';
 import { RFLAGS_IOPL, RFLAGS_IOPL_SHIFT } from '../../shared/x86/rflags.ts';
 import { VECTOR_GP } from '../../shared/x86/vectors.ts';
-import { flushJumpCache } from './tlb.ts';
 import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
 
 /**
- * Changes CPL and, with it, the TLB set that the core uses. The one place that writes either.
- *
- * The jump cache is emptied when the set changes: its entries say nothing of privilege, and a hit skips the check
- * that the page may be executed.
+ * Changes CPL and, with it, the TLB set that the core uses. The one place that writes either. Nothing is flushed: the
+ * TLB has a set for each side, and the jump cache has the level in its keys (jumpKey in isa/core-helpers.ts).
  */
 export function setPrivilegeLevel(vcpu: Vcpu, cpl: number): void {
-  const set = tlbTable(vcpu.cpu, cpl === 3, TLB_READ);
   vcpu.set32('CPL', cpl);
-  if (vcpu.get32('TLB') === set) return;
-  vcpu.set32('TLB', set);
-  flushJumpCache(vcpu.mem, vcpu.cpu);
+  vcpu.set32('TLB', tlbTable(vcpu.cpu, cpl === 3, TLB_READ));
 }
 
 /** #GP(0) outside ring 0. */

@@ -47,7 +47,7 @@ export function flushPage(mem: Mem, cpu: number, _gva: bigint): void {
   flushTlb(mem, cpu);
 }
 
-/** Empties the jump cache: its entries hold for one privilege level and one set of translations. */
+/** Empties the jump cache: its entries hold for one set of translations. */
 export function flushJumpCache(mem: Mem, cpu: number): void {
   const from = (cpu + CPU_JUMP_CACHE) >>> 2;
   mem.i32.fill(-1, from, from + ((JUMP_ENTRIES * JUMP_ENTRY_BYTES) >>> 2));

@@ -15,6 +15,7 @@ import { type Access, runAccess } from './access-program.ts';
 import { ConsoleLines } from './console.ts';
 import { serveRequests } from './entry.ts';
 import { Core } from './isa/core.ts';
+import { resetMsrs } from './msr.ts';
 import { runVcpu } from './run-loop.ts';
 import { flushTlb } from './tlb.ts';
 import type { ProgramModule, VcpuTask } from './vcpu.api.ts';
@@ -36,6 +37,7 @@ export default async function vcpuThread(task: VcpuTask): Promise<void> {
     });
   const guest = await guestOf(task, vcpu);
   flushTlb(mem, vcpu.cpu);
+  resetMsrs(vcpu);
   if (drive(actor, untilStarted(vcpu))) {
     mem.store(vcpu.word('STATE'), VCPU_RUNNING);
     say();

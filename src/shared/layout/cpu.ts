@@ -158,8 +158,8 @@ export const LOG_READ = 1;
 export const LOG_WRITE = 2;
 /** A read by an instruction that is going to write the same place. */
 export const LOG_READ_MODIFY = 4;
-/** No access: the guest's tables must allow a write there. Nobody is asked about it. */
-export const LOG_PROBE = 5;
+/** No access: the guest's tables must allow a write there. No event belongs to it. */
+export const LOG_CHECK_WRITABLE = 5;
 /**
  * Atomic: store VALUE if EXPECT is still there, else the instruction restarts. With size 16 (CMPXCHG16B) the upper
  * halves stand in the next element of LOG_VALUE and LOG_EXPECT.

@@ -142,8 +142,8 @@ export abstract class Emitter extends Code {
   abstract loadGuest(address: Value, size: Size): Value;
   abstract storeGuest(address: Value, size: Size, value: Value): void;
   abstract modifyGuest(address: Value, size: Size): Cell;
-  /** Faults as a store would, and stores nothing. */
-  abstract probeGuest(address: Value, size: Size): void;
+  /** Faults as a write would, and does nothing. */
+  abstract checkWritable(address: Value, size: Size): void;
   /**
    * Locked read-modify-write; returns the value found. `operation` with `operand` says it in one atomic
    * instruction where there is one; `compute` says it for any value found.

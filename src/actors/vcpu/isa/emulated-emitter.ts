@@ -7,7 +7,7 @@ import {
   CPU,
   EXIT_DONE,
   LOG_CAS,
-  LOG_PROBE,
+  LOG_CHECK_WRITABLE,
   LOG_READ,
   LOG_READ_MODIFY,
   LOG_WRITE,
@@ -41,12 +41,12 @@ export class EmulatedEmitter extends RecordEmitter {
   override storeGuest(address: Value, size: Size, value: Value): void {
     this.#access(LOG_WRITE, size, address, value.cut(size), this.i64(0));
   }
+  override checkWritable(address: Value, size: Size): void {
+    this.#access(LOG_CHECK_WRITABLE, size, address, this.i64(0), this.i64(0));
+  }
   override modifyGuest(address: Value, size: Size): Cell {
     const value = this.#read(LOG_READ_MODIFY, address, size);
     return { value, write: (next) => this.storeGuest(address, size, next) };
-  }
-  override probeGuest(address: Value, size: Size): void {
-    this.#access(LOG_PROBE, size, address, this.i64(0), this.i64(0));
   }
   override lockedUpdate(
     address: Value,

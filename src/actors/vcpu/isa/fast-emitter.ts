@@ -50,15 +50,15 @@ export class FastEmitter extends RecordEmitter {
   override storeGuest(address: Value, size: Size, value: Value): void {
     this.store(size, this.translate(address, size, ACCESS_W), 0, value);
   }
+  override checkWritable(address: Value, size: Size): void {
+    this.translate(address, size, ACCESS_W);
+  }
   override modifyGuest(address: Value, size: Size): Cell {
     const host = this.translate(address, size, ACCESS_R | ACCESS_W);
     return {
       value: this.let(this.load(I64, size, host, 0)),
       write: (value) => this.store(size, host, 0, value),
     };
-  }
-  override probeGuest(address: Value, size: Size): void {
-    this.translate(address, size, ACCESS_W);
   }
   /** The address of a locked operand; a misaligned one leaves with EXIT_STEP, whatever the TLB says. */
   #translateLocked(address: Value, size: Size): Value {

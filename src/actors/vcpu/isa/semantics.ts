@@ -367,7 +367,7 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
     if (level > 0) e.storeGuest(e.let(frame.sub(level * size)), size, frame.cut(size));
     const bottom = e.let(frame.sub(level * size).sub(e.immediate(2)));
     // Nothing is stored there, but it has to be writable.
-    e.probeGuest(bottom, size);
+    e.checkWritable(bottom, size);
     e.setRegister(RBP, size, frame);
     e.setRegister(RSP, 8, bottom);
   }),
