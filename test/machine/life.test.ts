@@ -114,7 +114,8 @@ test.serial('a triple fault is a crash, and stops the other vCPUs', async (t) =>
   t.is(report.error?.code, 'SIM_GUEST_CRASH');
   t.is(report.exitCode, 3);
   t.is(report.error?.message, 'vCPU 0: triple fault, begun by #UD at rip 0x100004');
-  t.true(report.vcpus[1]!.instructions > 0);
+  // The other one may not even have begun: it is told all the same.
+  t.true(['crashed', 'stopped'].includes(report.vcpus[1]!.state));
 });
 
 test.serial('when every vCPU stands at HLT the run is over', async (t) => {
