@@ -15,7 +15,7 @@ import {
 } from '../../src/shared/quirks.ts';
 import { guestStorm } from './guest-storm.ts';
 
-const SEEDS = Number(process.env['SEEDS'] ?? 120);
+const SEEDS = Number(process.env['SEEDS'] ?? 60);
 const FIRST = Number(process.env['SEED'] ?? 1);
 /** Seeds a weakness is looked for in; the slowest to show needs 45. */
 const SEEDS_MAX = 400;

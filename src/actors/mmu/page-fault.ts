@@ -214,7 +214,8 @@ function* slowPageFault(
   const root = mem.load(vm.vcpuWord(index, 'ROOT'));
   // Everything read before the lock was only a hint (L9).
   if (rootIsStale(vm, root, mem.load(vm.vcpuWord(index, 'ROOT_GEN')))) result = 'retry';
-  else if (slot !== null && (invalidated(vm, gfn, notifierSeq) || !stillVisible(vcpu, slot, gfn))) result = 'retry';
+  else if (slot !== null && (invalidated(vm, gfn, notifierSeq) || !stillVisible(vcpu, slot, gfn)))
+    result = 'retry';
   else if (slot === null) {
     if ((generation & GENERATION_IN_FLUX) === 0n) install(vm, root, gfn, makeMmioSpte(gfn, generation));
     result = 'mmio';
