@@ -6,7 +6,6 @@
  * what is left gets operand values; what nobody chose stays random in all 64 bits.
  */
 import { decode } from '../../src/actors/vcpu/isa/decode.ts';
-import { ARITHMETIC_FLAGS, RFLAGS_DF, RFLAGS_FIXED, RFLAGS_IF } from '../../src/actors/vcpu/isa/flags.ts';
 import { FORMS, type Form, formIndex, formOf, normalise } from '../../src/actors/vcpu/isa/forms.ts';
 import type { Insn, Size } from '../../src/actors/vcpu/isa/insn.ts';
 import {
@@ -22,6 +21,7 @@ import {
   SIZE_D64,
 } from '../../src/actors/vcpu/isa/opcode-table.ts';
 import type { Prng } from '../../src/shared/prng.ts';
+import { ARITHMETIC_FLAGS, RFLAGS_DF, RFLAGS_FIXED, RFLAGS_IF } from '../../src/shared/x86/rflags.ts';
 import { type Address, bytes, encodeAddress, unusual } from './address.ts';
 import { CODE_BASE, CODE_BYTES, PAGE_BYTES } from './arena.ts';
 import {

@@ -7,18 +7,6 @@
  * are. Nothing reads a flag that an instruction before it left undefined.
  */
 import { decode } from '../../src/actors/vcpu/isa/decode.ts';
-import {
-  AF,
-  ARITHMETIC_FLAGS,
-  CF,
-  OF,
-  PF,
-  RFLAGS_DF,
-  RFLAGS_FIXED,
-  RFLAGS_IF,
-  SF,
-  ZF,
-} from '../../src/actors/vcpu/isa/flags.ts';
 import { type Form, formOf, normalise } from '../../src/actors/vcpu/isa/forms.ts';
 import type { Insn, Size } from '../../src/actors/vcpu/isa/insn.ts';
 import {
@@ -34,6 +22,18 @@ import {
   type Place,
 } from '../../src/actors/vcpu/isa/opcode-table.ts';
 import type { Prng } from '../../src/shared/prng.ts';
+import {
+  AF,
+  ARITHMETIC_FLAGS,
+  CF,
+  OF,
+  PF,
+  RFLAGS_DF,
+  RFLAGS_FIXED,
+  RFLAGS_IF,
+  SF,
+  ZF,
+} from '../../src/shared/x86/rflags.ts';
 import type { Address } from './address.ts';
 import { bytes } from './address.ts';
 import { CODE_BASE, DATA_BASE, DATA_BYTES, PAGE_BYTES } from './arena.ts';

@@ -4,8 +4,9 @@
  *
  * @source Intel SDM vol. 2, "Flags Affected" of each instruction; vol. 1, appendix A, "EFLAGS Cross-Reference"
  */
-import { AF, ARITHMETIC_FLAGS, CF, OF, PF, SF, ZF } from '../../src/actors/vcpu/isa/flags.ts';
+
 import type { Insn } from '../../src/actors/vcpu/isa/insn.ts';
+import { AF, ARITHMETIC_FLAGS, CF, OF, PF, SF, ZF } from '../../src/shared/x86/rflags.ts';
 import { type Freedom, NO_FREEDOM } from './case.ts';
 
 /** Undefined flags of what does not hang on a count. */

@@ -5,7 +5,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { SimError } from '../shared/errors.ts';
 import { invariant } from '../shared/invariant.ts';
-import { VCPU_LIMIT } from '../shared/layout/machine.ts';
+import { PAGE_BYTES, VCPU_LIMIT } from '../shared/layout/machine.ts';
 import { formatSize, type Gpa, hex } from '../shared/units.ts';
 import { IDENTITY_GPA_LIMIT_MAX, IMAGE_GPA_MIN } from './boot.ts';
 import { type ElfSegment, type ElfSymbol, isElf, parseElf } from './elf.ts';
@@ -41,7 +41,6 @@ export interface LoadedImage {
 
 /** A larger file is no guest for a machine whose RAM ends at 4 GiB, and reading it would only take long. */
 const FILE_BYTES_MAX = 1024 ** 3;
-const PAGE_BYTES = 4096;
 const MIB = 1024 ** 2;
 
 /**

@@ -2,12 +2,10 @@
 import type { Vm } from '../actors/mmu/vm.ts';
 import type { InitialState } from '../image/boot.ts';
 import { CPU, TLB_READ, tlbTable } from '../shared/layout/cpu.ts';
+import { ARITHMETIC_FLAGS } from '../shared/x86/rflags.ts';
 
-/**
- * Flags that arithmetic changes: CF PF AF ZF SF OF. The core keeps them apart from the others; with FLAGS_KIND 0 they
- * stand in FLAGS_RESULT_A in place.
- */
-const ARITHMETIC_FLAGS = 0x8d5n;
+/** The core keeps them apart from the others; with FLAGS_KIND 0 they stand in FLAGS_RESULT_A in place. */
+const ARITHMETIC = BigInt(ARITHMETIC_FLAGS);
 
 /** @locking takes nothing: before the vCPU's thread starts, or while it is parked */
 export function writeInitialState(vm: Vm, index: number, state: InitialState): void {
@@ -24,8 +22,8 @@ export function writeInitialState(vm: Vm, index: number, state: InitialState): v
     mem.i32[((cpu + CPU.at.SELECTORS) >>> 2) + i] = value;
   }
   set64('RIP', state.RIP);
-  set64('RFLAGS', state.RFLAGS & ~ARITHMETIC_FLAGS);
-  set64('FLAGS_RESULT_A', state.RFLAGS & ARITHMETIC_FLAGS);
+  set64('RFLAGS', state.RFLAGS & ~ARITHMETIC);
+  set64('FLAGS_RESULT_A', state.RFLAGS & ARITHMETIC);
   set64('FLAGS_RESULT_B', 0n);
   set32('FLAGS_KIND', 0);
   for (const name of ['CR0', 'CR3', 'CR4', 'EFER', 'GDTR_BASE', 'IDTR_BASE', 'TR_BASE'] as const) {

@@ -5,9 +5,9 @@
  * to each other by record address; every other transfer goes through the jump cache, which is emptied whenever a
  * translation may have changed. So a block can be reached only while its page is mapped executable at its RIP.
  *
- * The bytes of a page with decoded code cannot change behind our back: writers get no writable TLB entry for it before
- * they have bumped its version and made every vCPU compare ({@link BlockCache.dropStale}); see mmu/code-map.ts. All
- * blocks of a page go together, so a link never dangles. Their records stay in the arena until it is full, and then
+ * The bytes of a page with decoded code cannot change behind our back: a vCPU gets no
+ * writable TLB entry for it, and whoever stores to it otherwise bumps its version and makes every vCPU compare
+ * ({@link BlockCache.dropStale}); see mmu/code-map.ts. All blocks of a page go together, so a link never dangles. Their records stay in the arena until it is full, and then
  * everything is forgotten at once.
  */
 import {
@@ -18,12 +18,14 @@ import {
   JUMP_ENTRY_BYTES,
   UOP_ARENA_BYTES,
 } from '../../shared/layout/cpu.ts';
+import { PAGE_BYTES } from '../../shared/layout/machine.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { codeVersion, markCodePage } from '../mmu/code-map.ts';
 import type { Vm } from '../mmu/vm.ts';
 import { jumpKey } from './isa/core-helpers.ts';
 import { decode } from './isa/decode.ts';
 import {
+  branchesDirectly,
   type Form,
   formIndex,
   formOf,
@@ -35,7 +37,7 @@ import {
   quietFormIndex,
   staysInRegisters,
 } from './isa/forms.ts';
-import { type CoreOp, HOST_OPS, type Insn, type Undecoded } from './isa/insn.ts';
+import { type Insn, isHostOp, type Undecoded } from './isa/insn.ts';
 import { LINK_NEVER, LINK_OPEN, UOP, writeRecord } from './isa/uop.ts';
 import { flushJumpCache, lookup } from './tlb.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -43,21 +45,10 @@ import type { Vcpu } from './vcpu.ts';
 /** Most instructions in one block: what bounds the time between two looks at the requests. */
 export const BLOCK_INSNS_MAX = 64;
 
-const PAGE_BYTES = 4096;
-const HOST_SET: ReadonlySet<string> = new Set(HOST_OPS);
 /** Control does not simply go on after these; POPF may have set IF or TF, which the host has to see. */
 const ENDS_BLOCK: ReadonlySet<string> = new Set([
   'jmp', 'jmpind', 'jcc', 'jrcxz', 'loop', 'loope', 'loopne', 'call', 'callind', 'ret', 'popf',
 ]); // biome-ignore format: table
-const BRANCHES_DIRECTLY: ReadonlySet<string> = new Set([
-  'jmp',
-  'jcc',
-  'jrcxz',
-  'loop',
-  'loope',
-  'loopne',
-  'call',
-]);
 const MAY_FALL_THROUGH: ReadonlySet<string> = new Set(['jcc', 'jrcxz', 'loop', 'loope', 'loopne']);
 
 /** Work for the host: an instruction that TypeScript carries out, or bytes that are none. */
@@ -181,11 +172,6 @@ export class BlockCache {
     return this.#fetchPage(rip) >= 0;
   }
 
-  /** Pages that hold blocks, for tests. */
-  get pageCount(): number {
-    return this.#pages.size;
-  }
-
   #fetchPage(rip: bigint): number {
     const host = lookup(this.#vcpu.mem, this.#cpu, this.#vcpu.get32('CPL') === 3, ACCESS_X, rip);
     return host === -1 ? -1 : Math.floor(((host >>> 0) - this.#vm.layout.ram) / PAGE_BYTES);
@@ -228,7 +214,7 @@ export class BlockCache {
   }
 
   #item(decoded: Insn | Undecoded, rip: bigint): Item {
-    const insn = 'fault' in decoded || HOST_SET.has(decoded.op) ? null : normalise(decoded);
+    const insn = 'fault' in decoded || isHostOp(decoded.op) ? null : normalise(decoded);
     const form = insn === null ? null : formOf(insn);
     const handler = form === null ? -1 : formIndex(form);
     if (insn !== null && handler >= 0) return { insn, form, handler, work: null };
@@ -247,12 +233,11 @@ export class BlockCache {
     const put = (item: Pick<Item, 'insn' | 'handler' | 'fused'>, remain: number, insnIndex: number): void => {
       const { insn, handler, fused } = item;
       const branch = fused ?? insn;
-      const direct = branch.op === 'fall' || BRANCHES_DIRECTLY.has(branch.op);
       writeRecord(mem, at, this.#cpu, insn, {
         handler,
         remain,
         insnIndex,
-        linkTaken: direct ? inPage(branch.target) : LINK_NEVER,
+        linkTaken: branchesDirectly(branch) ? inPage(branch.target) : LINK_NEVER,
         linkNext: MAY_FALL_THROUGH.has(branch.op) ? inPage(following(branch)) : LINK_NEVER,
         fused,
       });
@@ -353,8 +338,8 @@ export function workOf(decoded: Insn | Undecoded): HostWork {
     if (decoded.fault === 'more') throw new Error('an instruction that goes on cannot be work');
     return decoded;
   }
-  if (HOST_SET.has(decoded.op)) return decoded;
-  return { fault: 'undefined', name: `${decoded.op as CoreOp} (operands)`, length: decoded.length };
+  if (isHostOp(decoded.op)) return decoded;
+  return { fault: 'undefined', name: `${decoded.op} (operands)`, length: decoded.length };
 }
 
 /** An instruction that is none of the guest's: its record carries a RIP, a target, and a block start its count. */

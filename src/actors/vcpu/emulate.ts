@@ -28,8 +28,9 @@ import { executeHostOp } from './host-ops.ts';
 import { EMULATED_BASE } from './isa/core.ts';
 import { decode, INSN_BYTES_MAX } from './isa/decode.ts';
 import { formIndex, formOf, generalForm, type NormalInsn, normalise } from './isa/forms.ts';
-import { HOST_OPS, type Insn, type Undecoded } from './isa/insn.ts';
+import { type Insn, isHostOp, type Undecoded } from './isa/insn.ts';
 import { LINK_NEVER, writeRecord } from './isa/uop.ts';
+import { bytesInPage } from './linear-address.ts';
 import { checkWritable, fetchLinear, lockedLinear, readLinear, writeLinear } from './linear-memory.ts';
 import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
 
@@ -38,8 +39,6 @@ import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
  * sooner for a request that can wait: each entry is another fetch, and so another event where X is restricted.
  */
 const REP_ITERATIONS_MAX = 1024;
-
-const HOST_SET: ReadonlySet<string> = new Set(HOST_OPS);
 
 /**
  * Emulates the instruction at RIP: fetch, decode, execute.
@@ -60,7 +59,7 @@ function* fetchAndExecute(vcpu: Vcpu): Path<Outcome> {
   const rip = vcpu.get64('RIP');
   const bytes = vcpu.mem.u8.subarray(vcpu.cpu + CPU.at.FETCH_BYTES, vcpu.cpu + CPU.at.FETCH_BYTES + 16);
   // One chunk never crosses a page; the next page is asked about only if the instruction goes on there.
-  const first = Math.min(INSN_BYTES_MAX, 4096 - Number(rip & 0xfffn));
+  const first = bytesInPage(rip, INSN_BYTES_MAX);
   let outcome = yield* fetchLinear(vcpu, rip, first, 0);
   if (outcome !== OUTCOME_OK) return outcome;
   let decoded = decode(bytes, 0, first, rip);
@@ -73,7 +72,7 @@ function* fetchAndExecute(vcpu: Vcpu): Path<Outcome> {
 }
 
 function* execute(vcpu: Vcpu, decoded: Insn | Undecoded): Path<Outcome> {
-  if ('fault' in decoded || HOST_SET.has(decoded.op)) return yield* executeWork(vcpu, workOf(decoded));
+  if ('fault' in decoded || isHostOp(decoded.op)) return yield* executeWork(vcpu, workOf(decoded));
   const insn = normalise(decoded);
   const form = formIndex(generalForm(formOf(insn)));
   if (form < 0) return yield* executeWork(vcpu, workOf(decoded));

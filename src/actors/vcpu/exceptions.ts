@@ -63,7 +63,8 @@ import {
   readDescriptor,
   selectorError,
 } from './descriptors.ts';
-import { isCanonical, readLinear, writeLinear } from './linear-memory.ts';
+import { isCanonical } from './linear-address.ts';
+import { readLinear, writeLinear } from './linear-memory.ts';
 import { setPrivilegeLevel } from './privilege.ts';
 import { OUTCOME_DEAD, OUTCOME_FAULT, OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
 

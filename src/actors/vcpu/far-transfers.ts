@@ -46,7 +46,8 @@ import {
   selectorError,
 } from './descriptors.ts';
 import type { Insn, MemOperand } from './isa/insn.ts';
-import { isCanonical, readLinear, writeLinear } from './linear-memory.ts';
+import { isCanonical } from './linear-address.ts';
+import { readLinear, writeLinear } from './linear-memory.ts';
 import { linearAddress, usesStackSegment } from './operands.ts';
 import { hasIoPrivilege, requireRing0, setPrivilegeLevel } from './privilege.ts';
 import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';

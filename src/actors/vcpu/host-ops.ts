@@ -27,7 +27,8 @@ import { loadLdt, loadSegment, loadTable, loadTaskRegister, storeTable } from '.
 import { deliver } from './exceptions.ts';
 import { farCall, farJump, farReturn, interruptReturn, systemCall, systemReturn } from './far-transfers.ts';
 import type { HostOp, Insn, MemOperand, RegOperand } from './isa/insn.ts';
-import { isCanonical, readLinear, writeLinear } from './linear-memory.ts';
+import { isCanonical } from './linear-address.ts';
+import { readLinear, writeLinear } from './linear-memory.ts';
 import { rdmsr, rdtsc, wrmsr } from './msr.ts';
 import {
   linearAddress,

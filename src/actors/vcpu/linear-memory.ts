@@ -16,10 +16,8 @@
 import { ACCESS_R, ACCESS_W, ACCESS_X, CPU } from '../../shared/layout/cpu.ts';
 import { REF_STORE_BY_PIECE } from '../../shared/quirks.ts';
 import { type Path, updating } from '../../shared/sync/point.ts';
-import { CR0_WP, EFER_NXE } from '../../shared/x86/control-registers.ts';
-import { LINEAR_ADDRESS_BITS } from '../../shared/x86/paging.ts';
-import { VECTOR_GP, VECTOR_PF, VECTOR_SS } from '../../shared/x86/vectors.ts';
-import { walkGuest } from '../mmu/page-walk.ts';
+import { VECTOR_GP, VECTOR_SS } from '../../shared/x86/vectors.ts';
+import { bytesInPage, crossesPage, isCanonical, walkLinear } from './linear-address.ts';
 import { accessPiece, accessSplit, allOnes, type SplitPart } from './tracked-access.ts';
 import { OUTCOME_FAULT, OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 
@@ -35,12 +33,6 @@ export interface LinearOptions {
 }
 
 const NO_OPTIONS: LinearOptions = {};
-const PAGE_BYTES = 4096;
-
-/** Are bits 63…47 all equal? */
-export function isCanonical(gva: bigint): boolean {
-  return BigInt.asUintN(64, BigInt.asIntN(LINEAR_ADDRESS_BITS, gva)) === gva;
-}
 
 /**
  * Reads `size` bytes into `vcpu.value`, zero extended.
@@ -60,7 +52,7 @@ export function* readLinear(
   let value = 0n;
   for (let skip = 0; skip < size; ) {
     const at = BigInt.asUintN(64, gva + BigInt(skip));
-    const bytes = pieceBytes(at, size - skip);
+    const bytes = bytesInPage(at, size - skip);
     const gpa = yield* translate(vcpu, at, kind, options);
     if (gpa < 0) return outcomeOf(gpa);
     const piece = { gpa, gva: at, size: bytes, access: ACCESS_R, value: 0n, expect: null };
@@ -90,24 +82,23 @@ export function* writeLinear(
   options: LinearOptions = NO_OPTIONS,
 ): Path<Outcome> {
   if (!rangeIsCanonical(gva, size)) return raiseNotCanonical(vcpu, options);
-  if (options.whole === true && pieceBytes(gva, size) < size && !vcpu.vm.quirk(REF_STORE_BY_PIECE)) {
-    return yield* writeWhole(vcpu, gva, size, value, options);
-  }
-  if (pieceBytes(gva, size) < size) {
+  if (crossesPage(gva, size)) {
+    if (options.whole === true && !vcpu.vm.quirk(REF_STORE_BY_PIECE)) {
+      return yield* writeWhole(vcpu, gva, size, value, options);
+    }
     // Where the guest's tables deny one of two pages, the processor stores nothing (KVM's emulator would store half).
     const outcome = yield* checkWritable(vcpu, gva, size, options);
     if (outcome !== OUTCOME_OK) return outcome;
   }
   for (let skip = 0; skip < size; ) {
     const at = BigInt.asUintN(64, gva + BigInt(skip));
-    const bytes = pieceBytes(at, size - skip);
+    const bytes = bytesInPage(at, size - skip);
     const gpa = yield* translate(vcpu, at, ACCESS_W, options);
     if (gpa < 0) return outcomeOf(gpa);
     const part = (value >> BigInt(8 * skip)) & allOnes(bytes);
     const piece = { gpa, gva: at, size: bytes, access: ACCESS_W, value: part, expect: null };
-    const result = yield* accessPiece(vcpu, piece);
-    if (result.kind === 'retry') return OUTCOME_RETRY;
-    if (result.kind === 'mmio') yield* countMmio(vcpu);
+    const outcome = yield* stored(vcpu, (yield* accessPiece(vcpu, piece)).kind);
+    if (outcome !== OUTCOME_OK) return outcome;
     skip += bytes;
   }
   return OUTCOME_OK;
@@ -125,11 +116,8 @@ export function* checkWritable(
   options: LinearOptions = NO_OPTIONS,
 ): Path<Outcome> {
   if (!rangeIsCanonical(gva, size)) return raiseNotCanonical(vcpu, options);
-  for (let skip = 0; skip < size; skip += pieceBytes(BigInt.asUintN(64, gva + BigInt(skip)), size - skip)) {
-    const gpa = yield* translate(vcpu, BigInt.asUintN(64, gva + BigInt(skip)), ACCESS_W, options);
-    if (gpa < 0) return outcomeOf(gpa);
-  }
-  return OUTCOME_OK;
+  const parts = yield* translateParts(vcpu, gva, size, ACCESS_W, options);
+  return typeof parts === 'number' ? parts : OUTCOME_OK;
 }
 
 /** Across pages: nothing is stored unless all of it is. */
@@ -142,7 +130,11 @@ function* writeWhole(
 ): Path<Outcome> {
   const parts = yield* translateParts(vcpu, gva, size, ACCESS_W, options);
   if (typeof parts === 'number') return parts;
-  const result = yield* accessSplit(vcpu, parts, { expect: null, value: value & allOnes(size) });
+  return yield* stored(vcpu, yield* accessSplit(vcpu, parts, { expect: null, value: value & allOnes(size) }));
+}
+
+/** The outcome of a store: one that found no RAM is lost, and counted. */
+function* stored(vcpu: Vcpu, result: 'done' | 'retry' | 'mmio'): Path<Outcome> {
   if (result === 'retry') return OUTCOME_RETRY;
   if (result === 'mmio') yield* countMmio(vcpu);
   return OUTCOME_OK;
@@ -159,7 +151,7 @@ function* translateParts(
   const parts: SplitPart[] = [];
   for (let skip = 0; skip < size; ) {
     const at = BigInt.asUintN(64, gva + BigInt(skip));
-    const bytes = pieceBytes(at, size - skip);
+    const bytes = bytesInPage(at, size - skip);
     const gpa = yield* translate(vcpu, at, access, options);
     if (gpa < 0) return outcomeOf(gpa);
     parts.push({ gpa, gva: at, size: bytes });
@@ -196,16 +188,11 @@ export function* lockedLinear(
   const value = (operand.value & mask) | ((operand.valueHigh ?? 0n) << 64n);
   const parts = yield* translateParts(vcpu, gva, size, ACCESS_R | ACCESS_W, options);
   if (typeof parts === 'number') return parts;
-  let result: 'done' | 'retry' | 'mmio';
   if (size <= 8 && gva % BigInt(size) === 0n) {
     const piece = { ...parts[0]!, access: ACCESS_W, value, expect };
-    result = (yield* accessPiece(vcpu, piece)).kind;
-  } else {
-    result = yield* accessSplit(vcpu, parts, { expect, value });
+    return yield* stored(vcpu, (yield* accessPiece(vcpu, piece)).kind);
   }
-  if (result === 'retry') return OUTCOME_RETRY;
-  if (result === 'mmio') yield* countMmio(vcpu);
-  return OUTCOME_OK;
+  return yield* stored(vcpu, yield* accessSplit(vcpu, parts, { expect, value }));
 }
 
 /**
@@ -227,7 +214,7 @@ export function* fetchLinear(vcpu: Vcpu, gva: bigint, maxBytes: number, at = 0):
   const start = BigInt.asUintN(64, gva);
   vcpu.fetched = 0;
   if (!isCanonical(start)) return raiseNotCanonical(vcpu, NO_OPTIONS);
-  const bytes = pieceBytes(start, maxBytes);
+  const bytes = bytesInPage(start, maxBytes);
   const gpa = yield* translate(vcpu, start, ACCESS_X, NO_OPTIONS);
   if (gpa < 0) return outcomeOf(gpa);
   const piece = { gpa, gva: start, size: bytes, access: ACCESS_X, value: 0n, expect: null };
@@ -247,28 +234,14 @@ export function* fetchLinear(vcpu: Vcpu, gva: bigint, maxBytes: number, at = 0):
  * @returns the gpa, or minus the outcome that ends the access
  */
 function* translate(vcpu: Vcpu, gva: bigint, access: number, options: LinearOptions): Path<number> {
-  const { vm, mem } = vcpu;
-  const result = yield* walkGuest(vm, mem.load(vcpu.word('AS_ID')), {
-    cr3: vcpu.get64('CR3'),
-    gva,
-    access,
-    user: options.system !== true && vcpu.get32('CPL') === 3,
-    writeProtect: (vcpu.get64('CR0') & CR0_WP) !== 0n,
-    noExecute: (vcpu.get64('EFER') & EFER_NXE) !== 0n,
-  });
+  const user = options.system !== true && vcpu.get32('CPL') === 3;
+  const result = yield* walkLinear(vcpu, gva, access, user);
   if (result.kind === 'page') return result.gpa;
-  if (result.kind === 'retry') return -OUTCOME_RETRY;
-  vcpu.raise(VECTOR_PF, result.errorCode, gva);
-  return -OUTCOME_FAULT;
+  return result.kind === 'retry' ? -OUTCOME_RETRY : -OUTCOME_FAULT;
 }
 
 function outcomeOf(negative: number): Outcome {
   return -negative as Outcome;
-}
-
-/** Bytes from `at` to the end of its page, `limit` at most. */
-function pieceBytes(at: bigint, limit: number): number {
-  return Math.min(limit, PAGE_BYTES - Number(at & 0xfffn));
 }
 
 function rangeIsCanonical(gva: bigint, size: number): boolean {

@@ -33,7 +33,7 @@ import {
 import { PHYSICAL_ADDRESS_BITS } from '../../shared/x86/paging.ts';
 import { RAX, RCX, RDX } from '../../shared/x86/registers.ts';
 import { VECTOR_GP } from '../../shared/x86/vectors.ts';
-import { isCanonical } from './linear-memory.ts';
+import { isCanonical } from './linear-address.ts';
 import { requireRing0 } from './privilege.ts';
 import { flushTlb } from './tlb.ts';
 import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';

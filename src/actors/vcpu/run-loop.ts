@@ -21,6 +21,7 @@ import { emulateInstruction, executeWork, raiseExit } from './emulate.ts';
 import { enterGuest, exitGuest, sleepHalted } from './entry.ts';
 import { deliver } from './exceptions.ts';
 import { UOP } from './isa/uop.ts';
+import { crossesPage } from './linear-address.ts';
 import { handleMiss } from './tlb-fill.ts';
 import { OUTCOME_DEAD, OUTCOME_FAULT, OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
 
@@ -37,8 +38,6 @@ export interface RunLimits {
 /** Why the core was not even entered, beside the EXIT_* kinds, which begin at 1. */
 const NO_BLOCK = 0;
 const SINGLE_STEP = -1;
-
-const PAGE_BYTES = 4096;
 
 /**
  * Runs the vCPU until it must stop; VCPU.STATE says why: exited, crashed, or stopped (told to, or a limit).
@@ -110,8 +109,7 @@ function* handleExit(vcpu: Vcpu, exit: number): Path<Outcome> {
       return yield* findBlock(vcpu);
     case EXIT_MEMORY: {
       const gva = vcpu.get64('EXIT_GVA');
-      const crosses = Number(gva & 0xfffn) + vcpu.get32('EXIT_SIZE') > PAGE_BYTES;
-      if (crosses) return yield* emulateInstruction(vcpu);
+      if (crossesPage(gva, vcpu.get32('EXIT_SIZE'))) return yield* emulateInstruction(vcpu);
       return yield* missed(vcpu, gva, vcpu.get32('EXIT_ACCESS'));
     }
     case EXIT_HOST:

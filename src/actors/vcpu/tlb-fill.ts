@@ -6,14 +6,13 @@
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
 import { type Path, reading, writing } from '../../shared/sync/point.ts';
-import { CR0_WP, EFER_NXE } from '../../shared/x86/control-registers.ts';
-import { VECTOR_GP, VECTOR_PF } from '../../shared/x86/vectors.ts';
+import { VECTOR_GP } from '../../shared/x86/vectors.ts';
 import { mayWriteDirectly } from '../mmu/code-map.ts';
 import { type FaultResult, handlePageFault } from '../mmu/page-fault.ts';
-import { type WalkResult, walkGuest } from '../mmu/page-walk.ts';
+import type { WalkResult } from '../mmu/page-walk.ts';
 import { leaveGuestMode } from '../mmu/requests.ts';
 import { isPresent, spteAccess, spteAddress, sptePfn } from '../mmu/spte.ts';
-import { isCanonical } from './linear-memory.ts';
+import { isCanonical, walkLinear } from './linear-address.ts';
 import { insert } from './tlb.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -49,19 +48,9 @@ export function* handleMiss(vcpu: Vcpu, gva: bigint, access: number): Path<MissR
     return 'fault';
   }
   const user = vcpu.get32('CPL') === 3;
-  const page = yield* walkGuest(vcpu.vm, vcpu.mem.load(vcpu.word('AS_ID')), {
-    cr3: vcpu.get64('CR3'),
-    gva,
-    access,
-    user,
-    writeProtect: (vcpu.get64('CR0') & CR0_WP) !== 0n,
-    noExecute: (vcpu.get64('EFER') & EFER_NXE) !== 0n,
-  });
+  const page = yield* walkLinear(vcpu, gva, access, user);
   if (page.kind === 'retry') return 'again';
-  if (page.kind === 'fault') {
-    vcpu.raise(VECTOR_PF, page.errorCode, gva);
-    return 'fault';
-  }
+  if (page.kind === 'fault') return 'fault';
   const gfn = Math.floor(page.gpa / 4096);
   const result = yield* countedPageFault(vcpu, gfn, access);
   if (result === 'emulate' || result === 'mmio') return 'emulate';

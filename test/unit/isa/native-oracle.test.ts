@@ -21,8 +21,8 @@ import { makeCase } from '../../../scripts/native-oracle/generate.ts';
 import { NativeRunner, nativeObstacle } from '../../../scripts/native-oracle/native.ts';
 import { undefinedFlags } from '../../../scripts/native-oracle/undefined-flags.ts';
 import { decode } from '../../../src/actors/vcpu/isa/decode.ts';
-import { AF, ARITHMETIC_FLAGS, CF, OF, PF, SF, ZF } from '../../../src/actors/vcpu/isa/flags.ts';
 import { Prng } from '../../../src/shared/prng.ts';
+import { AF, ARITHMETIC_FLAGS, CF, OF, PF, SF, ZF } from '../../../src/shared/x86/rflags.ts';
 import { VcpuLab } from '../../support/core-lab.ts';
 
 const { SEED = '0x0acc1e' } = process.env;

@@ -6,9 +6,9 @@ import {
 } from '../../../src/actors/introspector/kvmi/constants.ts';
 import { codeVersion, codeWord, HAS_CODE } from '../../../src/actors/mmu/code-map.ts';
 import { dirtyWord } from '../../../src/actors/mmu/slot-arena.ts';
+import { isCanonical } from '../../../src/actors/vcpu/linear-address.ts';
 import {
   fetchLinear,
-  isCanonical,
   lockedLinear,
   readLinear,
   writeLinear,

@@ -14,10 +14,11 @@
  */
 import { CPU } from '../../../shared/layout/cpu.ts';
 import type { Mem } from '../../../shared/mem.ts';
+import { ARITHMETIC_FLAGS, RFLAGS_FIXED } from '../../../shared/x86/rflags.ts';
 import { buildHelpers } from './core-helpers.ts';
 import { EmulatedEmitter } from './emulated-emitter.ts';
 import { FastEmitter } from './fast-emitter.ts';
-import { ARITHMETIC_FLAGS, FLAGS_BITS, RFLAGS_FIXED } from './flags.ts';
+import { FLAGS_BITS } from './flags.ts';
 import { FORMS, type Form, generalForm } from './forms.ts';
 import { emitInstruction } from './semantics.ts';
 import { UOP } from './uop.ts';

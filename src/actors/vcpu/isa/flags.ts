@@ -31,28 +31,6 @@ export const FLAGS_INC = 6;
 export const FLAGS_DEC = 7;
 export const FLAGS_RESULT = 8;
 
-export {
-  AF,
-  ARITHMETIC_FLAGS,
-  CF,
-  OF,
-  PF,
-  RFLAGS_AC,
-  RFLAGS_DF,
-  RFLAGS_FIXED,
-  RFLAGS_ID,
-  RFLAGS_IF,
-  RFLAGS_IOPL,
-  RFLAGS_NT,
-  RFLAGS_RF,
-  RFLAGS_TF,
-  RFLAGS_VIF,
-  RFLAGS_VIP,
-  RFLAGS_VM,
-  SF,
-  ZF,
-} from '../../../shared/x86/rflags.ts';
-
 /** Functions over the lazy state, shared by all handlers of a module. All take `cpu`. */
 export interface FlagHelpers {
   /** (cpu) → the six flags in place. */

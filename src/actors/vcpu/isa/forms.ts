@@ -126,9 +126,14 @@ export function normalise(insn: Insn): NormalInsn {
   return { ...insn, op, size, srcSize: WITH_SOURCE_SIZE.has(op) ? srcSize : size, dst, src, src2, cc };
 }
 
+/** Does it go, or may it go, to a target that its bytes name? */
+export function branchesDirectly(insn: NormalInsn): boolean {
+  return DIRECT_BRANCHES.has(insn.op);
+}
+
 /** The immediate field of the record: a branch target, or the immediate operand cut to what is used of it. */
 export function recordImmediate(insn: NormalInsn): bigint {
-  if (DIRECT_BRANCHES.has(insn.op)) return BigInt.asIntN(64, insn.target);
+  if (branchesDirectly(insn)) return BigInt.asIntN(64, insn.target);
   const immediate = [insn.src2, insn.src, insn.dst].find((operand) => operand?.kind === 'imm');
   if (immediate?.kind !== 'imm') return 0n;
   return BigInt.asIntN(64, BigInt.asUintN(insn.size * 8, immediate.value));

@@ -209,6 +209,12 @@ export const HOST_OPS = [
 ] as const;
 export type HostOp = (typeof HOST_OPS)[number];
 
+const HOST_SET: ReadonlySet<string> = new Set(HOST_OPS);
+
+export function isHostOp(op: CoreOp | HostOp): op is HostOp {
+  return HOST_SET.has(op);
+}
+
 /**
  * Why bytes did not decode.
  * `more`: they end before the instruction does. `undefined`: #UD, and the name under which it is counted

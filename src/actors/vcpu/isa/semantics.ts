@@ -8,19 +8,10 @@
  * @source Intel SDM vol. 2, "Instruction Set Reference": one function per mnemonic, in the order of insn.ts
  */
 import { RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP } from '../../../shared/x86/registers.ts';
-import { VECTOR_DE, VECTOR_GP } from '../../../shared/x86/vectors.ts';
-import type { Size, Value } from './code.ts';
-import type { Branch, Emitter } from './emitter.ts';
 import {
   AF,
   ARITHMETIC_FLAGS,
   CF,
-  carryOverflow,
-  FLAGS_ADD,
-  FLAGS_DEC,
-  FLAGS_INC,
-  FLAGS_RESULT,
-  FLAGS_SUB,
   OF,
   PF,
   RFLAGS_AC,
@@ -32,10 +23,13 @@ import {
   RFLAGS_NT,
   RFLAGS_TF,
   SF,
-  signBit,
   ZF,
-} from './flags.ts';
-import { type Form, isMemory, type PseudoOp } from './forms.ts';
+} from '../../../shared/x86/rflags.ts';
+import { VECTOR_DE, VECTOR_GP } from '../../../shared/x86/vectors.ts';
+import type { Size, Value } from './code.ts';
+import type { Branch, Emitter } from './emitter.ts';
+import { carryOverflow, FLAGS_ADD, FLAGS_DEC, FLAGS_INC, FLAGS_RESULT, FLAGS_SUB, signBit } from './flags.ts';
+import { isMemory, type PseudoOp } from './forms.ts';
 import type { CoreOp } from './insn.ts';
 import type { AtomicOperation } from './wasm-module.ts';
 
@@ -869,9 +863,4 @@ function compareOnce(e: Emitter, first: Value, second: Value): Value | null {
   e.setFlags(FLAGS_SUB, e.form.size, first, second);
   if (e.form.rep === 'none') return null;
   return e.form.rep === 'repne' ? first.ne(second) : first.eq(second);
-}
-
-/** Operations that have a meaning here, for tests. */
-export function hasMeaning(op: Form['op']): boolean {
-  return MEANINGS[op] !== undefined;
 }
