@@ -10,6 +10,7 @@ import { type Access, runAccess } from '../../src/actors/vcpu/access-program.ts'
 import type { Core } from '../../src/actors/vcpu/isa/core.ts';
 import { filledEntries, flushTlb } from '../../src/actors/vcpu/tlb.ts';
 import { Vcpu, type VcpuSurroundings } from '../../src/actors/vcpu/vcpu.ts';
+import type { Quirks } from '../../src/shared/quirks.ts';
 import { Actor } from '../../src/shared/sync/actor.ts';
 import { LockChecks, type LockFinding } from '../../src/shared/sync/checks.ts';
 import { drive, type Path, reading, waiting } from '../../src/shared/sync/point.ts';
@@ -17,7 +18,7 @@ import { type Runner, together } from './together.ts';
 
 export interface SmallMachineOptions {
   readonly vcpuCount?: number;
-  readonly quirks?: number;
+  readonly quirks?: Quirks;
   readonly strict?: boolean;
   readonly ramPages?: number;
   readonly gfnCount?: number;
@@ -46,7 +47,7 @@ export class SmallMachine {
   readonly answers: Extract<SessionMessage, { kind: 'answer' }>[] = [];
 
   constructor(options: SmallMachineOptions = {}) {
-    const { vcpuCount = 1, quirks = 0, strict = false, ramPages = 64, gfnCount = 128 } = options;
+    const { vcpuCount = 1, quirks = [], strict = false, ramPages = 64, gfnCount = 128 } = options;
     const { accessLimit = 64 } = options;
     const { memory, layout } = allocateMemory({
       vcpuCount,
