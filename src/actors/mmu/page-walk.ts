@@ -133,7 +133,7 @@ export function* walkGuest(vm: Vm, asId: number, walk: GuestWalk): Path<WalkResu
         // KVM: in read-only memory A and D are not processed; whoever puts tables there has set them.
         if (used.slot === null || (used.slot.flags & SLOT_READONLY) !== 0) continue;
         // As if guest memory lay in RAM as the guest sees it.
-        const assumed = vm.ramPage(used.gfn) + (used.host % 4096);
+        const assumed = vm.ramPage(used.gfn) + ((used.host - vm.layout.ram) % 4096);
         const host = vm.quirk(BUG_AD_WRONG_ADDRESS) ? assumed : used.host;
         yield updating(host);
         if (mem.cas64(host, used.entry, used.entry | bits) !== used.entry) continue restart;
