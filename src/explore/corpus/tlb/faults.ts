@@ -3,7 +3,6 @@ import { setGfnAccess } from '../../../actors/mmu/gfn-access.ts';
 import { activeSet, setMemoryRegion, slotsOf } from '../../../actors/mmu/memslots.ts';
 import { ageGfn } from '../../../actors/mmu/protect.ts';
 import { zapAllRoots } from '../../../actors/mmu/roots.ts';
-import { ACCESS_R } from '../../../shared/layout/cpu.ts';
 import {
   BUG_INVALID_AS_MMIO,
   BUG_NO_NOTIFIER_RETRY,
@@ -16,7 +15,7 @@ import type { Path } from '../../../shared/sync/point.ts';
 import type { World } from '../../world/world.ts';
 import type { CorpusItem } from '../item.ts';
 import { hostTakes } from './host.ts';
-import { allowsAll, before, GFN, LOGGED, PAGE, PageWatch, read, runner, type Scene, SLOT, tlbItem, write } from './scene.ts';
+import { before, GFN, LOGGED, NOT_W, PAGE, PageWatch, read, runner, type Scene, SLOT, tlbItem, write } from './scene.ts';
 
 const noNotifierRetry = tlbItem(
   BUG_NO_NOTIFIER_RETRY,
@@ -72,21 +71,19 @@ const spteNonAtomicClear = tlbItem(
   }),
 );
 
-/** A vCPU stores to a page that is read-only for the dirty log, while the tool takes W away from it. */
+/** A vCPU stores to a page that is read-only for the dirty log, while the tool takes W away from it. No event: that is not the point. */
 function storeAgainstTool(): Scene {
   return {
     setUp(world) {
       world.slot(LOGGED);
       world.hook();
-      world.enablePf(0);
       before(world, 0, read(GFN));
     },
     participants(world) {
       const tool = world.actor('tool');
       return [
         world.vcpuRunner(0, [write(GFN, 2)]),
-        runner(tool, setGfnAccess(tool, world.vm, GFN, ACCESS_R)),
-        allowsAll(world),
+        runner(tool, setGfnAccess(tool, world.vm, GFN, NOT_W)),
       ];
     },
   };

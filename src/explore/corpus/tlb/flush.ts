@@ -5,7 +5,6 @@ import { activeSet, slotsOf } from '../../../actors/mmu/memslots.ts';
 import { writeProtectSlot } from '../../../actors/mmu/protect.ts';
 import { zapAllRoots } from '../../../actors/mmu/roots.ts';
 import { dirtyWord } from '../../../actors/mmu/slot-arena.ts';
-import { ACCESS_R } from '../../../shared/layout/cpu.ts';
 import {
   BUG_DEKKER_ORDER,
   BUG_FREE_NO_WALK_WAIT,
@@ -19,7 +18,7 @@ import type { Participant } from '../../engine/execution.ts';
 import type { World } from '../../world/world.ts';
 import type { CorpusItem } from '../item.ts';
 import { hostTakes } from './host.ts';
-import { allowsAll, before, GFN, LOGGED, PAGE, PageWatch, read, runner, SLOT, tlbItem, write } from './scene.ts';
+import { allowsAll, before, GFN, LOGGED, NOT_W, PAGE, PageWatch, read, runner, SLOT, tlbItem, write } from './scene.ts';
 
 /** Somebody takes W from the page by a command of the tool's; from its acknowledgement on each store needs an event. */
 class Tightening {
@@ -38,7 +37,7 @@ class Tightening {
   }
 
   *#tighten(): Path<void> {
-    yield* setGfnAccess(this.#actor, this.#world.vm, GFN, ACCESS_R);
+    yield* setGfnAccess(this.#actor, this.#world.vm, GFN, NOT_W);
     if (this.#world.events.length === 0) this.#watch.closed = 'that had been tightened, without an event';
   }
 

@@ -9,6 +9,7 @@
 import { KVMI_EVENT_ACTION_CONTINUE } from '../../../actors/introspector/kvmi/constants.ts';
 import type { SlotRequest } from '../../../actors/mmu/memslots.ts';
 import type { Access } from '../../../actors/vcpu/access-program.ts';
+import { ACCESS_R, ACCESS_X } from '../../../shared/layout/cpu.ts';
 import { SLOT_LOG_DIRTY } from '../../../shared/layout/memslot.ts';
 import { QUIRKS } from '../../../shared/quirks.ts';
 import type { Actor } from '../../../shared/sync/actor.ts';
@@ -22,6 +23,9 @@ export const PAGE = 4096;
 export const GFN = 8;
 export const SLOT: SlotRequest = { id: 1, asId: 0, flags: 0, baseGfn: GFN, npages: 4, ramPage: GFN };
 export const LOGGED: SlotRequest = { ...SLOT, flags: SLOT_LOG_DIRTY };
+
+/** What the tool leaves of a page. */
+export const NOT_W = ACCESS_R | ACCESS_X;
 
 /** What differs from item to item. */
 export interface ItemFacts {
