@@ -85,7 +85,10 @@ export function* invalidateRangeEnd(actor: Actor, vm: Vm, range: HostRange): Pat
     mem.add(vm.word('MMU_NOTIFIER_SEQ'), 1);
     yield updating(vm.word('MMU_NOTIFIER_COUNT'));
     if (mem.add(vm.word('MMU_NOTIFIER_COUNT'), -1) === 0) {
-      vm.onFinding({ id: 'I4', detail: 'a host invalidation ended that never began: the count went below 0' });
+      vm.onFinding({
+        id: 'I4',
+        detail: 'a host invalidation ended that never began: the count went below 0',
+      });
     }
     yield* writeUnlock(actor, vm.mmuLock);
   }

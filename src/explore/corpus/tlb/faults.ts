@@ -15,7 +15,20 @@ import type { Path } from '../../../shared/sync/point.ts';
 import type { World } from '../../world/world.ts';
 import type { CorpusItem } from '../item.ts';
 import { hostTakes } from './host.ts';
-import { before, GFN, LOGGED, NOT_W, PAGE, PageWatch, read, runner, type Scene, SLOT, tlbItem, write } from './scene.ts';
+import {
+  before,
+  GFN,
+  LOGGED,
+  NOT_W,
+  PAGE,
+  PageWatch,
+  read,
+  runner,
+  type Scene,
+  SLOT,
+  tlbItem,
+  write,
+} from './scene.ts';
 
 const noNotifierRetry = tlbItem(
   BUG_NO_NOTIFIER_RETRY,
@@ -27,10 +40,7 @@ const noNotifierRetry = tlbItem(
     },
     participants(world) {
       const watch = new PageWatch(world, 'I7');
-      return [
-        watch.over(world.vcpuRunner(0, [write(GFN, 1)])),
-        world.controlRunner(hostTakes(world, watch)),
-      ];
+      return [watch.over(world.vcpuRunner(0, [write(GFN, 1)])), world.controlRunner(hostTakes(world, watch))];
     },
   }),
 );
@@ -63,10 +73,7 @@ const spteNonAtomicClear = tlbItem(
     },
     participants(world) {
       const watch = new PageWatch(world, 'I7');
-      return [
-        watch.over(world.vcpuRunner(0, [write(GFN, 2)])),
-        world.controlRunner(hostTakes(world, watch)),
-      ];
+      return [watch.over(world.vcpuRunner(0, [write(GFN, 2)])), world.controlRunner(hostTakes(world, watch))];
     },
   }),
 );
@@ -81,10 +88,7 @@ function storeAgainstTool(): Scene {
     },
     participants(world) {
       const tool = world.actor('tool');
-      return [
-        world.vcpuRunner(0, [write(GFN, 2)]),
-        runner(tool, setGfnAccess(tool, world.vm, GFN, NOT_W)),
-      ];
+      return [world.vcpuRunner(0, [write(GFN, 2)]), runner(tool, setGfnAccess(tool, world.vm, GFN, NOT_W))];
     },
   };
 }
@@ -113,7 +117,12 @@ const invalidAsMmio = tlbItem(
     atEnd: (world) =>
       world.byte(GFN * PAGE) === 1
         ? []
-        : [{ rule: 'I8', message: `a store to gfn 0x${GFN.toString(16)}, RAM before and after, went to MMIO` }],
+        : [
+            {
+              rule: 'I8',
+              message: `a store to gfn 0x${GFN.toString(16)}, RAM before and after, went to MMIO`,
+            },
+          ],
   }),
 );
 

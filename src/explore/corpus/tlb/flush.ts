@@ -18,7 +18,20 @@ import type { Participant } from '../../engine/execution.ts';
 import type { World } from '../../world/world.ts';
 import type { CorpusItem } from '../item.ts';
 import { hostTakes } from './host.ts';
-import { allowsAll, before, GFN, LOGGED, NOT_W, PAGE, PageWatch, read, runner, SLOT, tlbItem, write } from './scene.ts';
+import {
+  allowsAll,
+  before,
+  GFN,
+  LOGGED,
+  NOT_W,
+  PAGE,
+  PageWatch,
+  read,
+  runner,
+  SLOT,
+  tlbItem,
+  write,
+} from './scene.ts';
 
 /** Somebody takes W from the page by a command of the tool's; from its acknowledgement on each store needs an event. */
 class Tightening {

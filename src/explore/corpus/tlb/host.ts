@@ -21,7 +21,10 @@ export function* hostTakes({ vm, control }: World, watch: PageWatch, npages = 1)
     yield stepping();
     for (let root = 0; root < ROOT_LIMIT; root++) {
       if (!isPresent(vm.mem.load64(spteAddress(vm, root, GFN)))) continue;
-      vm.onFinding({ id: 'I7', detail: `root ${root} maps gfn 0x${GFN.toString(16)} while the host has its page` });
+      vm.onFinding({
+        id: 'I7',
+        detail: `root ${root} maps gfn 0x${GFN.toString(16)} while the host has its page`,
+      });
     }
   }
   watch.closed = null;

@@ -113,7 +113,12 @@ const adWrongAddress = tlbItem(
       atEnd: ({ vm }) =>
         vm.mem.load64(vm.ramPage(BYSTANDER.ramPage)) === leaf
           ? []
-          : [{ rule: 'I7', message: `the walk wrote to gfn 0x${BYSTANDER.baseGfn.toString(16)}, which is no table` }],
+          : [
+              {
+                rule: 'I7',
+                message: `the walk wrote to gfn 0x${BYSTANDER.baseGfn.toString(16)}, which is no table`,
+              },
+            ],
     };
   },
 );
