@@ -91,13 +91,11 @@ function* slowFault(actor: Actor, vm: Vm, write: boolean): Path<void> {
   yield* writeUnlock(actor, vm.mmuLock);
 }
 
-/** The guest maps frame 1 here, flushes, and reads it. */
+/** The guest maps frame 1 here, and reads it. Its table is write-protected: the shadow goes when the entry is written. */
 export function* guestRemaps(actor: Actor, vm: Vm): Path<void> {
   yield* writeLock(actor, vm.mmuLock);
-  // INVLPG: the shadow of the entry goes with what it shadowed.
   yield writing(word(vm, 'GUEST_PTE'));
   vm.mem.store(word(vm, 'GUEST_PTE'), 1);
-  yield updating(word(vm, 'SPTE'));
   vm.mem.store(word(vm, 'SPTE'), 0);
   yield* writeUnlock(actor, vm.mmuLock);
   yield* slowFault(actor, vm, false);

@@ -16,8 +16,7 @@ import { wordsOf } from './cells.ts';
 const PREEMPTED = 1;
 const FLUSH_TLB = 2;
 
-/** The interrupt that asks for a flush. */
-const NONE = 0;
+/** The interrupt that asks for a flush; 0: none. */
 const ASKED = 1;
 const DONE = 2;
 /** The vCPU need not listen any more. */
@@ -31,7 +30,7 @@ const STEAL = struct('steal-time', {
   FLAGS: i32('host (or, exchange), guest (cas)', 'st->preempted, see above'),
   PTE: i32('the guest', 'frame that the guest maps'),
   TLB: i32('the vCPU', 'frame that its TLB says; 0: nothing'),
-  INTERRUPT: i32('the guest; the vCPU', 'NONE | ASKED | DONE | OVER'),
+  INTERRUPT: i32('the guest; the vCPU', '0 | ASKED | DONE | OVER'),
   REUSED: i32('the guest', '1: the first frame is somebody else’s now'),
 });
 
