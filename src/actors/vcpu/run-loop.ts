@@ -116,13 +116,13 @@ function goOn(vcpu: Vcpu): void {
   const done = vcpu.get32('EXIT_UOP');
   const pc = mem.u64[(done + UOP.at.PC) / 8]!;
   const rip = vcpu.get64('RIP');
-  if (rip === BigInt.asUintN(64, pc + BigInt(mem.u8[done + UOP.at.LENGTH]!))) {
+  const remain = mem.u8[done + UOP.at.REMAIN]!;
+  if (remain > 1 && rip === BigInt.asUintN(64, pc + BigInt(mem.u8[done + UOP.at.LENGTH]!))) {
     core.run(done + UOP.bytes, cpu);
     return;
   }
-  // It has gone elsewhere, as a branch does that is not linked; an iteration of a REP has stayed. What is left of the
-  // block was paid for.
-  const left = mem.u8[done + UOP.at.REMAIN]! - (rip === pc ? 0 : 1);
+  // The end of the block, or an iteration of a REP, which has stayed. What is left of the block was paid for.
+  const left = remain - (rip === pc ? 0 : 1);
   vcpu.set32('BUDGET', vcpu.get32('BUDGET') + left);
   vcpu.set32('EXIT_LINK', 0);
   vcpu.set32('EXIT_KIND', EXIT_BLOCK);

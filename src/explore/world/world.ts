@@ -6,7 +6,7 @@
  */
 import { hook } from '../../actors/introspector/hook.ts';
 import { KVMI_VCPU_EVENT_PF } from '../../actors/introspector/kvmi/constants.ts';
-import type { Session, SessionEvent } from '../../actors/introspector/session.ts';
+import { Session, type SessionEvent } from '../../actors/introspector/session.ts';
 import { allocateMemory, initializeVm, openVm } from '../../actors/mmu/create-vm.ts';
 import { checkInvariants } from '../../actors/mmu/invariants.ts';
 import { type SlotRequest, setMemoryRegion } from '../../actors/mmu/memslots.ts';
@@ -83,8 +83,17 @@ export class World {
   get receiver(): Actor {
     return this.tool.receiver;
   }
+  /** The receiver's. */
   get session(): Session {
     return this.tool.session;
+  }
+  /** Commands that VM control gives: those that need no answer of a vCPU. */
+  get commands(): Session {
+    return this.sessionOf(this.#control);
+  }
+  /** Commands on the path of another actor; two paths must not share one. */
+  sessionOf(actor: Actor): Session {
+    return new Session(actor, this.vm);
   }
   /** Every event the tool was shown. */
   get events(): SessionEvent[] {
