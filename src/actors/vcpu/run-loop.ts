@@ -117,11 +117,13 @@ function goOn(vcpu: Vcpu): void {
   const pc = mem.u64[(done + UOP.at.PC) / 8]!;
   const rip = vcpu.get64('RIP');
   const remain = mem.u8[done + UOP.at.REMAIN]!;
-  if (remain > 1 && rip === BigInt.asUintN(64, pc + BigInt(mem.u8[done + UOP.at.LENGTH]!))) {
+  const next = BigInt.asUintN(64, pc + BigInt(mem.u8[done + UOP.at.LENGTH]!));
+  // The core looks at requests at block starts only; here they are seen after every watched instruction.
+  if (remain > 1 && rip === next && vcpu.get32('REQUESTS') === 0) {
     core.run(done + UOP.bytes, cpu);
     return;
   }
-  // The end of the block, or an iteration of a REP, which has stayed. What is left of the block was paid for.
+  // The end of the block, a request, or an iteration of a REP, which has stayed. What is left of the block was paid for.
   const left = remain - (rip === pc ? 0 : 1);
   vcpu.set32('BUDGET', vcpu.get32('BUDGET') + left);
   vcpu.set32('EXIT_LINK', 0);
