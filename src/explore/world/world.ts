@@ -6,7 +6,7 @@
  */
 import { hook } from '../../actors/introspector/hook.ts';
 import { KVMI_VCPU_EVENT_PF } from '../../actors/introspector/kvmi/constants.ts';
-import { Session, type SessionEvent, type SessionMessage } from '../../actors/introspector/session.ts';
+import type { Session, SessionEvent, SessionMessage } from '../../actors/introspector/session.ts';
 import { allocateMemory, initializeVm, openVm } from '../../actors/mmu/create-vm.ts';
 import { checkInvariants } from '../../actors/mmu/invariants.ts';
 import { type SlotRequest, setMemoryRegion } from '../../actors/mmu/memslots.ts';
@@ -21,6 +21,7 @@ import { Actor } from '../../shared/sync/actor.ts';
 import { LockChecks, type LockFinding } from '../../shared/sync/checks.ts';
 import { drive, type Path, reading, waiting } from '../../shared/sync/point.ts';
 import type { Participant } from '../engine/execution.ts';
+import { type CallListener, RecordedSession } from './recorded-session.ts';
 
 export interface WorldOptions {
   readonly vcpuCount?: number;
@@ -52,6 +53,10 @@ export class World {
   #receiver!: Actor;
   #nextActorId = 0;
   session!: Session;
+  /** Everybody there is, in the order made. */
+  readonly actors: Actor[] = [];
+  /** Is told of what sessions are asked to do; null: nobody listens. */
+  onCall: CallListener | null = null;
   readonly vcpus: Vcpu[] = [];
   readonly findings: OracleFinding[] = [];
   readonly lockFindings: LockFinding[] = [];
@@ -121,6 +126,7 @@ export class World {
 
   #populate(): void {
     for (const list of [
+      this.actors,
       this.vcpus,
       this.findings,
       this.lockFindings,
@@ -134,7 +140,7 @@ export class World {
     this.#nextActorId = 1;
     this.#control = this.actor('control');
     this.#receiver = this.actor('receiver');
-    this.session = new Session(this.receiver, this.vm);
+    this.session = this.newSession(this.receiver);
     this.#nextActorId = FIRST_VCPU_ID;
     for (let index = 0; index < this.vm.vcpuCount; index++) {
       this.consoles.push('');
@@ -155,7 +161,7 @@ export class World {
   actor(name: string): Actor {
     const { mem } = this.vm;
     const checks = new LockChecks({ actor: name, onFinding: (finding) => this.lockFindings.push(finding) });
-    return new Actor({
+    const actor = new Actor({
       id: this.#nextActorId++,
       name,
       mem,
@@ -163,6 +169,13 @@ export class World {
       spinLimit: 0,
       quirks: this.vm.quirkWords,
     });
+    this.actors.push(actor);
+    return actor;
+  }
+
+  /** Another session of this machine: for who commands besides the tool. */
+  newSession(actor: Actor): Session {
+    return new RecordedSession(actor, this.vm, (call) => this.onCall?.(call));
   }
 
   /** Runs a control path alone. Nothing it does may need another actor. */
