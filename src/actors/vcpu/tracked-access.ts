@@ -149,6 +149,7 @@ function* effect(vcpu: Vcpu, piece: Piece, verdict: PfVerdict): Path<PieceResult
   } else {
     yield piece.access !== ACCESS_W ? reading(host) : piece.expect === null ? writing(host) : updating(host);
     if (!checked && watched) reportIfDenied(vcpu, piece, gfn, verdict);
+    if (vm.onEffect !== null) vm.onEffect(vcpu.index, piece.gpa, piece.access);
     result = perform(vcpu, piece, host);
     if (result.kind === 'done' && piece.access === ACCESS_W) markDirty(vm, place.slot, gfn);
   }
@@ -257,6 +258,7 @@ export function* accessSplit(
         if (place !== null) yield locked ? updating(place.host) : writing(place.host);
       if (denied >= 0)
         reportIfDenied(vcpu, { ...parts[denied]!, access: ACCESS_W }, places[denied]!.gfn, verdicts[denied]!);
+      if (vm.onEffect !== null) for (const { gpa } of parts) vm.onEffect(vcpu.index, gpa, ACCESS_W);
       matched = exchangeParts(vcpu, parts, places, operand);
       if (locked) yield* spinUnlock(actor, vm.splitLock);
       if (matched) for (const place of places) if (place !== null) markDirty(vm, place.slot, place.gfn);

@@ -133,7 +133,7 @@ test('a tool, a slot that goes and comes, another actor: everything a scene can 
     },
     others: {
       *second(world, actor) {
-        yield* world.sessionOf(actor).setPageAccess(0x20_000, R | X, { needSlot: false });
+        yield* world.newSession(actor).setPageAccess(0x20_000, R | X, { needSlot: false });
         t.is(actor.name, 'second');
       },
     },
