@@ -18,10 +18,18 @@ export interface Scenario {
    * same participants each time.
    */
   participants(world: World): readonly Participant[];
-  /** What is wrong in the end, a sentence each, beside what the oracles see. */
-  atEnd?(world: World): readonly string[];
+  /** What is wrong in the end, beside what the oracles see. */
+  atEnd?(world: World): readonly (string | Broken)[];
   /** Steps after which an execution counts as endless. Default {@link STEP_LIMIT}. */
   readonly stepLimit?: number;
+}
+
+/** What a scenario found wrong by its own check; a sentence alone is broken by the rule of the scenario's name. */
+export interface Broken {
+  /** I14, or a name of its own. */
+  readonly rule: string;
+  /** One sentence. */
+  readonly message: string;
 }
 
 export const STEP_LIMIT = 20_000;
