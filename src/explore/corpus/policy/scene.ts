@@ -105,7 +105,6 @@ export function restricts(world: World, ...pages: readonly (readonly [gfn: numbe
 
 /** A receiver that lets every access through. */
 export function allowsAll(world: World): Participant {
-  // biome-ignore lint/correctness/useYield: an answer without a command
   return world.toolRunner(function* () {
     return CONTINUE;
   });
@@ -153,7 +152,6 @@ export class StoreWatch {
   /** A receiver that lets every access through, and notes it. */
   receiver(): Participant {
     const note = (event: SessionEvent) => this.#note(event);
-    // biome-ignore lint/correctness/useYield: an answer without a command
     return this.#world.toolRunner(function* (event) {
       note(event);
       return CONTINUE;

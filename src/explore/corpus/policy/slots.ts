@@ -122,8 +122,9 @@ const flushBeforeInvalid = policyItem(
     prepare: loadRoot,
     participants(world) {
       const watch = new StoreWatch(world, 'I1');
+      // What the read maps after the flush outlives the slot (I7); what the store does then, nobody was asked for (I1).
       return [
-        watch.vcpuRunner(0, [write(GFN, 1)]),
+        watch.vcpuRunner(0, [{ kind: 'read', gpa: (GFN + 2) * PAGE, size: 1 }, write(GFN, 1)]),
         world.controlRunner(setMemoryRegion(world.control, world.vm, DELETED)),
         watch.receiver(),
       ];

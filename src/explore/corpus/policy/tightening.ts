@@ -1,6 +1,7 @@
 /** Taking access away: what sptes, TLBs and the fault path still grant afterwards. */
-import { ageGfn } from '../../../actors/mmu/protect.ts';
+
 import { gfnToSlot } from '../../../actors/mmu/memslots.ts';
+import { ageGfn } from '../../../actors/mmu/protect.ts';
 import type { Access } from '../../../actors/vcpu/access-program.ts';
 import { flushTlb } from '../../../actors/vcpu/tlb.ts';
 import {
@@ -18,7 +19,19 @@ import { srcuReadLock, srcuReadUnlock } from '../../../shared/sync/srcu.ts';
 import type { Participant } from '../../engine/execution.ts';
 import type { World } from '../../world/world.ts';
 import type { CorpusItem } from '../item.ts';
-import { allowsAll, GFN, PAGE, policyItem, R, restricts, type Scene, StoreWatch, W, write, X } from './scene.ts';
+import {
+  allowsAll,
+  GFN,
+  PAGE,
+  policyItem,
+  R,
+  restricts,
+  type Scene,
+  StoreWatch,
+  W,
+  write,
+  X,
+} from './scene.ts';
 
 /** vCPU 0 has stored to the page: it is mapped, and W is in the TLB. */
 const storedBefore = (world: World): void => world.alone(world.program(0, [write(GFN, 1)]));
@@ -85,7 +98,12 @@ const prewriteNoProtect = policyItem(
 
 const readProtectKeepsMmuW = policyItem(
   REF_READ_PROTECT_KEEPS_MMU_W,
-  { depth: 1, origin: 'REF', rules: ['I5'], place: 'mmu/protect.ts: protectForTracking; mmu/spte.ts: makeSpte' },
+  {
+    depth: 1,
+    origin: 'REF',
+    rules: ['I5'],
+    place: 'mmu/protect.ts: protectForTracking; mmu/spte.ts: makeSpte',
+  },
   {
     prepare: storedBefore,
     participants: (world) => [
