@@ -39,6 +39,7 @@ import { IntrospectorFront } from './machine/introspector-front.ts';
 import { bury, buryControl, buryIntrospector, buryVcpu } from './machine/lost-actor.ts';
 import { describeRegion, type MachineOptions, type MachinePlan, planMachine } from './machine/options.ts';
 import { Watchdog, whereabouts } from './machine/watchdog.ts';
+import { workerFile } from './machine/worker-file.ts';
 import {
   type Counters,
   type Ending,
@@ -92,9 +93,6 @@ const FINDINGS_MAX = 200;
 const CONSOLE_CHARS_MAX = 1_000_000;
 /** How long a check waits for vCPUs that are with the tool. */
 const CHECK_GIVE_UP_MS = 200;
-
-const EXTENSION = import.meta.url.slice(-3);
-const workerUrl = (path: string) => new URL(`./actors/${path}${EXTENSION}`, import.meta.url).href;
 
 type Phase = 'boarding' | 'ready' | 'running' | 'ending' | 'ended';
 
@@ -193,7 +191,7 @@ export class Machine {
       atomics: 'disabled',
     });
     const launch: Launch = (what, worker, transfer, signal) =>
-      this.#pool.run(what, { filename: workerUrl(worker), transferList: [...transfer], signal });
+      this.#pool.run(what, { filename: workerFile(worker), transferList: [...transfer], signal });
     const onMessage = (message: ThreadMessage) => this.#receive(message);
 
     const toIntrospector = new MessageChannel();

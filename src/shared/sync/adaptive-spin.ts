@@ -5,23 +5,26 @@
  * core. One object per waiting place; plain memory of one thread.
  */
 export class AdaptiveSpin {
-  readonly #most: number;
-  #looks: number;
+  readonly #mostNs: number;
+  #ns: number;
 
-  /** `most`: looks at the longest. 0 never looks, as in explored runs, where a look is only a longer schedule. */
-  constructor(most: number) {
-    this.#most = most;
-    this.#looks = most;
+  /** `mostNs`: the longest. 0 never looks, as in explored runs, where a look is only a longer schedule. */
+  constructor(mostNs: number) {
+    this.#mostNs = mostNs;
+    this.#ns = mostNs;
   }
 
-  /** Looks worth making this time. */
-  get looks(): number {
-    return this.#looks;
+  /** How long to look this time. */
+  get ns(): number {
+    return this.#ns;
   }
 
   /** What came of it: did the word change before the sleep? */
   learn(changed: boolean): void {
     // Down by halves, up at once: a partner that has become quick again is worth a full wait.
-    this.#looks = changed ? this.#most : Math.max(this.#looks >> 1, this.#most >> 4);
+    this.#ns = changed ? this.#mostNs : Math.max(this.#ns / 2, this.#mostNs / 16);
   }
 }
+
+/** Looks between two looks at the clock, which costs as much as several of them. */
+export const LOOKS_PER_CLOCK = 16;
