@@ -26,28 +26,32 @@ export async function receive(vm: Vm, clock: () => number, loop: ReceiverLoop): 
   const bell = vm.word('RECEIVER_BELL');
   const spin = new AdaptiveSpin(SPIN_NS_MAX);
   let burst = 0;
+  /** When the last message was dealt with; 0 when the next one cannot be said to follow it. */
+  let doneAt = 0;
   while (!loop.over()) {
     // ORDER: the bell before the rings. A message that comes after they were found empty changes the bell.
     const seen = mem.load(bell);
     loop.look();
     let took = false;
     while (burst < BURST_MAX && loop.take()) {
+      if (!took && doneAt !== 0) spin.learn(clock() - doneAt);
       burst += 1;
       took = true;
     }
     if (burst >= BURST_MAX) {
       burst = 0;
+      doneAt = 0;
       await turn();
       continue;
     }
     if (took) {
-      // A vCPU that was just answered is likely to raise its next event soon.
-      const until = clock() + spin.ns;
+      doneAt = clock();
+      // A vCPU that was just answered may raise its next event soon.
+      const until = doneAt + spin.ns;
       let changed = false;
       for (let looks = 1; !changed && (looks % LOOKS_PER_CLOCK !== 0 || clock() < until); looks++) {
         changed = mem.load(bell) !== seen;
       }
-      spin.learn(changed);
     }
     if (mem.load(bell) !== seen) continue;
     burst = 0;

@@ -239,6 +239,7 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
   }
   mem.store(word('STATE'), VCPU_WAITING);
   const jobs = jobRing(vm, index);
+  const sentAt = actor.clock();
   for (;;) {
     // ORDER: the wake word before the conditions. A wake-up after this load is not slept over (RC-21).
     yield reading(word('WAKE_SEQ'));
@@ -256,6 +257,7 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
     actor.expect = seen;
     yield waiting(word('WAKE_SEQ'));
   }
+  vcpu.replySpin.learn(actor.clock() - sentAt);
   mem.store(word('STATE'), state);
   yield* vcpu.afterEventWait();
   const action = mem.load(word('REPLY_ERROR')) === 0 ? mem.load(word('REPLY_ACTION')) : -EINTR;
@@ -280,15 +282,15 @@ function eventKind(event: number): number {
 /** Looks for a while whether the wake word has changed. False: it is time to sleep. */
 function* spinForWake(vcpu: IntrospectedVcpu, seen: number): Path<boolean> {
   const { vm, actor, replySpin } = vcpu;
-  if (replySpin.ns === 0) return false;
+  const lookNs = replySpin.ns;
+  if (lookNs === 0) return false;
   const wake = vm.vcpuWord(vcpu.index, 'WAKE_SEQ');
-  const until = actor.clock() + replySpin.ns;
+  const until = actor.clock() + lookNs;
   let changed = false;
   for (let looks = 1; !changed && (looks % LOOKS_PER_CLOCK !== 0 || actor.clock() < until); looks++) {
     yield reading(wake);
     changed = vm.mem.load(wake) !== seen;
   }
-  replySpin.learn(changed);
   return changed;
 }
 
