@@ -22,6 +22,8 @@ export interface Address {
 
 export interface AddressWish {
   readonly linear: bigint;
+  /** Where the access is: not `linear` when a bit offset moves it. */
+  readonly access: bigint;
   readonly shape: RmShape;
   /** Bit n: better not use register n. */
   readonly avoid: number;
@@ -39,7 +41,7 @@ const SEGMENTS = [0x64, 0x65];
 export function encodeAddress(state: CaseState, wish: AddressWish): Address {
   const { rng } = state;
   if (wish.shape !== 'memory') return general(state, wish, wish.linear, { segment: 0, addressSize: 8 });
-  const { segment, addressSize, offset } = unusual(state, wish.linear);
+  const { segment, addressSize, offset } = unusual(state, wish.linear, wish.access);
   return general(state, wish, offset, { segment, addressSize }, rng.chance(0.5));
 }
 
@@ -47,6 +49,7 @@ export function encodeAddress(state: CaseState, wish: AddressWish): Address {
 export function unusual(
   state: CaseState,
   linear: bigint,
+  access = linear,
 ): { segment: number; addressSize: 4 | 8; offset: bigint } {
   const { rng } = state;
   const low = linear < 1n << 32n;
@@ -61,14 +64,14 @@ export function unusual(
     const far = BigInt.asIntN(48, anyBits(rng, 48));
     base = BigInt.asUintN(64, rng.pick([0n, BigInt(rng.below(0x1000)), far, far]));
     // AMD also wants the offset in the segment canonical, Intel only the sum.
-    if (isCanonical(linear) && !isCanonical(linear - base)) base = 0n;
+    if (isCanonical(access) && !isCanonical(access - base)) base = 0n;
   }
   if (segment === 0x64) state.fsBase = base;
   else state.gsBase = base;
   return { segment, addressSize: narrow ? 4 : 8, offset: BigInt.asUintN(64, linear - base) };
 }
 
-function isCanonical(address: bigint): boolean {
+export function isCanonical(address: bigint): boolean {
   return BigInt.asIntN(48, address) === BigInt.asIntN(64, address);
 }
 

@@ -5,7 +5,7 @@
 import type { Size } from '../../src/actors/vcpu/isa/insn.ts';
 import { AT_REG, AT_UNSIGNED, type Place } from '../../src/actors/vcpu/isa/opcode-table.ts';
 import type { Prng } from '../../src/shared/prng.ts';
-import { unusual } from './address.ts';
+import { isCanonical, unusual } from './address.ts';
 import { CODE_BASE, CODE_BYTES, DATA_BASE, DATA_BYTES, PAGE_BYTES } from './arena.ts';
 import type { CaseState } from './case-state.ts';
 import type { Slot } from './encodings.ts';
@@ -37,9 +37,14 @@ export function placeRegisters(state: CaseState, slot: Slot, reg: number): void 
     case 'push':
     case 'pushf':
     case 'call':
-    case 'callind':
       state.choose(RSP, state.place(size) + BigInt(size));
       break;
+    case 'callind': {
+      // CALL RSP of an address that is none has two reasons to fault: which comes first is up to the processor.
+      const top = state.place(size);
+      state.choose(RSP, (isCanonical(top) ? top : state.placeAt('inside', size)) + BigInt(size));
+      break;
+    }
     case 'pop':
     case 'popf':
     case 'ret':

@@ -212,6 +212,7 @@ class InstructionMaker {
     const avoid = this.#implicit() | (hasRegOperand(leaf) && this.#rng.chance(0.8) ? 1 << reg : 0);
     this.#address = encodeAddress(state, {
       linear: encodedAddress(state, this.#slot, reg, this.#linear),
+      access: this.#linear,
       shape: rm,
       avoid,
       rspShift: op === 'pop' ? BigInt(size) : 0n,

@@ -1,17 +1,17 @@
 /** Threads that die: the others go on as the kernel would leave them, or the machine stops and says why. */
 import test from 'ava';
+import { Machine } from '../../src/index.ts';
 import { boot, nextFact, PAGE, support, until } from '../support/boot.ts';
 
 const write = (gpa: number) => ({ kind: 'write', gpa, size: 8, value: 6n }) as const;
+const RAM_BYTES = 2 * 1024 ** 2;
 const VCPUS = [[write(5 * PAGE)], [write(6 * PAGE)]];
 
 test.serial('a vCPU that is killed in guest code: memslots, checks and the other vCPU go on', async (t) => {
-  const machine = await boot(t, {
-    accesses: VCPUS,
-    endless: true,
-    ramBytes: 64 * PAGE,
-    gpaBytes: 256 * PAGE,
-  });
+  // jmp $: it holds no lock wherever it is killed.
+  const turning = Uint8Array.of(0xeb, 0xfe);
+  const machine = await Machine.create({ vcpuCount: 2, ramBytes: RAM_BYTES, image: turning, flat: true });
+  t.teardown(() => machine.stop());
   await machine.start();
   await until(() => machine.counters().vcpus.every(({ instructions }) => instructions > 0));
   const gone = nextFact(machine, 'actorExit', ({ actor }) => actor === 'vcpu 1');
@@ -19,7 +19,7 @@ test.serial('a vCPU that is killed in guest code: memslots, checks and the other
   t.true((await gone).error instanceof Error);
   t.is(machine.stateOf(1), 'lost');
   t.is(machine.stateOf(0), 'running');
-  const region = { slot: 1, gpa: 128 * PAGE, bytes: 8 * PAGE, ramOffset: 0 };
+  const region = { slot: 1, gpa: RAM_BYTES, bytes: 8 * PAGE, ramOffset: 0 };
   await machine.control.setMemoryRegion(region);
   await machine.control.setMemoryRegion({ ...region, bytes: 0 });
   t.deepEqual((await machine.control.checkInvariants())?.findings, []);

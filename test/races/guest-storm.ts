@@ -346,8 +346,8 @@ class Storm {
         yield* this.#slot(victim);
         return;
       case 'shift':
-        // To a place that overlaps the old one.
-        yield* this.#slot({ ...victim, baseGfn: VICTIM_GFN + 1 + prng.below(8) });
+        // To a place that overlaps the old one; not so far that the frozen RAM page comes to lie where data may be stored.
+        yield* this.#slot({ ...victim, baseGfn: VICTIM_GFN + 1 + prng.below(5) });
         yield* this.#slot(victim);
         return;
       case 'failed move':

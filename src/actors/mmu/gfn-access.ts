@@ -30,7 +30,7 @@ import { EINVAL, ENOMEM } from './errno.ts';
 import { kvmiGet, kvmiPut } from './kvmi-ref.ts';
 import { activeSet, findSlot, isVisible, pendingSlot, type Slot } from './memslots.ts';
 import { provideSlotCallbacks, trackAdd, trackRemove } from './page-track.ts';
-import { flushRemoteTlbs } from './protect.ts';
+import { flushRemoteTlbs, zapGfn } from './protect.ts';
 import type { Vm } from './vm.ts';
 
 /** Access bit ↔ tracking mode, in the order they are processed. */
@@ -91,7 +91,10 @@ function slotsToTrack(vm: Vm, gfn: number): TrackedSlot[] {
   for (let asId = 0; asId < spaces; asId++) {
     const slot = findSlot(vm, activeSet(vm, asId), gfn);
     const pending = pendingSlot(vm, asId);
-    if (slot !== null) {
+    // A MOVE onto itself: the old place, flushed before the new one was announced, holds nothing any more, and the
+    // entry's bit, which goes by slot id, is the new place's.
+    const replaced = pending !== null && pending.id === slot?.id && pending.instance !== slot.instance;
+    if (slot !== null && !replaced) {
       const returning = slot.instance === pending?.instance;
       // ... and takes an INVALID one for good (RC-02).
       slots.push({ slot, mayAdd: isVisible(slot) || returning || vm.quirk(REF_TRACK_INVALID_SLOT) });
@@ -144,6 +147,8 @@ export function* setGfnAccess(
     }
     for (const { slot, mayAdd } of slotsToTrack(vm, gfn)) {
       if (yield* updateTracking(vm, slot, gfn, entry, access, mayAdd)) flush = true;
+      // A slot on its way out takes no counts, but its mappings live until it is flushed: they must not outlive this.
+      if (!mayAdd && access !== FULL_ACCESS && (yield* zapGfn(vm, slot, gfn))) flush = true;
     }
     if (flush) yield* flushRemoteTlbs(actor, vm);
   }

@@ -167,7 +167,10 @@ function* fastPageFault(
   mem.store(mode, READING_TABLES);
   let result: 'fixed-fast' | 'spurious' | null = null;
   const root = mem.load(vm.vcpuWord(index, 'ROOT'));
-  for (let tries = 0; root >= 0 && tries < FAST_RETRIES; tries++) {
+  // Whoever threw the root away before the mode was set did not wait for us, and it may be another space's by now.
+  yield reading(vm.word('MMU_VALID_GEN'));
+  const stale = rootIsStale(vm, root, mem.load(vm.vcpuWord(index, 'ROOT_GEN')));
+  for (let tries = 0; !stale && tries < FAST_RETRIES; tries++) {
     const address = spteAddress(vm, root, gfn);
     yield reading(address);
     const old = mem.load64(address);
@@ -211,7 +214,8 @@ function* slowPageFault(
   const root = mem.load(vm.vcpuWord(index, 'ROOT'));
   // Everything read before the lock was only a hint (L9).
   if (rootIsStale(vm, root, mem.load(vm.vcpuWord(index, 'ROOT_GEN')))) result = 'retry';
-  else if (slot !== null && invalidated(vm, gfn, notifierSeq)) result = 'retry';
+  else if (slot !== null && (invalidated(vm, gfn, notifierSeq) || !stillVisible(vcpu, slot, gfn)))
+    result = 'retry';
   else if (slot === null) {
     if ((generation & GENERATION_IN_FLUX) === 0n) install(vm, root, gfn, makeMmioSpte(gfn, generation));
     result = 'mmio';
@@ -227,6 +231,16 @@ function* slowPageFault(
   }
   yield* writeUnlock(actor, vm.mmuLock);
   return result;
+}
+
+/**
+ * Is the slot that the fault found not on its way out? An INVALID slot takes no track counts, so that one may not be
+ * mapped any more although nothing says that it is tracked. mmu_lock held: what SET_PAGE_ACCESS has seen is seen here.
+ */
+function stillVisible(vcpu: FaultingVcpu, slot: Slot, gfn: number): boolean {
+  const { vm, index } = vcpu;
+  const now = findSlot(vm, activeSet(vm, vm.mem.load(vm.vcpuWord(index, 'AS_ID'))), gfn);
+  return now !== null && now.instance === slot.instance && (now.flags & SLOT_INVALID) === 0;
 }
 
 /** mmu_notifier_retry_hva: was the backing of `gfn` taken away since `seq` was read? mmu_lock held. */

@@ -11,6 +11,8 @@
  * Table pages are read as the hardware reads them: through the memslots, without callbacks and without PF events
  * (spec 4.3). Only a walk that succeeds writes: A in every entry it used, D in the last for a write.
  *
+ * LIMIT: setting A or D does not void code decoded from the same page. Code that is also a page table is not followed.
+ *
  * @source Intel SDM vol. 3A, "4-Level Paging and 5-Level Paging", "Access Rights", "Page-Fault Exceptions",
  *         "Accessed and Dirty Flags"; arch/x86/kvm/mmu/paging_tmpl.h: FNAME(walk_addr_generic)
  */
