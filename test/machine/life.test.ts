@@ -238,3 +238,21 @@ test.serial('options that no machine can be built with are refused by name', asy
     t.is(error!.code, code);
   }
 });
+
+test.serial('a machine that is stopped in the middle of its checks ends all the same', async (t) => {
+  for (let round = 0; round < 10; round++) {
+    const machine = await boot(t, { endless: true, checkEveryMs: 1, ramBytes: 64 * PAGE });
+    const checking = new Promise<void>((resolve) => {
+      machine.on('vcpuState', () => resolve());
+    });
+    await machine.start();
+    await checking;
+    await machine.control.checkInvariants();
+    const late = machine.control.checkInvariants();
+    const report = await machine.stop();
+    await late;
+    t.is(report.ending, 'stopped');
+    t.regex(report.stateHash ?? '', /^[0-9a-f]{16}$/);
+    await t.throwsAsync(machine.control.checkInvariants(), { message: 'the machine has ended' });
+  }
+});

@@ -99,8 +99,8 @@ export interface VcpuSurroundings {
   readonly core?: Core;
 }
 
-/** Looks for a reply, for each look that is worth making at a lock: some 30 µs. */
-const REPLY_LOOKS_FACTOR = 10;
+/** Looks for the answer to an event: longer than a tool that answers at once takes. */
+const REPLY_SPIN_NS_MAX = 30_000;
 
 export class Vcpu implements IntrospectedVcpu {
   readonly index: number;
@@ -134,7 +134,7 @@ export class Vcpu implements IntrospectedVcpu {
     this.vm = vm;
     this.mem = vm.mem;
     this.actor = actor;
-    this.replySpin = new AdaptiveSpin(actor.spinLimit * REPLY_LOOKS_FACTOR);
+    this.replySpin = new AdaptiveSpin(actor.spinLimit > 0 ? REPLY_SPIN_NS_MAX : 0);
     this.cpu = vm.cpu(index);
     this.ctl = vm.layout.vcpus + index * VCPU.bytes;
     this.flags =

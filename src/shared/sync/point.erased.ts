@@ -1,0 +1,25 @@
+/**
+ * Points of erased paths (scripts/erase.ts): `yield` is gone, so that a path is a plain function that has run when it
+ * returns, and `waiting` really waits. One actor a thread: it says so by {@link adopt} before anything can wait.
+ */
+import { futexWait, type Waiter } from './point.ts';
+
+export * from './point.ts';
+
+let thread: Waiter | null = null;
+
+/** This thread is that actor. */
+export function adopt(waiter: Waiter): void {
+  thread = waiter;
+}
+
+/** Sleeps while the cell holds what the actor expects. Returns a `WAIT_*` code. */
+export function waiting(addr: number): number {
+  if (thread === null) throw new Error('a thread that has not said which actor it is cannot wait');
+  return futexWait(thread, addr);
+}
+
+/** The path has run already: this is what it returned. */
+export function drive<T>(_waiter: Waiter, result: T): T {
+  return result;
+}
