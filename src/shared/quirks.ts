@@ -19,6 +19,7 @@ export const REF_SRCU_ACROSS_EVENT = 1 << 9;
 export const REF_KILLABLE_COMPLETION = 1 << 10;
 export const REF_RETRY_LEAKS_MAP = 1 << 11;
 export const REF_STORE_BY_PIECE = 1 << 12;
+export const REF_SLOTS_NEED_SESSION = 1 << 13;
 
 export interface Quirk {
   readonly bit: number;
@@ -107,6 +108,13 @@ export const QUIRKS: readonly Quirk[] = [
     name: 'storeByPiece',
     weakness:
       'a read-modify-write across pages answered RETRY at its second page is applied twice to the first',
+  },
+  {
+    bit: REF_SLOTS_NEED_SESSION,
+    item: 'RC-83',
+    name: 'slotsNeedSession',
+    weakness:
+      'slots that change between the end of a session and unhook are not followed: a move loses its counts, unhook underflows',
   },
 ];
 
