@@ -7,8 +7,10 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, posix, relative, sep } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { type Erased, erasePaths } from './erase/erase-paths.ts';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { type CheckedFile, misplacedCalls } from './erase/check-calls.ts';
+import { erasePaths } from './erase/erase-paths.ts';
+import { tokenize } from './erase/tokens.ts';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../src');
 /** Written by hand: what the erased files have in its place. */
@@ -37,37 +39,48 @@ const importers = (file: string) => [...imports].filter(([, to]) => to.includes(
 const concerned = closure([POINT], importers);
 const members = [...reachable].filter((file) => concerned.has(file) && file !== POINT).sort();
 
-let paths = 0;
-const kept: string[] = [];
-const madeFrom: Record<string, string> = {};
-for (const file of members) {
-  const erased = eraseFile(file);
-  paths += erased.paths;
-  kept.push(...erased.kept.map((name) => `${file}: ${name}`));
+const checked = members.map(eraseFile);
+const others = [...reachable].filter((file) => !members.includes(file));
+const misplaced = misplacedCalls(
+  checked,
+  others.map((file) => tokenize(texts.get(file)!)),
+);
+if (misplaced.length > 0) throw new Error(`paths that cannot be erased:\n  ${misplaced.join('\n  ')}`);
+for (const { name: file, erased } of checked) {
   const text = erased.text.replaceAll(IMPORT, (whole, before, quote, specifier) => {
     const target = posix.join(posix.dirname(file), specifier);
     if (target !== POINT && !members.includes(target)) return whole;
     return `${before}${quote}${specifier.replace(/\.js$/, '.erased.js')}${quote}`;
   });
   writeFileSync(join(ROOT, erasedName(file)), text);
-  madeFrom[file] = createHash('sha1').update(texts.get(file)!).digest('hex');
 }
 for (const file of files) {
   const stale =
     file.endsWith('.erased.js') && file !== handWritten && !members.map(erasedName).includes(file);
   if (stale) rmSync(join(ROOT, file));
 }
+// Loading them tells whether they are still programs, and whether all that they import is there.
+for (const worker of workers) await import(pathToFileURL(join(ROOT, erasedName(worker))).href);
+// Last: until it is written, machines find that nothing fits and run the originals.
+const madeFrom = Object.fromEntries(
+  [...reachable].sort().map((file) => [file, createHash('sha1').update(texts.get(file)!).digest('hex')]),
+);
 writeFileSync(join(ROOT, 'erased.json'), `${JSON.stringify(madeFrom, null, 1)}\n`);
 if (process.argv.includes('--verbose')) {
+  const paths = checked.flatMap(({ erased }) => erased.paths).length;
   process.stdout.write(`${paths} paths erased in ${members.length} files below ${relative('.', ROOT)}\n`);
-  for (const name of kept) process.stdout.write(`  kept ${name}\n`);
+  for (const { name, erased } of checked) {
+    for (const kept of erased.kept) process.stdout.write(`  kept ${name}: ${kept}\n`);
+  }
 }
 
-function eraseFile(file: string): Erased {
+function eraseFile(name: string): CheckedFile {
+  const source = texts.get(name)!;
   try {
-    return erasePaths(texts.get(file)!);
+    const tokens = tokenize(source);
+    return { name, source, tokens, erased: erasePaths(source, tokens) };
   } catch (cause) {
-    throw new Error(`${file} cannot be erased`, { cause });
+    throw new Error(`${name} cannot be erased`, { cause });
   }
 }
 

@@ -7,21 +7,24 @@
  *     yield waiting(word);            waiting(word);
  *   }                               }
  *
- * A point before a visible operation disappears with its arguments, which have no effects; `waiting` stays, as the call
- * of a function that really waits (point.erased.ts). Generators that yield anything else are no paths and stay as they
- * are. Lines stay where they are, so that source maps still hold.
+ * A point before a visible operation disappears with its arguments, which compute an address and have no effects;
+ * `waiting` stays, as the call of a function that really waits (point.erased.ts). Generators that yield anything else are
+ * no paths and stay as they are. Lines stay where they are, so that source maps still hold.
+ *
+ * Whatever would mean something else without its `yield` is refused. What one file cannot tell, whether each path runs
+ * where it is made, check-calls.ts looks at.
  */
-import { closing, type Token, tokenize } from './tokens.ts';
+import { closing, isPunctuation, type Token, tokenize } from './tokens.ts';
 
 export interface Erased {
   readonly text: string;
-  /** How many generators became plain functions. */
-  readonly paths: number;
+  /** Names of the generators that became plain functions. */
+  readonly paths: readonly string[];
   /** Names of the generators that are no paths. */
   readonly kept: readonly string[];
 }
 
-interface GeneratorFunction {
+export interface GeneratorFunction {
   readonly name: string;
   /** Indices of tokens: the star, and the braces of the body. */
   readonly star: number;
@@ -29,28 +32,28 @@ interface GeneratorFunction {
   readonly to: number;
 }
 
+export const ANONYMOUS = '(anonymous)';
+
 const POINT = /\b(?:reading|writing|updating|notifying|stepping|waiting)\(/;
 const WAIT = /\bwaiting\(/;
+/** Functions that a point's argument may call: those that name a point, and those that say where a word is. */
+const PURE = /^(?:reading|writing|updating|notifying|stepping|waiting|\w*[wW]ord|\w*Address)$/;
 
-/** @throws Error for a yield that is nowhere, or where a point stands that is neither a statement nor a wait */
-export function erasePaths(source: string): Erased {
-  const tokens = tokenize(source);
+/** @throws Error for anything that cannot be erased: what it is, and where in the source */
+export function erasePaths(source: string, tokens: readonly Token[] = tokenize(source)): Erased {
   const generators = findGenerators(tokens);
-  const owner = (index: number) =>
-    generators
-      .filter(({ from, to }) => from < index && index < to)
-      .reduce<GeneratorFunction | null>(
-        (inner, g) => (inner === null || g.from > inner.from ? g : inner),
-        null,
-      );
   const yields = tokens.flatMap((token, index) => {
-    if (token.kind !== 'word' || token.text !== 'yield') return [];
-    const generator = owner(index);
+    if (token.kind !== 'word' || token.text !== 'yield' || isPunctuation(tokens[index - 1], '.')) return [];
+    const generator = ownerOf(generators, index);
     if (generator === null) throw new Error(`a yield outside every generator at ${token.start}`);
     const delegates = isPunctuation(tokens[index + 1], '*');
     const statement = isStatementStart(tokens, index);
     const end = operandEnd(tokens, index);
     const operand = source.slice(tokens[index + 1]!.start, tokens[end - 1]!.end);
+    // `return yield*` with its operand on the next line would return without it.
+    if (source.slice(token.end, tokens[index + (delegates ? 2 : 1)]!.start).includes('\n')) {
+      throw new Error(`a line ends before what is yielded at ${token.start}: ${operand}`);
+    }
     return [{ index, generator, delegates, statement, end, operand }];
   });
   const kept = new Set(
@@ -64,6 +67,10 @@ export function erasePaths(source: string): Erased {
       if (delegates && names.has(tokens[index + 2]!.text)) kept.add(generator);
     }
   }
+  for (const { generator, delegates, operand } of yields) {
+    if (delegates || !kept.has(generator) || !POINT.test(operand)) continue;
+    throw new Error(`${generator.name} yields points and something else: it is a path, or it is none`);
+  }
 
   const edits: Edit[] = [];
   for (const generator of generators) {
@@ -71,19 +78,28 @@ export function erasePaths(source: string): Erased {
   }
   for (const { index, generator, delegates, statement, end, operand } of yields) {
     if (kept.has(generator)) continue;
+    if (delegates && !isOneCall(tokens, index + 2, end)) {
+      throw new Error(`delegation to anything but one call at ${tokens[index]!.start}: ${operand}`);
+    }
     const last = delegates ? tokens[index + 1]! : tokens[index]!;
     if (delegates || WAIT.test(operand)) edits.push(cut(tokens[index]!, last));
-    else if (statement) edits.push(cut(tokens[index]!, tokens[end - 1]!));
-    else throw new Error(`a point in an expression at ${tokens[index]!.start}: ${operand}`);
+    else if (!statement || !isPunctuation(tokens[end], ';')) {
+      throw new Error(`a point in an expression at ${tokens[index]!.start}: ${operand}`);
+    } else {
+      const effect = effectIn(tokens, index + 1, end);
+      if (effect !== null) throw new Error(`the point ${operand} would take ${effect} along`);
+      edits.push(cut(tokens[index]!, tokens[end - 1]!));
+    }
   }
   return {
     text: apply(source, edits),
-    paths: generators.length - kept.size,
+    paths: generators.filter((generator) => !kept.has(generator)).map(({ name }) => name),
     kept: [...kept].map(({ name }) => name),
   };
 }
 
-function findGenerators(tokens: readonly Token[]): GeneratorFunction[] {
+/** @throws Error for a generator of a kind that is never a path */
+export function findGenerators(tokens: readonly Token[]): GeneratorFunction[] {
   const found: GeneratorFunction[] = [];
   for (const [index, token] of tokens.entries()) {
     if (!isPunctuation(token, '*')) continue;
@@ -91,25 +107,68 @@ function findGenerators(tokens: readonly Token[]): GeneratorFunction[] {
     const isFunction = before?.text === 'function';
     const next = tokens[index + 1];
     const named = next?.kind === 'word' || next?.kind === 'string';
-    if (!isFunction && !(named && mayBeginMember(before))) continue;
+    const computed = isPunctuation(next, '[');
+    if (!isFunction && !((named || computed) && mayBeginMember(before))) continue;
+    const isAsync = tokens[index - (isFunction ? 2 : 1)]?.text === 'async';
+    if (isAsync || computed) {
+      const what = isAsync ? 'an async generator' : 'a generator with a computed name';
+      throw new Error(`${what} at ${token.start}`);
+    }
     const open = index + (named ? 2 : 1);
     if (!isPunctuation(tokens[open], '(')) continue;
     const from = closing(tokens, open) + 1;
     if (!isPunctuation(tokens[from], '{')) continue;
-    const name = named ? next.text : '(anonymous)';
+    const name = named ? next.text : ANONYMOUS;
     found.push({ name, star: index, from, to: closing(tokens, from) });
   }
   return found;
 }
 
-/** May a method begin after this? */
-function mayBeginMember(before: Token | undefined): boolean {
-  if (before?.kind === 'word') return before.text === 'static';
-  return before !== undefined && before.kind === 'punctuation' && '{};,'.includes(before.text);
+/** The innermost generator whose body the token is in. */
+export function ownerOf(generators: readonly GeneratorFunction[], index: number): GeneratorFunction | null {
+  return generators
+    .filter(({ from, to }) => from < index && index < to)
+    .reduce<GeneratorFunction | null>(
+      (inner, g) => (inner === null || g.from > inner.from ? g : inner),
+      null,
+    );
 }
 
-function isPunctuation(token: Token | undefined, text: string): boolean {
-  return token?.kind === 'punctuation' && token.text === text;
+/** Are the tokens `a.b[c].d(e)` and nothing else? What binds more tightly than `yield*` would get the result of the call. */
+function isOneCall(tokens: readonly Token[], from: number, to: number): boolean {
+  for (let i = from; i < to; i++) {
+    const { kind, text } = tokens[i]!;
+    if (kind === 'word' || (kind === 'punctuation' && (text === '.' || text === '!'))) continue;
+    if (i === from || !(isPunctuation(tokens[i], '(') || isPunctuation(tokens[i], '['))) return false;
+    i = closing(tokens, i);
+  }
+  return isPunctuation(tokens[to - 1], ')');
+}
+
+/** What the tokens do besides computing an address; null when nothing. */
+function effectIn(tokens: readonly Token[], from: number, to: number): string | null {
+  for (let i = from; i < to; i++) {
+    const { kind, text, start } = tokens[i]!;
+    const next = tokens[i + 1]!;
+    if (kind === 'word' && ['yield', 'await', 'new', 'delete'].includes(text)) return `'${text}'`;
+    if (kind === 'word' && isPunctuation(next, '(') && !PURE.test(text)) return `the call of ${text}`;
+    if (kind !== 'punctuation') continue;
+    if ((text === '+' || text === '-') && isPunctuation(next, text) && next.start === start + 1) {
+      return `'${text}${text}'`;
+    }
+    if (text !== '=') continue;
+    // ==, ===, !=, <=, >= and => assign nothing.
+    const before = tokens[i - 1]!;
+    const adjoins = before.end === start && '=!<>'.includes(before.text);
+    if (!adjoins && !(next.start === start + 1 && '=>'.includes(next.text))) return 'an assignment';
+  }
+  return null;
+}
+
+/** May a method begin after this? */
+function mayBeginMember(before: Token | undefined): boolean {
+  if (before?.kind === 'word') return before.text === 'static' || before.text === 'async';
+  return before !== undefined && before.kind === 'punctuation' && '{};,'.includes(before.text);
 }
 
 /** Does the yield at `index` stand by itself? */
@@ -134,11 +193,21 @@ function isControlHead(tokens: readonly Token[], index: number): boolean {
 
 /** Index of the token after what is yielded at `index`. */
 function operandEnd(tokens: readonly Token[], index: number): number {
+  /** Conditions of the operand's own whose `:` is still to come. */
+  let conditions = 0;
   for (let i = index + 1; i < tokens.length; i++) {
     const { kind, text } = tokens[i]!;
+    // The operand stands in a template, which goes on.
+    if (kind === 'template' && text.startsWith('}')) return i;
     if (kind !== 'punctuation') continue;
     if (text === '(' || text === '[' || text === '{') i = closing(tokens, i);
     else if (';)]},'.includes(text)) return i;
+    else if (text === '?' && !'.?'.includes(tokens[i + 1]!.text) && !isPunctuation(tokens[i - 1], '?')) {
+      conditions += 1;
+    } else if (text === ':') {
+      if (conditions === 0) return i;
+      conditions -= 1;
+    }
   }
   throw new Error(`a yield without an end at ${tokens[index]!.start}`);
 }

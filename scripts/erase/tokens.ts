@@ -89,6 +89,10 @@ function regexMayFollow(before: Token | undefined): boolean {
   return before.text !== ')' && before.text !== ']' && before.text !== '}';
 }
 
+export function isPunctuation(token: Token | undefined, text: string): boolean {
+  return token?.kind === 'punctuation' && token.text === text;
+}
+
 /** Index of the bracket that closes the one at `open`. */
 export function closing(tokens: readonly Token[], open: number): number {
   let depth = 0;

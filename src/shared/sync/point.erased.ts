@@ -2,6 +2,7 @@
  * Points of erased paths (scripts/erase.ts): `yield` is gone, so that a path is a plain function that has run when it
  * returns, and `waiting` really waits. One actor a thread: it says so by {@link adopt} before anything can wait.
  */
+import { invariant } from '../invariant.ts';
 import { futexWait, type Waiter } from './point.ts';
 
 export * from './point.ts';
@@ -15,11 +16,12 @@ export function adopt(waiter: Waiter): void {
 
 /** Sleeps while the cell holds what the actor expects. Returns a `WAIT_*` code. */
 export function waiting(addr: number): number {
-  if (thread === null) throw new Error('a thread that has not said which actor it is cannot wait');
+  invariant(thread !== null, 'a thread that has not said which actor it is cannot wait');
   return futexWait(thread, addr);
 }
 
-/** The path has run already: this is what it returned. */
-export function drive<T>(_waiter: Waiter, result: T): T {
+/** The path has run already: this is what it returned. Had it waited, then as the actor of this thread. */
+export function drive<T>(waiter: Waiter, result: T): T {
+  invariant(waiter === thread, 'a thread runs the paths of one actor, the one that it has said it is');
   return result;
 }

@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
+import { misplacedCalls } from '../../../scripts/erase/check-calls.ts';
 import { erasePaths } from '../../../scripts/erase/erase-paths.ts';
 import { tokenize } from '../../../scripts/erase/tokens.ts';
 
@@ -51,7 +52,7 @@ test('a point that is one of several goes whole, also without braces', (t) => {
 
 test('a generator that yields something else stays, and so does who delegates to it', (t) => {
   const source = `function* all(n) { function* below(k) { yield [k, 1]; yield* below(k - 1); } yield* below(n); }`;
-  t.deepEqual(erasePaths(source), { text: source, paths: 0, kept: ['below', 'all'] });
+  t.deepEqual(erasePaths(source), { text: source, paths: [], kept: ['below', 'all'] });
 });
 
 test('text that looks like code is left alone, as is a product', (t) => {
@@ -77,11 +78,93 @@ test('lines stay where they are', (t) => {
   t.is(text.split('\n')[5], '  return 1;');
 });
 
-test('a point in the middle of an expression is refused', (t) => {
-  t.throws(() => erasePaths(`function* f() { return (yield reading(x)) + 1; }`), {
-    message: /in an expression/,
-  });
+test('what would mean something else without its yield is refused', (t) => {
+  for (const [body, message] of [
+    ['return (yield reading(x)) + 1;', /in an expression/],
+    ['yield reading(x), g();', /in an expression/],
+    ['const a = b ? 1 : yield reading(x), c = 1;', /in an expression/],
+    ['yield reading(x++);', /would take '\+\+' along/],
+    ['yield reading((x = 1));', /would take an assignment along/],
+    ['yield reading(x >= 1 && y === 2 && z != 3 ? a : b);', null],
+    ['yield reading(next(x));', /would take the call of next along/],
+    ['yield reading(yield* g());', /would take 'yield' along/],
+    ['yield* g() ?? h();', /anything but one call/],
+    ['yield* (a ? g() : h());', /anything but one call/],
+    ['const path = g(); yield* path;', /anything but one call/],
+    ['const a = b ? yield* f() : yield* g();', null],
+    ['yield* vm.list[g(1)].path(x)(y);', null],
+    ['return yield*\n g();', /a line ends/],
+    ['yield reading(x); yield 5;', /yields points and something else/],
+  ] as const) {
+    const erase = () => erasePaths(`function* f() { ${body} }`);
+    if (message === null) t.notThrows(erase, body);
+    else t.throws(erase, { message }, body);
+  }
   t.throws(() => erasePaths(`yield reading(x);`), { message: /outside every generator/ });
+  t.throws(() => erasePaths(`async function* f() {}`), { message: /an async generator/ });
+  t.throws(() => erasePaths(`class A { async *f() {} }`), { message: /an async generator/ });
+  t.throws(() => erasePaths(`class A { *[Symbol.iterator]() {} }`), { message: /a computed name/ });
+});
+
+/** The complaints about one file that has these paths: f, g and a method m; and a generator `each` that is none. */
+function misplaced(body: string, others: readonly string[] = []): string[] {
+  const source = `import { run, every } from './run.js';
+function* f() {} function* g(a) {} class A { *m() {} } function* each() { yield 1; }
+${body}`;
+  const tokens = tokenize(source);
+  const file = { name: 'x.js', source, tokens, erased: erasePaths(source, tokens) };
+  const run = 'function* run() {} function* every() { yield [1]; }';
+  const imported = { name: 'run.js', source: run, tokens: tokenize(run), erased: erasePaths(run) };
+  return misplacedCalls([file, imported], others.map(tokenize));
+}
+
+test('paths that run where they are made, or are handed to the caller, are erasable', (t) => {
+  for (const body of [
+    'function* a(x) { yield* f(); const y = (yield* x.m()) + (yield* g(yield* f())); return yield* run(); }',
+    'function* a(x) { if (!(yield* x[1].b(2).m())) return; x.use(() => g(1), each()); }',
+    'const a = (x) => { const r = drive(x, x?.b.m()); return r; };',
+    'const a = (x) => g(x); function b(x) { return x.m(); }',
+    'function* a() { yield* later(function* () { yield* f(); }, () => { return f(); }); }',
+    'for (const x of each()) use(x); function* all() { yield 2; yield* each(); }',
+    // Somebody else's f and run.
+    'function a(f, own) { own.f(1); const run = own.run(); }',
+  ]) {
+    t.deepEqual(misplaced(body), [], body);
+  }
+  t.deepEqual(misplaced('const a = b.m();', ['const b = { m: () => 1 };']), [], 'm is not always a path');
+});
+
+test('paths that are kept, handed on, gone through or given back by a path are not', (t) => {
+  for (const [body, name] of [
+    ['const p = f(); drive(x, p);', 'f'],
+    ['function* a() { yield* within(lock, g(1)); }', 'g'],
+    ['function* a(x) { const p = x.m(); yield* f(); drive(p); }', 'm'],
+    ['function* a(x) { yield* f(); const r = x.b ? x.m() : 1; }', 'm'],
+    ['function* a() { return f(); }', 'f'],
+    ['for (const point of f()) use(point);', 'f'],
+    ['const list = [...g(1)];', 'g'],
+    ['later(1, run());', 'run'],
+    ['f();', 'f'],
+  ] as const) {
+    const [complaint, ...more] = misplaced(body);
+    t.regex(complaint ?? '', new RegExp(`^x.js:3: (the path ${name}|${name} is a path)`), body);
+    t.deepEqual(more, []);
+  }
+  t.regex(misplaced('drive(x, each());')[0]!, /each is no path, and is driven/);
+  t.regex(
+    misplaced('function* a(each) { yield* f(); yield* each(); yield reading(1); }')[0] ?? '',
+    /each is no path/,
+  );
+});
+
+test('no variable, parameter or promise holds a path: only what functions return is one', (t) => {
+  const held = readdirSync('src', { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts') && !file.endsWith('sync/point.ts'))
+    .flatMap((file) => {
+      const lines = readFileSync(join('src', file), 'utf8').split('\n');
+      return lines.filter((line) => /(?<!\): |=> )\bPath</.test(line)).map((line) => `${file}: ${line}`);
+    });
+  t.deepEqual(held, []);
 });
 
 test('every compiled file of src is read: what it consists of adds up to the text', (t) => {
