@@ -119,6 +119,8 @@ export class Machine {
   readonly #drainer: ReturnType<typeof setInterval> | null;
   #ticker: ReturnType<typeof setInterval> | null = null;
   #phase: Phase = 'boarding';
+  /** Settles when the threads know what somebody listens to: whoever listens before the start misses nothing. */
+  #watching: Promise<unknown> = Promise.resolve();
   #resolveEnded: (report: RunReport) => void = () => {};
   #startedMs = 0;
   #endedMs = 0;
@@ -254,6 +256,7 @@ export class Machine {
     if (this.#phase === 'running') throw new SimError('SIM_USAGE', 'the machine runs already');
     this.#mustLive();
     await this.introspector.settled();
+    await this.#watching;
     this.#mustLive();
     this.#phase = 'running';
     this.#startedMs = performance.now();
@@ -481,11 +484,13 @@ export class Machine {
     const ignoreEnd = (error: unknown) => {
       if (!(error instanceof SimError)) throw error;
     };
-    if (name === 'slot') this.#controlCalls.call((remote) => remote.watch(on)).catch(ignoreEnd);
+    let told: Promise<void> | null = null;
+    if (name === 'slot') told = this.#controlCalls.call((remote) => remote.watch(on)).catch(ignoreEnd);
     if (name === 'pageFault' || name === 'reply') {
       const either = this.#hub.listenerCount('pageFault') + this.#hub.listenerCount('reply') > 0;
-      this.#introspectorCalls.call((remote) => remote.watch(either)).catch(ignoreEnd);
+      told = this.#introspectorCalls.call((remote) => remote.watch(either)).catch(ignoreEnd);
     }
+    this.#watching = Promise.all([this.#watching, told]);
   }
 
   // ── ends of threads ───────────────────────────────────────────────────────────────────────────────────────
