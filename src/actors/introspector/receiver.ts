@@ -4,7 +4,7 @@
  *
  * @source virt/kvm/introspection/kvmi.c: kvmi_recv_thread
  */
-import { AdaptiveSpin, LOOKS_PER_CLOCK } from '../../shared/sync/adaptive-spin.ts';
+import { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
 import type { Vm } from '../mmu/vm.ts';
 
 // LIMIT: messages in a row before the event loop gets its turn.
@@ -47,11 +47,7 @@ export async function receive(vm: Vm, clock: () => number, loop: ReceiverLoop): 
     if (took) {
       doneAt = clock();
       // A vCPU that was just answered may raise its next event soon.
-      const until = doneAt + spin.ns;
-      let changed = false;
-      for (let looks = 1; !changed && (looks % LOOKS_PER_CLOCK !== 0 || clock() < until); looks++) {
-        changed = mem.load(bell) !== seen;
-      }
+      for (let looks = 1; mem.load(bell) === seen && spin.again(looks, doneAt, clock); looks++);
     }
     if (mem.load(bell) !== seen) continue;
     burst = 0;

@@ -12,7 +12,7 @@ import { RING_BYTES } from '../../shared/layout/ring.ts';
 import { REQ_INTROSPECTION, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
 import { STOP_NOW } from '../../shared/layout/vm.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
-import { type AdaptiveSpin, LOOKS_PER_CLOCK } from '../../shared/sync/adaptive-spin.ts';
+import type { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
 import { type Path, reading, stepping, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
 import {
@@ -282,16 +282,14 @@ function eventKind(event: number): number {
 /** Looks for a while whether the wake word has changed. False: it is time to sleep. */
 function* spinForWake(vcpu: IntrospectedVcpu, seen: number): Path<boolean> {
   const { vm, actor, replySpin } = vcpu;
-  const lookNs = replySpin.ns;
-  if (lookNs === 0) return false;
+  if (replySpin.ns === 0) return false;
   const wake = vm.vcpuWord(vcpu.index, 'WAKE_SEQ');
-  const until = actor.clock() + lookNs;
-  let changed = false;
-  for (let looks = 1; !changed && (looks % LOOKS_PER_CLOCK !== 0 || actor.clock() < until); looks++) {
+  const startNs = actor.clock();
+  for (let looks = 1; replySpin.again(looks, startNs, actor.clock); looks++) {
     yield reading(wake);
-    changed = vm.mem.load(wake) !== seen;
+    if (vm.mem.load(wake) !== seen) return true;
   }
-  return changed;
+  return false;
 }
 
 /** What a PF event led to. */
