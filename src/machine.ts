@@ -165,7 +165,7 @@ export class Machine {
     const { config, lockdep } = plan;
     const { vcpuCount } = config;
     this.#plan = plan;
-    const memory = allocate(plan);
+    const { memory } = allocateMemory(plan.config);
     const task = (actor: number, name: string) => ({ memory, config, actor, name, lockdep });
     const identity = identify(task(vcpuCount + 2, 'machine'), (finding) => this.#found(finding));
     this.#vm = identity.vm;
@@ -762,18 +762,6 @@ export class Machine {
     } catch (error) {
       if (!(error instanceof SimError)) throw error;
     }
-  }
-}
-
-function allocate(plan: MachinePlan): WebAssembly.Memory {
-  try {
-    return allocateMemory(plan.config).memory;
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new SimError('SIM_CONFIG_RANGE', `no memory for a machine with ${plan.ramBytes} bytes of RAM`, {
-      hint: 'give it less, or close other programs',
-      cause: error,
-    });
   }
 }
 

@@ -174,7 +174,7 @@ export class BlockCache {
 
   #fetchPage(rip: bigint): number {
     const host = lookup(this.#vcpu.mem, this.#cpu, this.#vcpu.get32('CPL') === 3, ACCESS_X, rip);
-    return host === -1 ? -1 : Math.floor(((host >>> 0) - this.#vm.layout.ram) / PAGE_BYTES);
+    return host < 0 ? -1 : Math.floor((host - this.#vm.layout.ram) / PAGE_BYTES);
   }
 
   /** Also drops what an older version of the page has left. */

@@ -57,7 +57,7 @@ export function flushJumpCache(mem: Mem, cpu: number): void {
 export function lookup(mem: Mem, cpu: number, user: boolean, access: number, gva: bigint): number {
   const at = entryAddress(cpu, user, tableOf(access), gva);
   if (mem.u64[at / 8] !== (gva & ~0xfffn)) return -1;
-  return (Number(gva & 0xffff_ffffn) + mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) | 0;
+  return (Number(gva & 0xffff_ffffn) + mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) >>> 0;
 }
 
 /** Enters gva's page → the RAM page at `host`, for one kind of access. */

@@ -141,7 +141,7 @@ export class Vcpu implements IntrospectedVcpu {
       core === null
         ? {
             rflags: () => this.get64('RFLAGS') | BigInt(RFLAGS_FIXED),
-            setRflags: (value) => this.set64('RFLAGS', value),
+            setRflags: (value) => this.set64('RFLAGS', value & ~BigInt(RFLAGS_FIXED)),
           }
         : {
             rflags: () => core.rflags(this.cpu),
@@ -170,6 +170,13 @@ export class Vcpu implements IntrospectedVcpu {
   get mustStop(): boolean {
     const bits = REQ_STOP | REQ_VM_DEAD | REQ_PARK;
     return (this.mem.load(this.cpu + CPU.at.REQUESTS) & bits) !== 0;
+  }
+  /**
+   * The same flags can follow from many instructions, and be kept in as many forms. For whoever compares states, they
+   * are brought into one.
+   */
+  settleFlags(): void {
+    this.flags.setRflags(this.flags.rflags());
   }
   /** Counts instructions that are complete. */
   retire(count: number): void {
