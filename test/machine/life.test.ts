@@ -1,7 +1,12 @@
 /** A machine from create to its end: what may be called when, what it announces, how it says it went. */
 import test from 'ava';
 import { Machine, SimError } from '../../src/index.ts';
+import { pathsAreErased } from '../../src/machine/worker-file.ts';
 import { boot, nextFact, PAGE, until } from '../support/boot.ts';
+
+test.serial('threads run erased paths, unless the environment asks for driven ones', (t) => {
+  t.is(pathsAreErased(), process.env['FAULTLINE_DRIVEN'] !== '1');
+});
 
 test.serial('a machine runs to the end of its guest and reports it', async (t) => {
   const machine = await boot(t, { guest: 'hello', vcpuCount: 2, ramBytes: 4 * 1024 ** 2 });
