@@ -337,7 +337,7 @@ export class Machine {
   #furnish(): void {
     const { reference, strict, memory } = this.#plan;
     const vm = this.#vm;
-    const quirks = reference ? REFERENCE_QUIRKS : 0;
+    const quirks = reference ? REFERENCE_QUIRKS : [];
     drive(this.#actor, initializeVm(this.#actor, vm, { quirks, strict, checked: true }));
     boardGuest(vm, this.#plan);
     for (const region of memory) {

@@ -8,8 +8,9 @@
  *   }                               }
  *
  * A point before a visible operation disappears with its arguments, which compute an address and have no effects;
- * `waiting` stays, as the call of a function that really waits (point.erased.ts). Generators that yield anything else are
- * no paths and stay as they are. Lines stay where they are, so that source maps still hold.
+ * points with an answer stay, as calls that give it: `waiting` really waits, `choosing` gives 0 (point.erased.ts).
+ * Generators that yield anything else are no paths and stay as they are. Lines stay where they are, so that source maps
+ * still hold.
  *
  * Whatever would mean something else without its `yield` is refused. What one file cannot tell, whether each path runs
  * where it is made, check-calls.ts looks at.
@@ -34,10 +35,11 @@ export interface GeneratorFunction {
 
 export const ANONYMOUS = '(anonymous)';
 
-const POINT = /\b(?:reading|writing|updating|notifying|stepping|waiting)\(/;
-const WAIT = /\bwaiting\(/;
+const POINT = /\b(?:reading|writing|updating|notifying|stepping|relaxing|waiting|choosing)\(/;
+/** Points with an answer. */
+const ANSWERED = /\b(?:waiting|choosing)\(/;
 /** Functions that a point's argument may call: those that name a point, and those that say where a word is. */
-const PURE = /^(?:reading|writing|updating|notifying|stepping|waiting|\w*[wW]ord|\w*Address)$/;
+const PURE = /^(?:reading|writing|updating|notifying|stepping|relaxing|\w*[wW]ord|\w*Address)$/;
 
 /** @throws Error for anything that cannot be erased: what it is, and where in the source */
 export function erasePaths(source: string, tokens: readonly Token[] = tokenize(source)): Erased {
@@ -82,7 +84,7 @@ export function erasePaths(source: string, tokens: readonly Token[] = tokenize(s
       throw new Error(`delegation to anything but one call at ${tokens[index]!.start}: ${operand}`);
     }
     const last = delegates ? tokens[index + 1]! : tokens[index]!;
-    if (delegates || WAIT.test(operand)) edits.push(cut(tokens[index]!, last));
+    if (delegates || ANSWERED.test(operand)) edits.push(cut(tokens[index]!, last));
     else if (!statement || !isPunctuation(tokens[end], ';')) {
       throw new Error(`a point in an expression at ${tokens[index]!.start}: ${operand}`);
     } else {

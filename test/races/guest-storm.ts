@@ -40,6 +40,7 @@ import { CPU, CPU_TLB, TLB_ENTRIES, TLB_ENTRY, TLB_SET_BYTES } from '../../src/s
 import { SLOT_LOG_DIRTY } from '../../src/shared/layout/memslot.ts';
 import { VCPU_EXITED, VCPU_WAITING } from '../../src/shared/layout/vcpu.ts';
 import { Prng } from '../../src/shared/prng.ts';
+import type { Quirks } from '../../src/shared/quirks.ts';
 import { type Path, stepping } from '../../src/shared/sync/point.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../src/shared/sync/srcu.ts';
 import { asm } from '../support/asm.ts';
@@ -73,7 +74,7 @@ const COUNTER_AT = [COUNTERS, COUNTERS + 64, COUNTERS + PAGE - 3, COUNTERS + 0x1
 const COUNTER_START = 0xffff_fff0n;
 
 export interface StormOptions {
-  readonly quirks?: number;
+  readonly quirks?: Quirks;
   /** Only these things are done by the control path; all when absent. */
   readonly only?: readonly ControlOp[];
 }
@@ -127,7 +128,7 @@ class Storm {
     const prng = this.#prng;
     this.machine = new GuestMachine({
       vcpuCount: 2 + prng.below(2),
-      quirks: options.quirks ?? 0,
+      quirks: options.quirks ?? [],
       accessLimit: 256,
       onGuestMode: (vcpu) => this.#lookAtTlb(vcpu),
     });

@@ -5,9 +5,9 @@
  * wakes the longest sleepers first, as many as it says. A wait with a finite timeout may end by it: now and then while
  * others run, and always when nobody else can.
  */
+import type { Participant } from '../../src/explore/engine/execution.ts';
 import type { Mem } from '../../src/shared/mem.ts';
 import {
-  type Path,
   POINT_KINDS,
   WAIT_CHANGED,
   WAIT_TIMED_OUT,
@@ -15,13 +15,7 @@ import {
   WAITING,
 } from '../../src/shared/sync/point.ts';
 
-export interface Runner {
-  readonly name: string;
-  readonly waiter: { expect: number; timeoutMs: number };
-  readonly path: Path<unknown>;
-  /** A server that never ends: the run is over when all others have. */
-  readonly background?: boolean;
-}
+export type Runner = Participant;
 
 export interface TogetherOptions {
   /** The one object through which all runners reach the memory: its `notify` is ours while they run. */

@@ -12,6 +12,7 @@ import {
 import { SLOT_SET, SLOT_SET_BYTES } from '../../shared/layout/memslot.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
 import { Mem } from '../../shared/mem.ts';
+import { type Quirks, quirkWords } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { formatSize } from '../../shared/units.ts';
@@ -43,8 +44,7 @@ export function allocateMemory(config: LayoutConfig): { memory: WebAssembly.Memo
 }
 
 export interface VmOptions {
-  /** REF_* bits. */
-  readonly quirks: number;
+  readonly quirks: Quirks;
   readonly strict: boolean;
   readonly checked: boolean;
 }
@@ -59,7 +59,7 @@ export function* initializeVm(actor: Actor, vm: Vm, options: VmOptions): Path<vo
   const { mem, layout, vcpuCount } = vm;
   mem.u8.set(new TextEncoder().encode('FAULTLN1'), 0);
   mem.store(vm.word('VCPU_COUNT'), vcpuCount);
-  mem.store(vm.word('QUIRKS'), options.quirks);
+  mem.i32.set(quirkWords(options.quirks), vm.word('QUIRKS') >>> 2);
   mem.store(vm.word('STRICT'), options.strict ? 1 : 0);
   mem.store(vm.word('CHECKED'), options.checked ? 1 : 0);
   mem.store(vm.word('LIVE_VCPUS'), vcpuCount);

@@ -8,6 +8,7 @@ import { VCPU_LOCKS, VM_LOCKS } from '../../shared/layout/machine.ts';
 import { VCPU } from '../../shared/layout/vcpu.ts';
 import { VM } from '../../shared/layout/vm.ts';
 import type { Mem } from '../../shared/mem.ts';
+import { QUIRK_LIMIT } from '../../shared/quirks.ts';
 import { Completion } from '../../shared/sync/completion.ts';
 import {
   DONE_KVMI,
@@ -102,9 +103,15 @@ export class Vm {
     return tlbTable(this.cpu(index), user, kind);
   }
 
-  /** Is this weakness of the reference switched on? `bit` is a REF_* constant. */
-  quirk(bit: number): boolean {
-    return (this.mem.i32[this.word('QUIRKS') >>> 2]! & bit) !== 0;
+  /** Is this deviation switched on? `id` is a constant of shared/quirks.ts. */
+  quirk(id: number): boolean {
+    return (this.mem.i32[(this.word('QUIRKS') >>> 2) + (id >>> 5)]! & (1 << (id & 31))) !== 0;
+  }
+
+  /** A view of the words behind {@link quirk}, for actors. */
+  get quirkWords(): Int32Array {
+    const at = this.word('QUIRKS') >>> 2;
+    return this.mem.i32.subarray(at, at + QUIRK_LIMIT / 32);
   }
 
   get checked(): boolean {

@@ -1,4 +1,5 @@
 /** VM-wide words: what `struct kvm` and `struct kvm_introspection` keep outside their tables. */
+import { QUIRK_LIMIT } from '../quirks.ts';
 import { i32, i64, struct, volatile } from '../struct.ts';
 
 export const ADDRESS_SPACES = 2;
@@ -7,7 +8,7 @@ export const VM = struct(
   'vm',
   {
     VCPU_COUNT: i32('machine', 'vCPUs created'),
-    QUIRKS: i32('machine', 'REF_* bits of shared/quirks.ts: reference weaknesses switched on'),
+    QUIRKS: i32('machine', 'which quirks are on: bits by id, see shared/quirks.ts', QUIRK_LIMIT / 32),
     STRICT: i32('machine', '1: a transport error while waiting for a reply means RETRY, not CONTINUE'),
     CHECKED: volatile(i32('machine', '1: oracles and held-lock checks are on')),
     DEAD: i32('anyone (store 1)', 'VM_DEAD: no vCPU may enter the guest again'),

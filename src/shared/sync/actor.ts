@@ -26,6 +26,8 @@ export interface ActorOptions {
   readonly clock?: () => number;
   /** Looks at a busy spinning lock before sleeping on it. 0 when explored: a spin is only a longer schedule. */
   readonly spinLimit?: number;
+  /** The quirk words of its machine (shared/quirks.ts): lock code looks here, for it knows no machine. */
+  readonly quirks?: Int32Array | null;
 }
 
 export class Actor implements Waiter {
@@ -40,17 +42,24 @@ export class Actor implements Waiter {
   trace: LockTrace | null = null;
   /** Records what this actor does; null without a trace. Setting it does not set `trace`. */
   tracer: Tracer | null = null;
+  readonly #quirks: Int32Array | null;
   readonly #stats: LockStats | null;
 
   constructor(opts: ActorOptions) {
-    const { id, name, mem, checks = null, stats = 0, clock = () => 0, spinLimit = 50 } = opts;
+    const { id, name, mem, checks = null, stats = 0, clock = () => 0, spinLimit = 50, quirks = null } = opts;
     this.id = id;
     this.name = name;
     this.mem = mem;
     this.clock = clock;
     this.spinLimit = spinLimit;
     this.checks = checks;
+    this.#quirks = quirks;
     this.#stats = stats === 0 ? null : new LockStats(mem, stats, clock);
+  }
+
+  /** Is this deviation of the lock code switched on? */
+  quirk(id: number): boolean {
+    return this.#quirks !== null && (this.#quirks[id >>> 5]! & (1 << (id & 31))) !== 0;
   }
 
   /** Before the first attempt, so that an inversion is reported even if it deadlocks. */

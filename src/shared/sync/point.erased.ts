@@ -20,6 +20,11 @@ export function waiting(addr: number): number {
   return futexWait(thread, addr);
 }
 
+/** Nobody explores: it is always the first way. */
+export function choosing(_ways: number, _id = 0): number {
+  return 0;
+}
+
 /** The path has run already: this is what it returned. Had it waited, then as the actor of this thread. */
 export function drive<T>(waiter: Waiter, result: T): T {
   invariant(waiter === thread, 'a thread runs the paths of one actor, the one that it has said it is');

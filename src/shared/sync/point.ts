@@ -12,7 +12,7 @@
  * ```
  *
  * The parallel engine runs straight through all of them ({@link drive}); an explorer steps from point to point and
- * decides who goes next. The one point with an answer is {@link waiting}: the futex wait.
+ * decides who goes next. Two points have an answer: {@link waiting}, the futex wait, and {@link choosing}.
  *
  * The threads of a built machine run the same code with `function*` and `yield` taken away (scripts/erase.ts). So a path
  * is run where it is made, by `yield*` or `drive`, and never kept for later; and nothing but a point is yielded.
@@ -28,6 +28,10 @@ export const WAITING = 3;
 export const NOTIFYING = 4;
 /** A visible step with no single cell (a message sent, a callback entered). */
 export const STEPPING = 5;
+/** A choice that is the engine's: answer 0 in the parallel engine, any of several ways when explored. */
+export const CHOOSING = 6;
+/** cpu_relax: what this path looks at will not change before somebody else has moved. */
+export const RELAXING = 7;
 
 export const POINT_KINDS = 8;
 
@@ -48,6 +52,12 @@ export const updating = (addr: number): Point => addr * POINT_KINDS + UPDATING;
 export const waiting = (addr: number): Point => addr * POINT_KINDS + WAITING;
 export const notifying = (addr: number): Point => addr * POINT_KINDS + NOTIFYING;
 export const stepping = (id = 0): Point => id * POINT_KINDS + STEPPING;
+/** @param ways  how many answers there are, from 0; at least 1, below {@link CHOICE_WAYS} */
+export const choosing = (ways: number, id = 0): Point => (id * CHOICE_WAYS + ways) * POINT_KINDS + CHOOSING;
+export const relaxing = (addr = 0): Point => addr * POINT_KINDS + RELAXING;
+
+/** Limit of the ways of one choice. */
+export const CHOICE_WAYS = 64;
 
 /** What a path needs from the engine that runs it. The sync package's `Actor` implements it. */
 export interface Waiter {

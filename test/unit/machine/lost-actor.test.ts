@@ -28,7 +28,7 @@ function machine() {
     identify({ memory, config, actor, name, lockdep: false }, () => {}),
   );
   const { vm, actor: owner } = actors[4]!;
-  drive(owner, initializeVm(owner, vm, { quirks: 0, strict: false, checked: true }));
+  drive(owner, initializeVm(owner, vm, { quirks: [], strict: false, checked: true }));
   drive(owner, hook(owner, vm));
   return { vm, owner, actors: actors.map(({ actor }) => actor) };
 }

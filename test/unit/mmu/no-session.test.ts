@@ -1,14 +1,14 @@
 /** Memslots that change between the end of a session and unhook: policy is still there, and so is what carries it out. */
 import test from 'ava';
 import { unhook } from '../../../src/actors/introspector/hook.ts';
-import { REF_SLOTS_NEED_SESSION } from '../../../src/shared/quirks.ts';
+import { type Quirks, REF_SLOTS_NEED_SESSION } from '../../../src/shared/quirks.ts';
 import { SmallMachine } from '../../support/small-machine.ts';
 
 const R = 1;
 const SLOT = { id: 1, asId: 0, flags: 0, baseGfn: 32, npages: 8, ramPage: 16 };
 
 /** A machine with a restricted page in its slot. The session is over; unhook is still to come. */
-function afterSession(quirks = 0): SmallMachine {
+function afterSession(quirks: Quirks = []): SmallMachine {
   const machine = new SmallMachine({ quirks });
   machine.slot(SLOT);
   machine.hook();
@@ -42,7 +42,7 @@ test('a slot that moves takes along what of its new place is tracked, and unhook
 });
 
 test('slotsNeedSession (RC-83): without a session the reference follows no move, and unhook underflows', (t) => {
-  const machine = afterSession(REF_SLOTS_NEED_SESSION);
+  const machine = afterSession([REF_SLOTS_NEED_SESSION]);
   machine.slot({ ...SLOT, baseGfn: 30 });
   t.true(machine.verdict().some((line) => line.startsWith('I3: gfn 0x21')));
   t.true(unhooked(machine).some((line) => /^I4: .* would go below 0/.test(line)));

@@ -1,21 +1,40 @@
 import test from 'ava';
 import * as quirks from '../../../src/shared/quirks.ts';
 
-const { QUIRKS, REFERENCE_QUIRKS } = quirks;
+const { QUIRKS, QUIRK_LIMIT, REFERENCE_QUIRKS, quirkByName, quirkWords } = quirks;
 
-test('each quirk has a bit, a name and an item of its own', (t) => {
-  for (const field of ['bit', 'name', 'item'] as const) {
+test('each quirk has an id, a name and an item of its own', (t) => {
+  for (const field of ['id', 'name', 'item'] as const) {
     t.is(new Set(QUIRKS.map((quirk) => quirk[field])).size, QUIRKS.length, field);
   }
-  for (const { bit } of QUIRKS) t.is(Math.log2(bit) % 1, 0);
+  t.true(QUIRKS.every(({ id }) => Number.isInteger(id) && id >= 0 && id < QUIRK_LIMIT));
 });
 
-test('every REF_ constant is the bit of one quirk', (t) => {
-  const bits = Object.entries(quirks).flatMap(([name, value]) => (name.startsWith('REF_') ? [value] : []));
-  t.deepEqual(new Set(bits.sort()), new Set(QUIRKS.map(({ bit }) => bit).sort()));
+test('every REF_ constant is a quirk of the reference, every BUG_ constant one that it does not have', (t) => {
+  const ids = (prefix: string) =>
+    Object.entries(quirks).flatMap(([name, value]) => (name.startsWith(prefix) ? [value] : []));
+  const listed = (reference: boolean) => QUIRKS.filter((q) => q.reference === reference).map(({ id }) => id);
+  const sorted = (values: readonly unknown[]) => [...values].sort((a, b) => Number(a) - Number(b));
+  t.deepEqual(sorted(ids('REF_')), sorted(listed(true)));
+  t.deepEqual(sorted(ids('BUG_')), sorted(listed(false)));
+  t.deepEqual(sorted(REFERENCE_QUIRKS), sorted(listed(true)));
 });
 
-test('the reference design has all of them', (t) => {
-  t.true(QUIRKS.every(({ bit }) => (REFERENCE_QUIRKS & bit) !== 0));
-  t.is(REFERENCE_QUIRKS.toString(2).replaceAll('0', '').length, QUIRKS.length);
+test('every item of the race corpus but the policy RC-35 has its quirk', (t) => {
+  const items = QUIRKS.map(({ item }) => item).sort();
+  const numbers = Array.from({ length: 83 }, (_, i) => i + 1).filter((n) => n !== 35);
+  t.deepEqual(
+    items,
+    numbers.map((n) => `RC-${String(n).padStart(2, '0')}`),
+  );
+});
+
+test('a quirk is one bit of the words', (t) => {
+  for (const { id, name } of QUIRKS) {
+    const words = [...quirkWords([id])];
+    t.is(words.filter((word) => word !== 0).length, 1);
+    t.is(words[id >>> 5], 1 << (id & 31));
+    t.is(quirkByName(name)?.id, id);
+  }
+  t.is(quirkByName('no such thing'), undefined);
 });

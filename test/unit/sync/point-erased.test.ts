@@ -1,7 +1,7 @@
 /** What erased paths have in place of scheduling points. */
 import test from 'ava';
 import { Mem } from '../../../src/shared/mem.ts';
-import { adopt, drive, waiting } from '../../../src/shared/sync/point.erased.ts';
+import { adopt, choosing, drive, waiting } from '../../../src/shared/sync/point.erased.ts';
 import { WAIT_CHANGED, WAIT_TIMED_OUT } from '../../../src/shared/sync/point.ts';
 
 const aWaiter = () => ({
@@ -31,4 +31,8 @@ test.serial('what a path returned is what driving it gives, for the actor of the
   adopt(waiter);
   t.is(drive(waiter, 'result'), 'result');
   t.throws(() => drive(aWaiter(), 1), { message: /one actor/ });
+});
+
+test.serial('of several ways it is the first', (t) => {
+  t.is(choosing(5), 0);
 });

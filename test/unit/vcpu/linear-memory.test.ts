@@ -16,7 +16,7 @@ import {
 import { OUTCOME_FAULT, OUTCOME_OK, OUTCOME_RETRY } from '../../../src/actors/vcpu/vcpu.ts';
 import { CPU } from '../../../src/shared/layout/cpu.ts';
 import { REQ_CODE_FLUSH } from '../../../src/shared/layout/vcpu.ts';
-import { REF_EMU_CHECK_THEN_ACT } from '../../../src/shared/quirks.ts';
+import { type Quirks, REF_EMU_CHECK_THEN_ACT } from '../../../src/shared/quirks.ts';
 import type { Tool } from '../../support/small-machine.ts';
 import { A, D, fault, KERNEL_DATA, P, PAGE, RW, SystemBed, US, USER } from '../../support/system-bed.ts';
 
@@ -32,7 +32,7 @@ const ALWAYS = (action: number): Tool =>
   };
 
 /** A bed with USER + 2 pages restricted to `access`, both sides of BORDER. */
-function restricted(access: number, quirks = 0): SystemBed {
+function restricted(access: number, quirks: Quirks = []): SystemBed {
   const bed = new SystemBed({ quirks });
   bed.introspect();
   bed.access(BORDER / PAGE - 1, access);
@@ -384,7 +384,7 @@ test('a page tightened between its answer and the effect of a LOCK is asked for 
 });
 
 test('the reference build stores in spite of that, and the oracle says so', (t) => {
-  const bed = restricted(R, REF_EMU_CHECK_THEN_ACT);
+  const bed = restricted(R, [REF_EMU_CHECK_THEN_ACT]);
   const tool: Tool = function* (event, session) {
     if (event.pf!.gpa === BORDER && bed.events.length === 2) {
       yield* session.setPageAccess(BORDER - PAGE, 7);

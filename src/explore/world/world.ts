@@ -1,0 +1,238 @@
+/**
+ * A machine of a few pages whose actors are paths in one thread: what a scenario plays in.
+ *
+ * All state that matters is in its memory. `save` notes it as it is after the setting-up, `restore` brings it back and
+ * makes the objects around it anew, so that each schedule begins with the same machine.
+ */
+import { hook } from '../../actors/introspector/hook.ts';
+import { KVMI_VCPU_EVENT_PF } from '../../actors/introspector/kvmi/constants.ts';
+import { Session, type SessionEvent } from '../../actors/introspector/session.ts';
+import { allocateMemory, initializeVm, openVm } from '../../actors/mmu/create-vm.ts';
+import { checkInvariants } from '../../actors/mmu/invariants.ts';
+import { type SlotRequest, setMemoryRegion } from '../../actors/mmu/memslots.ts';
+import type { OracleFinding, Vm } from '../../actors/mmu/vm.ts';
+import { type Access, runAccess } from '../../actors/vcpu/access-program.ts';
+import type { Core } from '../../actors/vcpu/isa/core.ts';
+import { filledEntries, flushTlb } from '../../actors/vcpu/tlb.ts';
+import { Vcpu, type VcpuSurroundings } from '../../actors/vcpu/vcpu.ts';
+import { CPU_UOPS } from '../../shared/layout/cpu.ts';
+import type { Quirks } from '../../shared/quirks.ts';
+import { Actor } from '../../shared/sync/actor.ts';
+import { LockChecks, type LockFinding } from '../../shared/sync/checks.ts';
+import { drive, type Path } from '../../shared/sync/point.ts';
+import type { Participant } from '../engine/execution.ts';
+import { type Answer, type Tool, ToolSide } from './tool-side.ts';
+
+export interface WorldOptions {
+  readonly vcpuCount?: number;
+  readonly quirks?: Quirks;
+  readonly strict?: boolean;
+  readonly ramPages?: number;
+  readonly gfnCount?: number;
+  /** Pages that may be restricted at one time. */
+  readonly accessLimit?: number;
+  /** What its vCPUs execute guest code with. */
+  readonly core?: (vm: Vm) => Core;
+  /** Of every vCPU. */
+  readonly surroundings?: VcpuSurroundings;
+}
+
+const FIRST_VCPU_ID = 3;
+
+export class World {
+  readonly vm: Vm;
+  readonly #options: WorldOptions;
+  readonly #core: Core | undefined;
+  /** Made anew by {@link restore}, as everything below. */
+  #control!: Actor;
+  #nextActorId = 0;
+  tool!: ToolSide;
+  readonly vcpus: Vcpu[] = [];
+  readonly findings: OracleFinding[] = [];
+  readonly lockFindings: LockFinding[] = [];
+  /** What each vCPU's guest has written to the console port. */
+  readonly consoles: string[] = [];
+  #saved: readonly { readonly at: number; readonly bytes: Uint8Array }[] = [];
+
+  constructor(options: WorldOptions = {}) {
+    const { vcpuCount = 1, quirks = [], strict = false, ramPages = 64, gfnCount = 128 } = options;
+    const { accessLimit = 64 } = options;
+    const { memory, layout } = allocateMemory({
+      vcpuCount,
+      ramPages,
+      gfnCount,
+      accessLimit,
+      traceBytes: 0,
+      actorCount: vcpuCount + 2,
+    });
+    this.#options = options;
+    this.vm = openVm(memory, layout);
+    this.vm.onFinding = (finding) => this.findings.push(finding);
+    this.#core = options.core?.(this.vm);
+    const boot = new Actor({ id: 1, name: 'boot', mem: this.vm.mem, spinLimit: 0 });
+    drive(boot, initializeVm(boot, this.vm, { quirks, strict, checked: true }));
+    for (let index = 0; index < vcpuCount; index++) flushTlb(this.vm.mem, this.vm.cpu(index));
+    this.#populate();
+  }
+
+  /** VM control: memslots, hook, unhook. */
+  get control(): Actor {
+    return this.#control;
+  }
+  /** The receiver of the introspector. */
+  get receiver(): Actor {
+    return this.tool.receiver;
+  }
+  /** The receiver's. */
+  get session(): Session {
+    return this.tool.session;
+  }
+  /** Commands that VM control gives: those that need no answer of a vCPU. */
+  get commands(): Session {
+    return this.sessionOf(this.#control);
+  }
+  /** Commands on the path of another actor; two paths must not share one. */
+  sessionOf(actor: Actor): Session {
+    return new Session(actor, this.vm);
+  }
+  /** Every event the tool was shown. */
+  get events(): SessionEvent[] {
+    return this.tool.events;
+  }
+  get answers(): Answer[] {
+    return this.tool.answers;
+  }
+
+  /** Notes the machine as it is: what {@link restore} brings back. */
+  save(): void {
+    const { u8 } = this.vm.mem;
+    this.#saved = this.#ranges().map(([from, to]) => ({
+      at: from,
+      bytes: new Uint8Array(u8.slice(from, to)),
+    }));
+  }
+
+  /** The machine as it was saved, with new actors, vCPUs and session. Paths made before must not be used again. */
+  restore(): void {
+    const { u8 } = this.vm.mem;
+    for (const { at, bytes } of this.#saved) u8.set(bytes, at);
+    this.#populate();
+  }
+
+  /** All of the memory but decoded code, which new block caches begin again. */
+  #ranges(): [from: number, to: number][] {
+    const { vm } = this;
+    const ranges: [number, number][] = [];
+    let from = 0;
+    for (let index = 0; index < vm.vcpuCount; index++) {
+      ranges.push([from, vm.cpu(index) + CPU_UOPS]);
+      from = vm.cpu(index) + vm.layout.cpuStride;
+    }
+    return [...ranges, [from, vm.layout.bytes]];
+  }
+
+  #populate(): void {
+    for (const list of [this.vcpus, this.findings, this.lockFindings, this.consoles]) list.length = 0;
+    const { surroundings } = this.#options;
+    this.#nextActorId = 1;
+    this.#control = this.actor('control');
+    this.tool = new ToolSide(this.actor('receiver'), this.vm);
+    this.#nextActorId = FIRST_VCPU_ID;
+    for (let index = 0; index < this.vm.vcpuCount; index++) {
+      this.consoles.push('');
+      this.vcpus.push(
+        new Vcpu(this.vm, index, this.actor(`vcpu ${index}`), {
+          ...surroundings,
+          ...(this.#core === undefined ? {} : { core: this.#core }),
+          console: (byte) => {
+            surroundings?.console?.(byte);
+            this.consoles[index] += String.fromCharCode(byte);
+          },
+        }),
+      );
+    }
+  }
+
+  /** One more actor, with its own locks: a second control thread, the host. */
+  actor(name: string): Actor {
+    const { mem } = this.vm;
+    const checks = new LockChecks({ actor: name, onFinding: (finding) => this.lockFindings.push(finding) });
+    return new Actor({
+      id: this.#nextActorId++,
+      name,
+      mem,
+      checks,
+      spinLimit: 0,
+      quirks: this.vm.quirkWords,
+    });
+  }
+
+  /** Runs a control path alone. Nothing it does may need another actor. */
+  alone<T>(path: Path<T>): T {
+    return drive(this.control, path);
+  }
+
+  slot(request: Partial<SlotRequest>): number {
+    const whole = { id: 0, asId: 0, flags: 0, baseGfn: 0, npages: 16, ramPage: 0, ...request };
+    return this.alone(setMemoryRegion(this.control, this.vm, whole));
+  }
+
+  hook(): number {
+    return this.alone(hook(this.control, this.vm));
+  }
+
+  access(gfn: number, bits: number): number {
+    return this.alone(this.session.setPageAccess(gfn * 4096, bits));
+  }
+
+  /** Turns PF events on, as VCPU_CONTROL_EVENTS would. */
+  enablePf(...vcpus: number[]): void {
+    for (const index of vcpus) {
+      this.vm.mem.or(this.vm.vcpuWord(index, 'EVENTS'), 1 << ((KVMI_VCPU_EVENT_PF - 1) / 2));
+    }
+  }
+
+  /** vCPU `index` makes these accesses; `seen` gets the value of each read. */
+  *program(index: number, accesses: readonly Access[], seen: bigint[] = []): Path<void> {
+    const vcpu = this.vcpus[index]!;
+    yield* vcpu.enterSrcu();
+    for (const access of accesses) {
+      if (!(yield* runAccess(vcpu, access))) break;
+      if (access.kind === 'read') seen.push(vcpu.value);
+    }
+    yield* vcpu.leaveSrcu();
+  }
+
+  vcpuRunner(index: number, accesses: readonly Access[], seen: bigint[] = []): Participant {
+    return {
+      name: `vcpu ${index}`,
+      waiter: this.vcpus[index]!.actor,
+      path: this.program(index, accesses, seen),
+    };
+  }
+
+  /** The receiver thread with a tool behind it. */
+  toolRunner(tool: Tool): Participant {
+    return this.tool.participant(tool);
+  }
+
+  controlRunner(path: Path<unknown>): Participant {
+    return { name: 'control', waiter: this.control, path };
+  }
+
+  /** Findings of the run-time oracles and lock rules, and of the invariant check now. */
+  verdict(): string[] {
+    const { findings } = this.alone(
+      checkInvariants(this.control, this.vm, (vcpu) => filledEntries(this.vm.mem, this.vm.cpu(vcpu))),
+    );
+    return [
+      ...this.findings.map((f) => `${f.id}: ${f.detail}`),
+      ...findings.map((f) => `${f.id}: ${f.detail}`),
+      ...this.lockFindings.map((f) => `${f.rule} (${f.actor}): ${f.message}`),
+    ];
+  }
+
+  byte(gpa: number): number {
+    return this.vm.mem.u8[this.vm.layout.ram + gpa]!;
+  }
+}
