@@ -6,6 +6,7 @@
  * Goes by names: those of functions that a file defines or imports, and those of methods that are paths wherever they
  * occur. The other direction is looked at as well: what is delegated to or driven must not be a generator that was kept.
  */
+import { posix } from 'node:path';
 import { ANONYMOUS, type Erased, findGenerators, ownerOf } from './erase-paths.ts';
 import { closing, isPunctuation, type Token } from './tokens.ts';
 
@@ -16,49 +17,62 @@ export interface CheckedFile {
   readonly erased: Erased;
 }
 
-const IMPORTED = /\bimport\s*\{([^}]*)\}/g;
+const IMPORTED = /\bimport\s*\{([^}]*)\}\s*from\s*['"](\.[^'"]+)['"]/g;
+
+type Kind = 'path' | 'kept';
 
 /**
  * One line for each call that is neither run where it is made nor handed on to who made the call.
  *
- * @param others  tokens of files that were not erased, and may define functions of the same names
+ * @param files   named by their path, as they import each other
+ * @param others  tokens of files that were not erased, and may define methods of the same names
  */
 export function misplacedCalls(
   files: readonly CheckedFile[],
   others: readonly (readonly Token[])[] = [],
 ): string[] {
-  const names = (which: 'paths' | 'kept') => new Set(files.flatMap(({ erased }) => erased[which]));
-  const paths = names('paths');
-  const kept = names('kept');
-  paths.delete(ANONYMOUS);
-  const methods = new Set(files.flatMap(({ tokens }) => generatorMethods(tokens)));
   const plain = new Set([...files.map(({ tokens }) => tokens), ...others].flatMap(plainFunctions));
+  const methods = new Map(files.flatMap((file) => generatorsOf(file, 'method')));
+  const functions = new Map(files.map((file) => [file.name, new Map(generatorsOf(file, 'function'))]));
   const found: string[] = [];
   for (const { name, source, tokens, erased } of files) {
     const generators = findGenerators(tokens);
-    const known = new Set([
-      ...generators.map((generator) => generator.name),
-      ...[...source.matchAll(IMPORTED)].flatMap(([, list]) => list!.split(',').map((item) => item.trim())),
-    ]);
-    const stays = (index: number) => erased.kept.includes(ownerOf(generators, index)?.name ?? '');
+    const known = new Map(functions.get(name));
+    for (const [, list, specifier] of source.matchAll(IMPORTED)) {
+      const exported = functions.get(posix.join(posix.dirname(name), specifier!));
+      for (const item of list!.split(',')) {
+        const [original, local = original] = item.trim().split(/\s+as\s+/);
+        const kind = exported?.get(original!);
+        if (kind !== undefined) known.set(local!, kind);
+      }
+    }
     for (const [index, { kind, text, start }] of tokens.entries()) {
       if (kind !== 'word' || !isCall(tokens, index)) continue;
       const isMember = followsDot(tokens, index);
-      if (isMember ? plain.has(text) || !methods.has(text) : !known.has(text)) continue;
-      const line = source.slice(0, start).split('\n').length;
-      const runs = placeOf(tokens, chainStart(tokens, index));
-      if (kept.has(text) && (runs === 'delegated' || runs === 'driven') && !stays(index)) {
-        found.push(`${name}:${line}: ${text} is no path, and is ${runs}`);
-      }
-      if (!paths.has(text) || stays(index)) continue;
-      const inGenerator = ownerOf(generators, index) !== null;
-      if (runs === null) found.push(`${name}:${line}: ${text} is a path, and does not run where it is made`);
-      else if (runs === 'returned' && inGenerator && !inPlainFunction(tokens, index)) {
-        found.push(`${name}:${line}: the path ${text} is returned from a path`);
+      const called = isMember ? (plain.has(text) ? undefined : methods.get(text)) : known.get(text);
+      const owner = ownerOf(generators, index);
+      if (called === undefined || (owner !== null && erased.kept.includes(owner.name))) continue;
+      const place = placeOf(tokens, chainStart(tokens, index));
+      const complain = (what: string) =>
+        found.push(`${name}:${source.slice(0, start).split('\n').length}: ${what}`);
+      if (called === 'kept') {
+        if (place === 'delegated' || place === 'driven') complain(`${text} is no path, and is ${place}`);
+      } else if (place === null) {
+        complain(`${text} is a path, and does not run where it is made`);
+      } else if (place === 'returned' && owner !== null && !inPlainFunction(tokens, index)) {
+        complain(`the path ${text} is returned from a path`);
       }
     }
   }
   return found;
+}
+
+/** The named generators of a file: what erasing made of each. */
+function generatorsOf({ tokens, erased }: CheckedFile, which: 'function' | 'method'): [string, Kind][] {
+  return findGenerators(tokens)
+    .filter(({ name }) => name !== ANONYMOUS)
+    .filter(({ star }) => (tokens[star - 1]?.text === 'function') === (which === 'function'))
+    .map(({ name }) => [name, erased.kept.includes(name) ? 'kept' : 'path']);
 }
 
 function isCall(tokens: readonly Token[], index: number): boolean {
@@ -67,12 +81,6 @@ function isCall(tokens: readonly Token[], index: number): boolean {
   if (isPunctuation(before, '*')) return tokens[index - 2]?.text === 'yield';
   // The definition of a method or function.
   return before?.text !== 'function' && !isPunctuation(tokens[closing(tokens, index + 1) + 1], '{');
-}
-
-function generatorMethods(tokens: readonly Token[]): string[] {
-  return findGenerators(tokens)
-    .filter(({ star }) => tokens[star - 1]?.text !== 'function')
-    .map(({ name }) => name);
 }
 
 /** Names of functions and methods that are no generators, whether written as such or as `name: () => …`. */

@@ -10,7 +10,12 @@ import { NOTIFIER_KVMI } from '../../shared/layout/access-tree.ts';
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { SLOT_INVALID, SLOT_READONLY } from '../../shared/layout/memslot.ts';
 import type { Mem } from '../../shared/mem.ts';
-import { REF_EMU_CHECK_THEN_ACT, REF_RETRY_LEAKS_MAP, REF_SRCU_ACROSS_EVENT } from '../../shared/quirks.ts';
+import {
+  BUG_INVALID_AS_MMIO,
+  REF_EMU_CHECK_THEN_ACT,
+  REF_RETRY_LEAKS_MAP,
+  REF_SRCU_ACROSS_EVENT,
+} from '../../shared/quirks.ts';
 import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
 import { readLock, readUnlock } from '../../shared/sync/rw-lock.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
@@ -122,7 +127,7 @@ function* locate(vcpu: Vcpu, gpa: number, access: number): Path<Place | 'mmio' |
   const gfn = Math.floor(gpa / 4096);
   const slot = yield* gfnToSlot(vm, mem.load(vcpu.word('AS_ID')), gfn);
   if (slot === null || gfn >= vm.layout.config.gfnCount) return 'mmio';
-  if ((slot.flags & SLOT_INVALID) !== 0) return 'retry';
+  if ((slot.flags & SLOT_INVALID) !== 0) return vm.quirk(BUG_INVALID_AS_MMIO) ? 'mmio' : 'retry';
   if (access === ACCESS_W && (slot.flags & SLOT_READONLY) !== 0) return 'mmio';
   const ramPage = slot.ramPage + gfn - slot.baseGfn;
   return { slot, gfn, ramPage, host: vm.ramPage(ramPage) + (gpa % 4096) };
@@ -149,6 +154,7 @@ function* effect(vcpu: Vcpu, piece: Piece, verdict: PfVerdict): Path<PieceResult
   } else {
     yield piece.access !== ACCESS_W ? reading(host) : piece.expect === null ? writing(host) : updating(host);
     if (!checked && watched) reportIfDenied(vcpu, piece, gfn, verdict);
+    if (vm.onEffect !== null) vm.onEffect(vcpu.index, piece.gpa, piece.access);
     result = perform(vcpu, piece, host);
     if (result.kind === 'done' && piece.access === ACCESS_W) markDirty(vm, place.slot, gfn);
   }
@@ -257,6 +263,7 @@ export function* accessSplit(
         if (place !== null) yield locked ? updating(place.host) : writing(place.host);
       if (denied >= 0)
         reportIfDenied(vcpu, { ...parts[denied]!, access: ACCESS_W }, places[denied]!.gfn, verdicts[denied]!);
+      if (vm.onEffect !== null) for (const { gpa } of parts) vm.onEffect(vcpu.index, gpa, ACCESS_W);
       matched = exchangeParts(vcpu, parts, places, operand);
       if (locked) yield* spinUnlock(actor, vm.splitLock);
       if (matched) for (const place of places) if (place !== null) markDirty(vm, place.slot, place.gfn);

@@ -77,13 +77,10 @@ export class MachineTarget implements Target {
     const tlbOf = (vcpu: number) => filledEntries(vm.mem, vm.cpu(vcpu));
     world.findings.push(...world.alone(checkInvariants(world.control, vm, tlbOf)).findings);
     this.#reportNew(execution);
-    for (const message of scenario.atEnd?.(world) ?? []) {
-      execution.report({
-        oracle: 'scenario',
-        rule: scenario.name,
-        message,
-        key: genericKey('scenario', message),
-      });
+    for (const broken of scenario.atEnd?.(world) ?? []) {
+      const { rule, message } =
+        typeof broken === 'string' ? { rule: scenario.name, message: broken } : broken;
+      execution.report({ oracle: 'scenario', rule, message, key: genericKey(`scenario ${rule}`, message) });
     }
   }
 }

@@ -88,7 +88,7 @@ export interface Scene {
   /** Others, by name, each with an actor of its own: the host, a second control thread. */
   readonly others?: Readonly<Record<string, (world: World, actor: Actor) => Path<unknown>>>;
   /** What is wrong in the end, a sentence each. */
-  readonly check?: (world: World) => readonly string[];
+  readonly check?: NonNullable<Scenario['atEnd']>;
   /** Names of quirks that are on. */
   readonly bugs?: readonly string[];
   /** All weaknesses of the reference design. */

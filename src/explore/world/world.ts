@@ -6,7 +6,7 @@
  */
 import { hook } from '../../actors/introspector/hook.ts';
 import { KVMI_VCPU_EVENT_PF } from '../../actors/introspector/kvmi/constants.ts';
-import { Session, type SessionEvent } from '../../actors/introspector/session.ts';
+import type { Session, SessionEvent } from '../../actors/introspector/session.ts';
 import { allocateMemory, initializeVm, openVm } from '../../actors/mmu/create-vm.ts';
 import { checkInvariants } from '../../actors/mmu/invariants.ts';
 import { type SlotRequest, setMemoryRegion } from '../../actors/mmu/memslots.ts';
@@ -21,6 +21,7 @@ import { Actor } from '../../shared/sync/actor.ts';
 import { LockChecks, type LockFinding } from '../../shared/sync/checks.ts';
 import { drive, type Path } from '../../shared/sync/point.ts';
 import type { Participant } from '../engine/execution.ts';
+import { type CallListener, RecordedSession } from './recorded-session.ts';
 import { type Answer, type Tool, ToolSide } from './tool-side.ts';
 
 export interface WorldOptions {
@@ -47,6 +48,10 @@ export class World {
   #control!: Actor;
   #nextActorId = 0;
   tool!: ToolSide;
+  /** Everybody there is, in the order made. */
+  readonly actors: Actor[] = [];
+  /** Is told of what sessions are asked to do; null: nobody listens. */
+  onCall: CallListener | null = null;
   readonly vcpus: Vcpu[] = [];
   readonly findings: OracleFinding[] = [];
   readonly lockFindings: LockFinding[] = [];
@@ -89,11 +94,7 @@ export class World {
   }
   /** Commands that VM control gives: those that need no answer of a vCPU. */
   get commands(): Session {
-    return this.sessionOf(this.#control);
-  }
-  /** Commands on the path of another actor; two paths must not share one. */
-  sessionOf(actor: Actor): Session {
-    return new Session(actor, this.vm);
+    return this.newSession(this.#control);
   }
   /** Every event the tool was shown. */
   get events(): SessionEvent[] {
@@ -132,11 +133,13 @@ export class World {
   }
 
   #populate(): void {
-    for (const list of [this.vcpus, this.findings, this.lockFindings, this.consoles]) list.length = 0;
+    for (const list of [this.actors, this.vcpus, this.findings, this.lockFindings, this.consoles])
+      list.length = 0;
     const { surroundings } = this.#options;
     this.#nextActorId = 1;
     this.#control = this.actor('control');
-    this.tool = new ToolSide(this.actor('receiver'), this.vm);
+    const receiver = this.actor('receiver');
+    this.tool = new ToolSide(receiver, this.vm, () => this.newSession(receiver));
     this.#nextActorId = FIRST_VCPU_ID;
     for (let index = 0; index < this.vm.vcpuCount; index++) {
       this.consoles.push('');
@@ -157,7 +160,7 @@ export class World {
   actor(name: string): Actor {
     const { mem } = this.vm;
     const checks = new LockChecks({ actor: name, onFinding: (finding) => this.lockFindings.push(finding) });
-    return new Actor({
+    const actor = new Actor({
       id: this.#nextActorId++,
       name,
       mem,
@@ -165,6 +168,13 @@ export class World {
       spinLimit: 0,
       quirks: this.vm.quirkWords,
     });
+    this.actors.push(actor);
+    return actor;
+  }
+
+  /** Commands on the path of another actor than the receiver; two paths must not share one. */
+  newSession(actor: Actor): Session {
+    return new RecordedSession(actor, this.vm, (call) => this.onCall?.(call));
   }
 
   /** Runs a control path alone. Nothing it does may need another actor. */

@@ -130,8 +130,9 @@ test('paths that run where they are made, or are handed to the caller, are erasa
     'const a = (x) => g(x); function b(x) { return x.m(); }',
     'function* a() { yield* later(function* () { yield* f(); }, () => { return f(); }); }',
     'for (const x of each()) use(x); function* all() { yield 2; yield* each(); }',
-    // Somebody else's f and run.
+    // Somebody else's f, run and g.
     'function a(f, own) { own.f(1); const run = own.run(); }',
+    "import { g as h, plain as other } from './run.js'; const a = other(); const b = h();",
   ]) {
     t.deepEqual(misplaced(body), [], body);
   }
@@ -149,6 +150,7 @@ test('paths that are kept, handed on, gone through or given back by a path are n
     ['const list = [...g(1)];', 'g'],
     ['later(1, run());', 'run'],
     ['f();', 'f'],
+    ["import { run as start } from './run.js'; const a = start();", 'start'],
   ] as const) {
     const [complaint, ...more] = misplaced(body);
     t.regex(complaint ?? '', new RegExp(`^x.js:3: (the path ${name}|${name} is a path)`), body);

@@ -2,6 +2,7 @@ import test from 'ava';
 import { setMemoryRegion } from '../../../src/actors/mmu/memslots.ts';
 import { Replay } from '../../../src/explore/engine/schedule.ts';
 import { Stage } from '../../../src/explore/explorer.ts';
+import { MachineTarget } from '../../../src/explore/scenario/machine-target.ts';
 import type { Scenario } from '../../../src/explore/scenario/scenario.ts';
 import { CONTINUE, R, RETRY, read, scene, slotOf, write, X } from '../../../src/explore/scenario/scene.ts';
 import { RandomWalk } from '../../../src/explore/strategy/random-walk.ts';
@@ -12,7 +13,7 @@ const COUNTER = 0x100_000;
 
 /** Messages of every finding in `count` random schedules, without repetition. */
 function messages(scenario: Scenario, count: number): string[] {
-  const stage = new Stage(scenario);
+  const stage = new Stage(new MachineTarget(scenario));
   const strategy = new RandomWalk();
   const found = new Set<string>();
   for (let seed = 1; seed <= count; seed++) {
@@ -105,7 +106,7 @@ test('accesses as a list and as guest code see the same restrictions', (t) => {
 });
 
 test('guest code replays from its deviations', (t) => {
-  const stage = new Stage(counting('inc'));
+  const stage = new Stage(new MachineTarget(counting('inc')));
   for (let seed = 1; seed <= 10; seed++) {
     const first = stage.outcome(new RandomWalk(), seed)!;
     const again = stage.outcome(new Replay(first.schedule), 0)!;
@@ -133,13 +134,13 @@ test('a tool, a slot that goes and comes, another actor: everything a scene can 
     },
     others: {
       *second(world, actor) {
-        yield* world.sessionOf(actor).setPageAccess(0x20_000, R | X, { needSlot: false });
+        yield* world.newSession(actor).setPageAccess(0x20_000, R | X, { needSlot: false });
         t.is(actor.name, 'second');
       },
     },
   });
   t.deepEqual(messages(busy, 100), []);
-  const names = busy.participants(new Stage(busy).world).map(({ name }) => name);
+  const names = busy.participants(new MachineTarget(busy).world).map(({ name }) => name);
   t.deepEqual(names, ['vcpu 0', 'receiver', 'control', 'second']);
 });
 
@@ -151,6 +152,8 @@ for (const [what, spec, message] of [
   ['both kinds of programs', { vcpus: [[read(0)], 'nop'] }, /use one kind/],
 ] as const) {
   test(`${what} is an error that names it`, (t) => {
-    t.throws(() => new Stage(scene({ name: 'bad', title: 'bad', vcpus: [[read(0)]], ...spec })), { message });
+    t.throws(() => new MachineTarget(scene({ name: 'bad', title: 'bad', vcpus: [[read(0)]], ...spec })), {
+      message,
+    });
   });
 }
