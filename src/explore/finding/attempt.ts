@@ -2,6 +2,7 @@
 import type { Finding } from '../engine/finding.ts';
 import { type Deviation, preemptions, Replay, type Schedule, scheduleOf } from '../engine/schedule.ts';
 import { Stage } from '../explorer.ts';
+import { MachineTarget } from '../scenario/machine-target.ts';
 import type { Scenario } from '../scenario/scenario.ts';
 
 /** An execution that showed it. */
@@ -25,9 +26,9 @@ export class Attempts {
   /** @param key  of the finding looked for */
   constructor(scenario: Scenario, key: string) {
     this.scenario = scenario;
-    this.stage = new Stage(scenario);
-    this.actors = scenario.participants(this.stage.world).map(({ name }) => name);
-    this.stage.world.restore();
+    const target = new MachineTarget(scenario);
+    this.stage = new Stage(target);
+    this.actors = target.begin().map(({ name }) => name);
     this.#key = key;
   }
 

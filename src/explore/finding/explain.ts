@@ -11,8 +11,8 @@ import {
   CHOOSING,
   NOTIFYING,
   type Path,
-  type Point,
   POINT_KINDS,
+  type Point,
   READING,
   RELAXING,
   STEPPING,
@@ -29,6 +29,7 @@ import { Replay, type Schedule } from '../engine/schedule.ts';
 import { defaultPick } from '../engine/strategy.ts';
 import { FELL_ASLEEP } from '../engine/trace.ts';
 import { Stage } from '../explorer.ts';
+import { MachineTarget } from '../scenario/machine-target.ts';
 import type { Scenario } from '../scenario/scenario.ts';
 import type { World } from '../world/world.ts';
 import { type RawFrame, rawStack, type SourceLine, SourceLines } from './source-line.ts';
@@ -104,9 +105,13 @@ const KINDS: readonly StepKind[] = (() => {
 })();
 
 /** @param observe  further observers of the same execution */
-export function explain(scenario: Scenario, schedule: Schedule, observe: readonly Observer[] = []): Explained {
+export function explain(
+  scenario: Scenario,
+  schedule: Schedule,
+  observe: readonly Observer[] = [],
+): Explained {
   const recorder = new Recorder(scenario);
-  const stage = new Stage(recorder.scenario);
+  const stage = new Stage(new MachineTarget(recorder.scenario));
   watchPoints(() => recorder.pointMade(rawStack()));
   try {
     const execution = stage.execute(new Replay(schedule), 0, [recorder, ...observe]);
@@ -162,7 +167,8 @@ class Recorder implements Observer {
       return;
     }
     const { vm } = this.#world!;
-    const cell = kind === 'step' || (kind === 'relax' && number === 0) ? null : cellAt(vm.layout, vm.mem, number);
+    const cell =
+      kind === 'step' || (kind === 'relax' && number === 0) ? null : cellAt(vm.layout, vm.mem, number);
     const type = cell?.type ?? null;
     this.#before = {
       cell: cell?.name ?? (kind === 'step' || number === 0 ? '' : hex(number)),
