@@ -236,7 +236,9 @@ export class Vcpu implements IntrospectedVcpu {
   }
   /** Bumps a counter of the control block. */
   count(name: keyof typeof VCPU.at, kind = 0): void {
-    this.mem.i64[(this.ctl + VCPU.at[name]) / 8 + kind]! += 1n;
+    const at = this.ctl + VCPU.at[name] + kind * 8;
+    this.mem.touch(at, 8);
+    this.mem.i64[at / 8]! += 1n;
   }
   /** Address of a word of the control block. */
   word(name: keyof typeof VCPU.at): number {
