@@ -186,7 +186,7 @@ export class BlockCache {
 
   #fetchPage(rip: bigint): number {
     const host = lookup(this.#vcpu.mem, this.#cpu, this.#vcpu.get32('CPL') === 3, ACCESS_X, rip);
-    return host === -1 ? -1 : Math.floor(((host >>> 0) - this.#vm.layout.ram) / PAGE_BYTES);
+    return host < 0 ? -1 : Math.floor((host - this.#vm.layout.ram) / PAGE_BYTES);
   }
 
   /** The bytes from `offset` of RAM page `first` on, as long as an instruction may be, going on in page `second`. */

@@ -71,7 +71,7 @@ export function lookup(mem: Mem, cpu: number, user: boolean, access: number, gva
   const page = gva & ~0xfffn;
   const tag = mem.u64[at / 8]!;
   if (tag !== page && tag !== (page | TLB_SLOW)) return -1;
-  return (Number(gva & 0xffff_ffffn) + mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) | 0;
+  return (Number(gva & 0xffff_ffffn) + mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) >>> 0;
 }
 
 /** Enters gva's page → the RAM page at `host`, for one kind of access; `slow` keeps the core from using it. */
