@@ -1,4 +1,3 @@
-import { Session } from '../../src/actors/introspector/session.ts';
 import type { Vm } from '../../src/actors/mmu/vm.ts';
 import { Core, compileCore } from '../../src/actors/vcpu/isa/core.ts';
 import { type RunLimits, runVcpu } from '../../src/actors/vcpu/run-loop.ts';
@@ -37,9 +36,6 @@ export interface GuestMachineOptions extends Omit<SmallMachineOptions, 'core' | 
 }
 
 export class GuestMachine extends SmallMachine {
-  /** A session for control paths, which have an actor of their own: for commands that need no answer of a vCPU. */
-  readonly commands: Session;
-
   constructor(options: GuestMachineOptions = {}) {
     const { onGuestMode } = options;
     super({
@@ -48,7 +44,6 @@ export class GuestMachine extends SmallMachine {
       gfnCount: VICTIM_GFN + 2 * VICTIM_PAGES,
       core: (vm) => (onGuestMode === undefined ? newCore(vm) : new WatchedCore(vm, onGuestMode)),
     });
-    this.commands = new Session(this.control, this.vm);
     this.slot(LOW_SLOT);
     this.slot(VICTIM_SLOT);
     writeBootTables(this.ram(0, LOW_PAGES * 4096), { vcpuCount: this.vcpus.length });

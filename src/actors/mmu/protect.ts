@@ -20,6 +20,7 @@ import {
 } from '../../shared/layout/spte.ts';
 import { REQ_TLB_FLUSH } from '../../shared/layout/vcpu.ts';
 import {
+  BUG_FLUSH_NO_WAIT,
   BUG_RO_MEANS_CLEAN,
   BUG_SPTE_NON_ATOMIC_CLEAR,
   BUG_SPTE_TWO_WORDS,
@@ -39,7 +40,7 @@ import type { Vm } from './vm.ts';
 
 /** kvm_flush_remote_tlbs: no vCPU uses an older translation when this returns. */
 export function* flushRemoteTlbs(actor: Actor, vm: Vm): Path<void> {
-  yield* requestAll(actor, vm, { bits: REQ_TLB_FLUSH, wait: true });
+  yield* requestAll(actor, vm, { bits: REQ_TLB_FLUSH, wait: !vm.quirk(BUG_FLUSH_NO_WAIT) });
 }
 
 /** Every root that maps `gfn` of this slot: addresses of its sptes. mmu_lock held. */

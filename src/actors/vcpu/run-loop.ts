@@ -54,6 +54,7 @@ export function* runVcpu(vcpu: Vcpu, limits: RunLimits = {}): Path<void> {
     // Once more.
   }
   yield* vcpu.leaveSrcu();
+  vcpu.settleFlags();
   const left = mem.load(state);
   if (left === VCPU_RUNNING || left === VCPU_HALTED) {
     mem.store(state, mem.load(vm.word('DEAD')) !== 0 ? VCPU_CRASHED : VCPU_STOPPED);
@@ -116,13 +117,15 @@ function goOn(vcpu: Vcpu): void {
   const done = vcpu.get32('EXIT_UOP');
   const pc = mem.u64[(done + UOP.at.PC) / 8]!;
   const rip = vcpu.get64('RIP');
-  if (rip === BigInt.asUintN(64, pc + BigInt(mem.u8[done + UOP.at.LENGTH]!))) {
+  const remain = mem.u8[done + UOP.at.REMAIN]!;
+  const next = BigInt.asUintN(64, pc + BigInt(mem.u8[done + UOP.at.LENGTH]!));
+  // The core looks at requests at block starts only; here they are seen after every watched instruction.
+  if (remain > 1 && rip === next && vcpu.get32('REQUESTS') === 0) {
     core.run(done + UOP.bytes, cpu);
     return;
   }
-  // It has gone elsewhere, as a branch does that is not linked; an iteration of a REP has stayed. What is left of the
-  // block was paid for.
-  const left = mem.u8[done + UOP.at.REMAIN]! - (rip === pc ? 0 : 1);
+  // The end of the block, a request, or an iteration of a REP, which has stayed. What is left of the block was paid for.
+  const left = remain - (rip === pc ? 0 : 1);
   vcpu.set32('BUDGET', vcpu.get32('BUDGET') + left);
   vcpu.set32('EXIT_LINK', 0);
   vcpu.set32('EXIT_KIND', EXIT_BLOCK);

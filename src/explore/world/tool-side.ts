@@ -5,7 +5,7 @@
  */
 import { hook } from '../../actors/introspector/hook.ts';
 import { KVM_REGS_BYTES, KVMI_EVENT_ACTION_CONTINUE } from '../../actors/introspector/kvmi/constants.ts';
-import { Session, type SessionEvent, type SessionMessage } from '../../actors/introspector/session.ts';
+import type { Session, SessionEvent, SessionMessage } from '../../actors/introspector/session.ts';
 import type { Vm } from '../../actors/mmu/vm.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, relaxing, waiting } from '../../shared/sync/point.ts';
@@ -34,14 +34,16 @@ export class ToolSide {
   /** Answers to commands that nobody waited for. */
   readonly answers: Answer[] = [];
   readonly #vm: Vm;
+  readonly #newSession: () => Session;
   /** Messages that came while somebody waited for an answer. */
   readonly #later: SessionMessage[] = [];
   #hungUp = false;
 
-  constructor(receiver: Actor, vm: Vm) {
+  constructor(receiver: Actor, vm: Vm, newSession: () => Session) {
     this.receiver = receiver;
     this.#vm = vm;
-    this.session = new Session(receiver, vm);
+    this.#newSession = newSession;
+    this.session = newSession();
   }
 
   participant(tool: Tool): Participant {
@@ -81,7 +83,7 @@ export class ToolSide {
   *rehook(control: Actor): Path<number> {
     const number = yield* hook(control, this.#vm);
     if (number > 0) {
-      this.session = new Session(this.receiver, this.#vm);
+      this.session = this.#newSession();
       this.#later.length = 0;
       this.#hungUp = false;
     }
