@@ -23,6 +23,8 @@ const HASHES = 6;
 const WRITE = 0;
 const READ = 2;
 const QUEUE = 4;
+/** Any number but 0, of which `mix` would make 0. */
+const SALT = 0x6a09e667;
 
 /** Places in a row of the table by cell and actor. */
 const ORDINALS = 32;
@@ -53,7 +55,7 @@ export class Coverage {
   note(trace: Trace): void {
     this.#execution += 1;
     this.newHandOffs = 0;
-    this.#chain.fill(0);
+    for (let i = 0; i < this.#chain.length; i++) this.#chain[i] = mix(SALT, i);
     this.#asleep.fill(0);
     this.#hash(trace);
     this.newClass = this.classes.add(this.low, this.high);
@@ -77,8 +79,8 @@ export class Coverage {
       asleep[who] = what === FELL_ASLEEP ? 1 : 0;
       const effects = effectsOf(where, slept, what === WAIT_TIMED_OUT);
       const cell = cellOf(where);
-      let low = mix(chain[who * 2]! ^ (what + 16 * who), where | 0);
-      let high = mix(chain[who * 2 + 1]! + where, cell ^ (what << 8));
+      let low = mix(chain[who * 2]! + what, where | 0);
+      let high = mix(chain[who * 2 + 1]! ^ (where | 0), cell ^ (what << 24));
       if (effects === EVERYTHING) {
         low = mix(low, touchedLow);
         high = mix(high, touchedHigh);
