@@ -57,6 +57,8 @@ export const PRUNE = -1;
 export interface Strategy {
   /** As the command line has it, with its parameters: `pct3`, `random`. */
   readonly name: string;
+  /** Absent for strategies that never can: everything there is to see has been seen. */
+  readonly isComplete?: boolean;
   /** @returns false when there is nothing left to try */
   begin(info: RunInfo): boolean;
   /**
