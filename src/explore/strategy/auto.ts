@@ -34,8 +34,9 @@ interface Arm {
   readonly strategy: Strategy;
   worth: number;
   turns: number;
-  /** Executions it has had. */
+  /** Executions it has had, and the most steps one of them has taken: another arm's endless polls are not its affair. */
   executions: number;
+  longest: number;
 }
 
 /** What an arm has had and has shown, for reports. */
@@ -72,7 +73,7 @@ export class Auto implements Strategy {
     while (!this.#isComplete && this.#open.length > 0) {
       if (this.#left === 0) this.#nextTurn();
       const arm = this.#arm;
-      if (arm.strategy.begin({ ...info, index: arm.executions })) return true;
+      if (arm.strategy.begin({ ...info, index: arm.executions, longest: arm.longest })) return true;
       this.#isComplete = arm.strategy.isComplete === true;
       this.#open = this.#open.filter((other) => other !== arm);
       this.#left = 0;
@@ -92,6 +93,7 @@ export class Auto implements Strategy {
     const arm = this.#arm;
     arm.strategy.end?.(view, end);
     arm.executions += 1;
+    arm.longest = Math.max(arm.longest, view.step);
     this.#left -= 1;
     this.#steps += view.step;
     this.coverage.note(view.trace);
@@ -145,4 +147,4 @@ const armed = (): Arm[] =>
     new BoundedSearch('delays'),
     new Dpor(),
     new Pct(5),
-  ].map((strategy) => ({ strategy, worth: 0, turns: 0, executions: 0 }));
+  ].map((strategy) => ({ strategy, worth: 0, turns: 0, executions: 0, longest: 0 }));

@@ -21,7 +21,8 @@ export class RoundRobin implements Strategy {
 
   pick(view: View): number {
     const { runnable, timed, last } = view;
-    const from = runnable === 0 ? timed : runnable;
+    // While somebody polls, time passes.
+    const from = runnable === 0 || view.relaxed ? runnable | timed : runnable;
     if (last < 0) return nthOf(from, this.#first % population(from));
     const goesOn = (from & (1 << last)) !== 0;
     if (goesOn && this.#left > 1 && !view.relaxed) {
