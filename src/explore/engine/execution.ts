@@ -87,6 +87,7 @@ export class Execution implements View {
   fallback = -1;
   step = 0;
   pruned = false;
+  relaxed = false;
   /** Virtual time, ns. */
   now = 0;
   readonly #mem: Mem;
@@ -106,7 +107,6 @@ export class Execution implements View {
   readonly #sleepers: number[] = [];
   /** Actors whose end is waited for. */
   #open = 0;
-  #relaxed = false;
 
   constructor(participants: readonly Participant[], options: ExecutionOptions) {
     const count = participants.length;
@@ -148,7 +148,7 @@ export class Execution implements View {
       for (let actor = 0; actor < actorCount; actor++) this.#resume(actor, 0);
       while (this.#open > 0 && !this.#isOver()) {
         const { runnable, timed } = this;
-        this.fallback = defaultPick(runnable, timed, this.last, this.#relaxed);
+        this.fallback = defaultPick(runnable, timed, this.last, this.relaxed);
         if (this.fallback < 0) {
           for (const observer of this.#observers) observer.atEnd?.(this, true);
           if (this.findings.length === 0) this.#reportStuck();
@@ -206,7 +206,7 @@ export class Execution implements View {
     this.last = actor;
     this.taken[actor]! += 1;
     const kind = point % POINT_KINDS;
-    this.#relaxed = kind === RELAXING;
+    this.relaxed = kind === RELAXING;
     if (kind === WAITING) this.#advanceWait(actor, point);
     else if (kind === CHOOSING) this.#advanceChoice(actor, point);
     else this.#resume(actor, 0);
@@ -296,7 +296,10 @@ export class Execution implements View {
   }
 
   #reportStuck(): void {
-    const stuck = this.#sleepers.filter((actor) => this.participants[actor]!.background !== true);
+    // By number: in which order they fell asleep makes no other deadlock.
+    const stuck = this.#sleepers
+      .filter((actor) => this.participants[actor]!.background !== true)
+      .sort((a, b) => a - b);
     const where = stuck.map(
       (actor) => `${this.participants[actor]!.name} at 0x${this.#cell[actor]!.toString(16)}`,
     );

@@ -19,6 +19,8 @@ export interface View {
   readonly timed: number;
   /** Whoever took the last step, −1 before the first. */
   readonly last: number;
+  /** Was that a `relaxing` point: will it find nothing new before somebody else has moved? */
+  readonly relaxed: boolean;
   /** What the default policy would pick now, see {@link defaultPick}. */
   readonly fallback: number;
   /** Steps taken so far. */
@@ -33,12 +35,12 @@ export interface View {
 
 /** What is known before an execution begins. */
 export interface RunInfo {
-  /** Executions begun before this one, by this strategy object. */
+  /** Executions begun before this one, of this target. */
   readonly index: number;
   /** Of this execution: all of a random strategy's numbers come from it. Unsigned 32-bit. */
   readonly seed: number;
   readonly actorCount: number;
-  /** The most steps that any execution of this scenario has taken so far; 0 before the first. */
+  /** The most steps that any execution of this target has taken so far; 0 before the first. */
   readonly longest: number;
 }
 
@@ -55,6 +57,8 @@ export const PRUNE = -1;
 export interface Strategy {
   /** As the command line has it, with its parameters: `pct3`, `random`. */
   readonly name: string;
+  /** Absent for strategies that never can: everything there is to see has been seen. */
+  readonly isComplete?: boolean;
   /** @returns false when there is nothing left to try */
   begin(info: RunInfo): boolean;
   /**
