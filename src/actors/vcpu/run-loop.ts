@@ -18,6 +18,7 @@ import { VCPU_CRASHED, VCPU_HALTED, VCPU_RUNNING, VCPU_STOPPED } from '../../sha
 import { type Path, stepping } from '../../shared/sync/point.ts';
 import { BLOCK_INSNS_MAX } from './block-cache.ts';
 import { emulateInstruction, executeWork, raiseExit } from './emulate.ts';
+import { endTurn } from '../mmu/requests.ts';
 import { enterGuest, exitGuest, sleepHalted } from './entry.ts';
 import { deliver } from './exceptions.ts';
 import { UOP } from './isa/uop.ts';
@@ -53,6 +54,7 @@ export function* runVcpu(vcpu: Vcpu, limits: RunLimits = {}): Path<void> {
   while (yield* turn(vcpu, limits)) {
     // Once more.
   }
+  yield* endTurn(vm, vcpu.index);
   yield* vcpu.leaveSrcu();
   vcpu.settleFlags();
   const left = mem.load(state);
