@@ -16,6 +16,7 @@ import {
   BUG_EVENT_UNDER_TREE_LOCK,
   BUG_LOST_WAKEUP_REPLY,
   BUG_NESTED_EVENT,
+  BUG_RELEASE_BEFORE_SHUTDOWN,
   BUG_REPLY_NO_SEQ_CHECK,
 } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
@@ -130,7 +131,8 @@ function* runJob(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
     case JOB_RELEASE:
       if (vm.checked) reportIfStale(vm, index, job.seq);
       mem.store(vm.vcpuWord(index, 'PAUSE_REQUESTS'), 0);
-      mem.store(vm.vcpuWord(index, 'EVENTS'), 0);
+      // The kernel's release leaves events on, so that its order is all that it has (RC-22).
+      if (!vm.quirk(BUG_RELEASE_BEFORE_SHUTDOWN)) mem.store(vm.vcpuWord(index, 'EVENTS'), 0);
       yield writing(vm.vcpuWord(index, 'WAITING'));
       mem.store(vm.vcpuWord(index, 'WAITING'), 0);
       mem.store(vm.vcpuWord(index, 'KVMI_BLOCK'), 0);

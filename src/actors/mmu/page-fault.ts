@@ -23,7 +23,12 @@ import {
   SPTE_X,
 } from '../../shared/layout/spte.ts';
 import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
-import { BUG_INVALID_AS_MMIO, BUG_MMIO_IN_FLUX, BUG_NO_NOTIFIER_RETRY, BUG_NO_ROOT_RECHECK } from '../../shared/quirks.ts';
+import {
+  BUG_INVALID_AS_MMIO,
+  BUG_MMIO_IN_FLUX,
+  BUG_NO_NOTIFIER_RETRY,
+  BUG_NO_ROOT_RECHECK,
+} from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, relaxing, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';

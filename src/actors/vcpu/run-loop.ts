@@ -16,9 +16,9 @@ import {
 } from '../../shared/layout/cpu.ts';
 import { VCPU_CRASHED, VCPU_HALTED, VCPU_RUNNING, VCPU_STOPPED } from '../../shared/layout/vcpu.ts';
 import { type Path, stepping } from '../../shared/sync/point.ts';
+import { endTurn } from '../mmu/requests.ts';
 import { BLOCK_INSNS_MAX } from './block-cache.ts';
 import { emulateInstruction, executeWork, raiseExit } from './emulate.ts';
-import { endTurn } from '../mmu/requests.ts';
 import { enterGuest, exitGuest, sleepHalted } from './entry.ts';
 import { deliver } from './exceptions.ts';
 import { UOP } from './isa/uop.ts';

@@ -159,7 +159,8 @@ function* effect(vcpu: Vcpu, piece: Piece, verdict: PfVerdict): Path<PieceResult
     yield piece.access !== ACCESS_W ? reading(host) : piece.expect === null ? writing(host) : updating(host);
     if (!checked && watched) reportIfDenied(vcpu, piece, gfn, verdict);
     if (vm.onEffect !== null) vm.onEffect(vcpu.index, piece.gpa, piece.access);
-    if (piece.expect !== null && vm.quirk(BUG_LOCK_AS_WRITE)) result = yield* performInSteps(vcpu, piece, host);
+    if (piece.expect !== null && vm.quirk(BUG_LOCK_AS_WRITE))
+      result = yield* performInSteps(vcpu, piece, host);
     else result = perform(vcpu, piece, host);
     if (result.kind === 'done' && piece.access === ACCESS_W) markDirty(vm, place.slot, gfn);
   }

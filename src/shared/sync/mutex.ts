@@ -1,8 +1,9 @@
 /**
  * Mutex: a lock whose holder may sleep, and whose waiters sleep at once.
  */
-import { i32, struct } from '../struct.ts';
+
 import { BUG_UNLOCK_NO_NOTIFY } from '../quirks.ts';
+import { i32, struct } from '../struct.ts';
 import type { Actor } from './actor.ts';
 import { FREE, futexLockSlow, futexUnlock, heldBy } from './futex.ts';
 import { LOCK_BYTES, type LockClass } from './lock-class.ts';
