@@ -3,6 +3,7 @@
  * its form. A form fixes everything but the register numbers, constants and addresses.
  */
 import { RSP } from '../../../shared/x86/registers.ts';
+import { isHot } from './hot-forms.ts';
 import type { CoreOp, Insn, MemOperand, Operand, Size } from './insn.ts';
 
 /**
@@ -40,8 +41,6 @@ const SIZES: readonly Size[] = [1, 2, 4, 8];
 const WIDE: readonly Size[] = [2, 4, 8];
 const EVERY_MEMORY: readonly Shape[] = ['base', 'indexed', 'memory'];
 const CONDITIONS: readonly number[] = Array.from({ length: 16 }, (_, cc) => cc);
-/** Conditions that compiled code uses: not O, NO, P, NP. */
-const USUAL_CONDITIONS: ReadonlySet<number> = new Set([2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15]);
 /** ENTER levels the core has; a deeper one makes more accesses than the log holds. */
 export const ENTER_LEVELS = 4;
 
@@ -383,72 +382,4 @@ function enumerateForms(): Form[] {
 
 function hotFirst(forms: readonly Form[]): Form[] {
   return [...forms.filter(isHot), ...forms.filter((form) => !isHot(form))];
-}
-
-/**
- * Is it what compiled code spends its time in? Hot forms have their bodies in the run loop; there must not be too many
- * of them, or the engine compiles the loop slowly and badly (see run-records.ts).
- */
-function isHot({ op, size, srcSize, dst, src, flags, jcc, cc, lock }: Form): boolean {
-  if (lock || dst === 'memory' || src === 'memory') return false;
-  if (jcc >= 0) {
-    if (!USUAL_CONDITIONS.has(jcc)) return false;
-    const equality = jcc === 4 || jcc === 5;
-    switch (op) {
-      case 'cmp':
-        return size > 1 || (src === 'imm' && jcc < 8);
-      case 'test':
-        return src === 'imm' ? equality : size > 1 && (equality || jcc > 7);
-      default:
-        return equality;
-    }
-  }
-  switch (op) {
-    case 'mov':
-      return dst === 'reg' ? size >= 4 : size !== 2;
-    case 'add':
-    case 'or':
-    case 'and':
-    case 'sub':
-    case 'xor':
-      return size >= 4 && dst === 'reg' && (src === 'reg' || src === 'imm' || op === 'add' || flags);
-    case 'cmp':
-      return size >= 4 || (isMemory(dst) && size === 1);
-    case 'test':
-      return size >= 4 && dst === 'reg' && src === 'reg';
-    case 'lea':
-      return size >= 4;
-    case 'movzx':
-      return size === 4;
-    case 'movsx':
-      return size === 8 ? srcSize === 4 : size === 4 && srcSize === 1;
-    case 'shl':
-    case 'shr':
-    case 'sar':
-      return size >= 4 && dst === 'reg' && src === 'imm';
-    case 'rol':
-    case 'ror':
-    case 'inc':
-    case 'dec':
-    case 'neg':
-    case 'imul2':
-    case 'imul3':
-      return !flags;
-    case 'not':
-      return size >= 4 && dst === 'reg';
-    case 'jcc':
-      return USUAL_CONDITIONS.has(cc);
-    case 'push':
-    case 'pop':
-    case 'leave':
-      return size === 8;
-    case 'jmp':
-    case 'fall':
-    case 'call':
-    case 'ret':
-    case 'nop':
-      return true;
-    default:
-      return false;
-  }
 }
