@@ -69,7 +69,7 @@ export class FastEmitter extends RecordEmitter {
     }
     return this.translate(address, size, ACCESS_R | ACCESS_W);
   }
-  #atomic(operation: AtomicOperation, size: Size, host: Value, operands: readonly Value[]): Value {
+  protected atomic(operation: AtomicOperation, size: Size, host: Value, operands: readonly Value[]): Value {
     host.put();
     for (const operand of operands) operand.put();
     this.fn.atomic(operation, size);
@@ -84,19 +84,19 @@ export class FastEmitter extends RecordEmitter {
     compute: (found: Value) => Value,
   ): Value {
     const host = this.#translateLocked(address, size);
-    if (atomic !== null) return this.#atomic(atomic.operation, size, host, [atomic.operand]);
+    if (atomic !== null) return this.atomic(atomic.operation, size, host, [atomic.operand]);
     const expected = this.variable(this.load(I64, size, host, 0));
     const found: Variable = this.variable(expected);
     this.loopWhile(() => {
       expected.assign(found);
-      found.assign(this.#atomic('cmpxchg', size, host, [expected, compute(expected)]));
+      found.assign(this.atomic('cmpxchg', size, host, [expected, compute(expected)]));
       return found.ne(expected);
     });
     return expected;
   }
   override lockedCompareExchange(address: Value, size: Size, expected: Value, replacement: Value): Value {
     const host = this.#translateLocked(address, size);
-    return this.#atomic('cmpxchg', size, host, [expected, replacement]);
+    return this.atomic('cmpxchg', size, host, [expected, replacement]);
   }
   override lockedCompareExchangePair(address: Value, expected: Pair): Pair {
     this.#leaveAccess(EXIT_STEP, address, 16, ACCESS_R | ACCESS_W);

@@ -10,7 +10,7 @@ import { type Size, Value, type Variable } from './code.ts';
 import type { Helpers } from './core-helpers.ts';
 import { FastEmitter } from './fast-emitter.ts';
 import type { Form } from './forms.ts';
-import type { FunctionBody, Label, ValueType } from './wasm-module.ts';
+import type { AtomicOperation, FunctionBody, Label, ValueType } from './wasm-module.ts';
 
 /** The parts of the loop around the bodies, and what they take. */
 export interface LoopParts {
@@ -50,7 +50,7 @@ export class LoopEmitter extends FastEmitter {
 
 /** The body of a hot form. */
 export class HotEmitter extends LoopEmitter {
-  /** Has anything been stored? */
+  /** May anything have been stored, on a way that leads here? */
   #begun = false;
   #givesUp = false;
 
@@ -62,16 +62,35 @@ export class HotEmitter extends LoopEmitter {
     super.store(bytes, base, offset, value);
     this.#begun = true;
   }
+  protected override atomic(
+    operation: AtomicOperation,
+    size: Size,
+    host: Value,
+    operands: readonly Value[],
+  ): Value {
+    const found = super.atomic(operation, size, host, operands);
+    this.#begun = true;
+    return found;
+  }
+  override loopWhile(body: () => Value): void {
+    // The second turn comes after what the first one stores.
+    this.#begun = true;
+    super.loopWhile(body);
+  }
   override call(type: ValueType, callee: FunctionBody, ...values: readonly Value[]): Value {
     const called = super.call(type, callee, ...values);
     return new Value(this.fn, type, () => {
-      if (this.#begun) {
-        called.put();
-      } else {
-        this.fn.jump(this.parts.handler);
-        this.#givesUp = true;
-      }
+      if (this.#begun) called.put();
+      else this.#giveUp();
     });
+  }
+  override raise(vector: number): void {
+    if (this.#begun) super.raise(vector);
+    else this.#giveUp();
+  }
+  #giveUp(): void {
+    this.fn.jump(this.parts.handler);
+    this.#givesUp = true;
   }
   override enterBlock(start: Value): void {
     this.parts.start.assign(start);

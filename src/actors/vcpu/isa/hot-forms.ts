@@ -1,10 +1,14 @@
 /**
  * Which forms compiled code spends its time in. Their bodies stand in the run loop (run-records.ts), which saves a call
- * for each; the engine has to compile the whole loop at once, though, and beyond some five hundred bodies V8 changes to a
- * register allocator that makes all of them slower. So: the sizes, shapes and conditions that compilers choose, of the
- * operations they choose most.
+ * for each. So: the sizes, shapes and conditions that compilers choose, of the operations they choose most.
+ *
+ * LIMIT: the engine compiles the loop as one function, and past 8192 virtual registers (about 50 kB of body) V8 falls
+ * back to a quicker register allocator, with which all forms run a fourth slower. {@link RUN_BYTES_MAX} keeps off.
  */
 import type { Form } from './forms.ts';
+
+/** Most bytes the run loop's body may have; a test looks. */
+export const RUN_BYTES_MAX = 46_000;
 
 /** Conditions that compiled code asks for: not O, NO, P, NP. */
 const USUAL: ReadonlySet<number> = new Set([2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15]);

@@ -8,7 +8,6 @@
  *   handler:  call the record's handler            → check
  *   check:    a record?                            → next, or out
  */
-
 import { Variable } from './code.ts';
 import type { Helpers } from './core-helpers.ts';
 import { FORMS, type Form, HOT_FORMS } from './forms.ts';
@@ -18,12 +17,13 @@ import { UOP } from './uop.ts';
 import { type FunctionBody, I32, I64, type ModuleBuilder } from './wasm-module.ts';
 
 export interface Run {
-  /** (record, cpu): from a record on until a body or a handler leaves. */
+  /** (record, cpu): one record after the other, until a body or a handler leaves. */
   readonly fn: FunctionBody;
   /** Forms whose handlers are never called: their bodies always come to an end. */
   readonly selfContained: ReadonlySet<Form>;
 }
 
+/** Writes the loop. */
 export function buildRun(module: ModuleBuilder, helpers: Helpers): Run {
   const fn = module.function([I32, I32], []);
   const record = new Variable(fn, I32, 0);
@@ -45,7 +45,7 @@ export function buildRun(module: ModuleBuilder, helpers: Helpers): Run {
     link: new Variable(fn, I32, fn.local(I32)),
   };
 
-  // For the loop's own code, which belongs to no form.
+  // For the loop's own code, whatever the form.
   const e = new LoopEmitter(fn, FORMS[0]!, helpers, parts);
   const index = e.load(I32, 2, record, UOP.at.HANDLER);
   const hot = FORMS.slice(0, HOT_FORMS);
