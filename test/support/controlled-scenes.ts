@@ -60,6 +60,7 @@ export function broken(): Scenario {
     vcpus: [[read(0)]],
     others: {
       *first(world, actor) {
+        if ((yield choosing(2)) === 1) return;
         yield* mutexLock(actor, world.vm.slotsLock);
         yield* mutexLock(actor, world.vm.kvmiLock);
       },
