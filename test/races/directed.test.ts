@@ -2,6 +2,7 @@
  * Schedules led by hand to where a race was found or suspected, each named for what must not happen.
  */
 import test from 'ava';
+import { unhook } from '../../src/actors/introspector/hook.ts';
 import { KVMI_EVENT_ACTION_CONTINUE as CONTINUE } from '../../src/actors/introspector/kvmi/constants.ts';
 import { activeSet, findSlot, setMemoryRegion } from '../../src/actors/mmu/memslots.ts';
 import { handlePageFault } from '../../src/actors/mmu/page-fault.ts';
@@ -83,4 +84,30 @@ test('a fast fault does not give back W under a root that was freed and is anoth
   t.is(vm.mem.u8[vm.ramPage(VICTIM.ramPage + 1)], 9);
   const other = findSlot(vm, activeSet(vm, 1), 33)!;
   t.is(vm.mem.load(dirtyWord(vm, other.arch, 1)) & 2, 2, 'the store is in the log of its slot (I14)');
+});
+
+for (const [what, places] of [
+  ['onto itself', [33]],
+  ['away and back', [64, VICTIM.baseGfn]],
+] as const) {
+  test(`a slot moved ${what} between the end of a session and unhook owes no track counts`, (t) => {
+    const machine = stage();
+    const { vm, control, session } = machine;
+    machine.access(34, R);
+    machine.alone(session.close());
+    for (const baseGfn of places) machine.alone(setMemoryRegion(control, vm, { ...VICTIM, baseGfn }));
+    machine.alone(unhook(control, vm));
+    t.deepEqual(machine.verdict(), []);
+  });
+}
+
+test('a MOVE that fails between the end of a session and unhook gives all track counts back', (t) => {
+  const machine = stage();
+  const { vm, control, session } = machine;
+  machine.access(34, R);
+  machine.alone(session.close());
+  vm.mem.store(vm.word('FAIL_ALLOCATIONS'), 1);
+  t.true(machine.alone(setMemoryRegion(control, vm, { ...VICTIM, baseGfn: 33 })) < 0);
+  machine.alone(unhook(control, vm));
+  t.deepEqual(machine.verdict(), []);
 });
