@@ -119,7 +119,8 @@ export function* fillTlb(vcpu: Vcpu, fill: TlbFill): Path<boolean> {
   const blocked = !writable && (wanted & access & ACCESS_W) !== 0;
   for (const bit of blocked ? [] : [ACCESS_R, ACCESS_W, ACCESS_X]) {
     if ((wanted & bit) === 0 || (bit === ACCESS_W && !writable)) continue;
-    insert(mem, vcpu.cpu, { user, access: bit, gva, host: vm.ramPage(page), gfn });
+    const slow = bit !== ACCESS_X && vcpu.watches(gfn);
+    insert(mem, vcpu.cpu, { user, access: bit, gva, host: vm.ramPage(page), gfn, slow });
   }
   yield writing(vcpu.word('MODE'));
   mem.store(vcpu.word('MODE'), OUTSIDE_GUEST);

@@ -7,6 +7,7 @@ import type { CorpusItem } from '../../../src/explore/corpus/item.ts';
 import { policyItems } from '../../../src/explore/corpus/policy/index.ts';
 import { Replay } from '../../../src/explore/engine/schedule.ts';
 import { type Outcome, Stage } from '../../../src/explore/explorer.ts';
+import { MachineTarget } from '../../../src/explore/scenario/machine-target.ts';
 import { RandomWalk } from '../../../src/explore/strategy/random-walk.ts';
 import { QUIRKS } from '../../../src/shared/quirks.ts';
 import { Pct } from '../../support/pct.ts';
@@ -19,7 +20,7 @@ const SEED = Number(process.env['SEED'] ?? 1);
 
 /** The first schedule with a finding: random ones and such of depth 3 in turn. */
 function find(item: CorpusItem): { outcome: Outcome; schedules: number } | null {
-  const stage = new Stage(item.scenario(true));
+  const stage = new Stage(new MachineTarget(item.scenario(true)));
   const strategies = [new RandomWalk(), new Pct(3)];
   for (let i = 0; i < BUDGET; i++) {
     for (const [j, strategy] of strategies.entries()) {
@@ -43,7 +44,7 @@ for (const item of policyItems) {
     for (const { rule } of findings) t.true(item.rules.includes(rule), `${rule} is none of ${item.rules}`);
 
     const replay = new Replay(schedule);
-    const mutated = new Stage(item.scenario(true));
+    const mutated = new Stage(new MachineTarget(item.scenario(true)));
     for (let i = 0; i < REPLAYS; i++) {
       const again = mutated.outcome(replay, 0);
       t.deepEqual(
@@ -53,7 +54,7 @@ for (const item of policyItems) {
       t.is(again?.traceHash, traceHash);
     }
 
-    const correct = new Stage(item.scenario(false));
+    const correct = new Stage(new MachineTarget(item.scenario(false)));
     t.deepEqual(said(correct.outcome(replay, 0)), [], 'the correct machine, same schedule');
     const random = new RandomWalk();
     for (let i = 0; i < CLEAN; i++)
