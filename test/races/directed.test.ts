@@ -11,7 +11,7 @@ import { dirtyWord } from '../../src/actors/mmu/slot-arena.ts';
 import type { Access } from '../../src/actors/vcpu/access-program.ts';
 import type { Vcpu } from '../../src/actors/vcpu/vcpu.ts';
 import { SLOT_LOG_DIRTY } from '../../src/shared/layout/memslot.ts';
-import { updating, writing } from '../../src/shared/sync/point.ts';
+import { notifying, updating, waiting, writing } from '../../src/shared/sync/point.ts';
 import { RWLOCK } from '../../src/shared/sync/rw-lock.ts';
 import { Puppet } from '../support/puppet.ts';
 import { SmallMachine, type SmallMachineOptions } from '../support/small-machine.ts';
@@ -109,5 +109,24 @@ test('a MOVE that fails between the end of a session and unhook gives all track 
   vm.mem.store(vm.word('FAIL_ALLOCATIONS'), 1);
   t.true(machine.alone(setMemoryRegion(control, vm, { ...VICTIM, baseGfn: 33 })) < 0);
   machine.alone(unhook(control, vm));
+  t.deepEqual(machine.verdict(), []);
+});
+
+test('a store that begins where no slot is sleeps while the slot of its end is INVALID', (t) => {
+  const machine = stage();
+  const { vm, control } = machine;
+  const deletion = new Puppet(setMemoryRegion(control, vm, { ...VICTIM, npages: 0 }));
+  deletion.until(notifying(vm.word('SLOT_PUBLICATIONS')));
+  const vcpu = new Puppet(machine.program(0, [{ kind: 'write', gpa: 32 * PAGE - 4, size: 8, value: 1n }]));
+  // Its fault is that of the first page, again and again: only the emulator meets the INVALID slot.
+  const asleep = waiting(vm.word('SLOT_PUBLICATIONS'));
+  for (let steps = 0; steps < 500 && vcpu.point !== asleep; steps++) vcpu.step();
+  t.is(vcpu.point, asleep);
+
+  machine.together(
+    1,
+    { name: 'vcpu 0', waiter: machine.vcpus[0]!.actor, path: vcpu.path },
+    { name: 'control', waiter: control, path: deletion.path },
+  );
   t.deepEqual(machine.verdict(), []);
 });
