@@ -13,7 +13,7 @@ import {
 import { choosing, type Path } from '../../../shared/sync/point.ts';
 import type { World } from '../../world/world.ts';
 import type { CorpusItem } from '../item.ts';
-import { GFN, PAGE, policyItem, R, restricts, StoreWatch, VICTIM, W, write, X } from './scene.ts';
+import { GFN, PAGE, policyItem, R, restricts, StoreWatch, VICTIM, W, write, X } from './setting.ts';
 
 const DELETED = { ...VICTIM, npages: 0 };
 const MOVED = { ...VICTIM, baseGfn: 16 };
