@@ -116,6 +116,7 @@ export function* serveRequests(vcpu: Vcpu): Path<boolean> {
 function* park(vcpu: Vcpu): Path<void> {
   const { vm, mem } = vcpu;
   yield* vcpu.leaveSrcu();
+  vcpu.settleFlags();
   mem.store(vcpu.word('PARKED'), 1);
   yield updating(vm.word('PARKED'));
   mem.add(vm.word('PARKED'), 1);
