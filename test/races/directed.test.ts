@@ -2,7 +2,7 @@
  * Schedules led by hand to where a race was found or suspected, each named for what must not happen.
  */
 import test from 'ava';
-import { unhook } from '../../src/actors/introspector/hook.ts';
+import { shutConnection, unhook } from '../../src/actors/introspector/hook.ts';
 import { KVMI_EVENT_ACTION_CONTINUE as CONTINUE } from '../../src/actors/introspector/kvmi/constants.ts';
 import { activeSet, findSlot, setMemoryRegion } from '../../src/actors/mmu/memslots.ts';
 import { handlePageFault } from '../../src/actors/mmu/page-fault.ts';
@@ -11,7 +11,7 @@ import { dirtyWord } from '../../src/actors/mmu/slot-arena.ts';
 import type { Access } from '../../src/actors/vcpu/access-program.ts';
 import type { Vcpu } from '../../src/actors/vcpu/vcpu.ts';
 import { SLOT_LOG_DIRTY } from '../../src/shared/layout/memslot.ts';
-import { notifying, updating, waiting, writing } from '../../src/shared/sync/point.ts';
+import { notifying, relaxing, updating, waiting, writing } from '../../src/shared/sync/point.ts';
 import { RWLOCK } from '../../src/shared/sync/rw-lock.ts';
 import { Puppet } from '../support/puppet.ts';
 import { SmallMachine, type SmallMachineOptions } from '../support/small-machine.ts';
@@ -128,5 +128,23 @@ test('a store that begins where no slot is sleeps while the slot of its end is I
     { name: 'vcpu 0', waiter: machine.vcpus[0]!.actor, path: vcpu.path },
     { name: 'control', waiter: control, path: deletion.path },
   );
+  t.deepEqual(machine.verdict(), []);
+});
+
+test('a strict vCPU that gets no answer lets others move before it asks again', (t) => {
+  const machine = stage({ strict: true });
+  const { vm, session, receiver } = machine;
+  machine.access(33, R);
+  machine.alone(shutConnection(vm));
+  const vcpu = new Puppet(machine.program(0, [write(33 * PAGE, 9n)]));
+  vcpu.until(relaxing(vm.word('KVMI_SHUT')), 3);
+  t.is(vm.mem.u8[vm.ramPage(VICTIM.ramPage + 1)], 0);
+
+  machine.together(
+    1,
+    { name: 'vcpu 0', waiter: machine.vcpus[0]!.actor, path: vcpu.path },
+    { name: 'receiver', waiter: receiver, path: session.close() },
+  );
+  t.is(vm.mem.u8[vm.ramPage(VICTIM.ramPage + 1)], 9, 'released, nobody is asked any more');
   t.deepEqual(machine.verdict(), []);
 });

@@ -266,7 +266,7 @@ export function setActive(vm: Vm, entry: number, mode: number, slot: Slot, activ
 
 /**
  * A slot is gone: no entry may keep a bit for it, or the next slot with that id would be taken for tracked (RC-02).
- * Once the change cannot fail any more, and in a MOVE before the new place is announced, which has the same id.
+ * Only for DELETE: after a MOVE the id belongs to the new place.
  */
 export function* clearActiveBits(actor: Actor, vm: Vm, slot: Slot): Path<void> {
   if (vm.quirk(REF_TRACK_INVALID_SLOT)) return;

@@ -299,8 +299,6 @@ function* changeSlot(
     const instance = creates ? nextInstance(vm) : (old?.instance ?? 0);
     next = { ...request, arch, instance };
     if (creates) {
-      // After the session the callbacks find no reference and drop nothing: what they left is not the new place's.
-      if (change === 'move' && old !== null && !flushLate) yield* clearActiveBits(actor, vm, old);
       if (!vm.quirk(REF_CREATE_SLOT_GAP)) yield* markPending(actor, vm, next);
       yield* pageTrackCreateSlot(actor, vm, next);
       if (flushLate && old !== null) yield* pageTrackFlushSlot(actor, vm, old);
