@@ -145,6 +145,21 @@ function* awaitPublication(vcpu: FaultingVcpu, published: number): Path<void> {
   yield* vcpu.enterSrcu();
 }
 
+/**
+ * For an instruction that met the INVALID slot of `gfn` elsewhere than in a fault of that page: while the slot is still
+ * INVALID the vCPU sleeps, as above, before it starts again.
+ *
+ * @locking as {@link handlePageFault}: nothing found in the section before it may be used after it
+ */
+export function* awaitSlot(vcpu: FaultingVcpu, gfn: number): Path<void> {
+  const { vm, index } = vcpu;
+  // ORDER: the count before the set, as in resolvePageFault.
+  yield reading(vm.word('SLOT_PUBLICATIONS'));
+  const published = vm.mem.load(vm.word('SLOT_PUBLICATIONS'));
+  const slot = findSlot(vm, activeSet(vm, vm.mem.load(vm.vcpuWord(index, 'AS_ID'))), gfn);
+  if (slot !== null && (slot.flags & SLOT_INVALID) !== 0) yield* awaitPublication(vcpu, published);
+}
+
 /** page_fault_handle_page_track; unlike stock KVM it does not ask for a present entry. A hint, read without locks. */
 function trackedFor(vm: Vm, slot: Slot, gfn: number, access: number): boolean {
   if ((access & ACCESS_R) !== 0 && isTracked(vm, slot, gfn, TRACK_PREREAD)) return true;

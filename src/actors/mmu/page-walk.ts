@@ -70,12 +70,11 @@ export type WalkResult =
     }
   /** #PF with this error code. */
   | { readonly kind: 'fault'; readonly errorCode: number }
-  /** A table lies in a slot that is being changed: enter the guest again and see. */
-  | { readonly kind: 'retry' };
+  /** The table at `gfn` lies in a slot that is being changed: enter the guest again and see. */
+  | { readonly kind: 'retry'; readonly gfn: number };
 
 const LEVELS = 4;
 const ALL_ONES = 0xffff_ffff_ffff_ffffn;
-const RETRY: WalkResult = { kind: 'retry' };
 
 /** An entry as it was read, for the A and D bits. */
 interface Step {
@@ -107,8 +106,9 @@ export function* walkGuest(vm: Vm, asId: number, walk: GuestWalk): Path<WalkResu
     let executeDisable = 0n;
     for (let level = LEVELS - 1; ; level--) {
       const shift = BigInt(12 + 9 * level);
-      const step = yield* readEntry(vm, asId, table + Number((gva >> shift) & 511n) * 8);
-      if (step === null) return RETRY;
+      const at = table + Number((gva >> shift) & 511n) * 8;
+      const step = yield* readEntry(vm, asId, at);
+      if (step === null) return { kind: 'retry', gfn: Math.floor(at / 4096) };
       steps.push(step);
       const { entry } = step;
       if ((entry & PTE_P) === 0n) return fault(0);
