@@ -12,7 +12,7 @@ import { Session, type SessionEvent } from '../../../actors/introspector/session
 import type { SlotRequest } from '../../../actors/mmu/memslots.ts';
 import type { Access } from '../../../actors/vcpu/access-program.ts';
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../../shared/layout/cpu.ts';
-import { QUIRKS } from '../../../shared/quirks.ts';
+import { quirkById } from '../../../shared/quirks.ts';
 import type { Path } from '../../../shared/sync/point.ts';
 import type { Participant } from '../../engine/execution.ts';
 import type { Scenario } from '../../scenario/scenario.ts';
@@ -49,7 +49,7 @@ export interface ItemFacts {
 
 /** The item of quirk `id`: its scene with the quirk, or without. */
 export function policyItem(id: number, facts: ItemFacts, scene: Scene): CorpusItem {
-  const quirk = QUIRKS[id]!;
+  const quirk = quirkById(id);
   return {
     id: quirk.item,
     name: quirk.name,

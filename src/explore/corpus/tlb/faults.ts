@@ -24,11 +24,11 @@ import {
   PageWatch,
   read,
   runner,
-  type Scene,
+  type Setting,
   SLOT,
   tlbItem,
   write,
-} from './scene.ts';
+} from './setting.ts';
 
 const noNotifierRetry = tlbItem(
   BUG_NO_NOTIFIER_RETRY,
@@ -79,7 +79,7 @@ const spteNonAtomicClear = tlbItem(
 );
 
 /** A vCPU stores to a page that is read-only for the dirty log, while the tool takes W away from it. No event: that is not the point. */
-function storeAgainstTool(): Scene {
+function storeAgainstTool(): Setting {
   return {
     setUp(world) {
       world.slot(LOGGED);
@@ -95,13 +95,13 @@ function storeAgainstTool(): Scene {
 
 const wpSkipRo = tlbItem(
   BUG_WP_SKIP_RO,
-  { depth: 1, origin: 'HIST', rules: ['I5', 'I1'], place: 'mmu/protect.ts: protectForTracking' },
+  { depth: 2, origin: 'HIST', rules: ['I5'], place: 'mmu/protect.ts: protectForTracking' },
   storeAgainstTool,
 );
 
 const spteTwoWords = tlbItem(
   BUG_SPTE_TWO_WORDS,
-  { depth: 2, origin: 'MUT', rules: ['I5'], place: 'mmu/protect.ts: clearBits' },
+  { depth: 3, origin: 'MUT', rules: ['I5'], place: 'mmu/protect.ts: clearBits' },
   storeAgainstTool,
 );
 

@@ -31,7 +31,7 @@ import {
   SLOT,
   tlbItem,
   write,
-} from './scene.ts';
+} from './setting.ts';
 
 /** Somebody takes W from the page by a command of the tool's; from its acknowledgement on each store needs an event. */
 class Tightening {

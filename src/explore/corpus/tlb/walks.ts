@@ -6,7 +6,7 @@ import type { Path } from '../../../shared/sync/point.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_RW, PTE_US } from '../../../shared/x86/paging.ts';
 import type { World } from '../../world/world.ts';
 import type { CorpusItem } from '../item.ts';
-import { GFN, PAGE, SLOT, tlbItem } from './scene.ts';
+import { GFN, PAGE, SLOT, tlbItem } from './setting.ts';
 
 /** gfns of the tables through which gva 0 is found. */
 const PML4 = GFN;

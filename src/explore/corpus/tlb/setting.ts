@@ -11,7 +11,7 @@ import type { SlotRequest } from '../../../actors/mmu/memslots.ts';
 import type { Access } from '../../../actors/vcpu/access-program.ts';
 import { ACCESS_R, ACCESS_X } from '../../../shared/layout/cpu.ts';
 import { SLOT_LOG_DIRTY } from '../../../shared/layout/memslot.ts';
-import { QUIRKS } from '../../../shared/quirks.ts';
+import { quirkById } from '../../../shared/quirks.ts';
 import type { Actor } from '../../../shared/sync/actor.ts';
 import { drive, type Path } from '../../../shared/sync/point.ts';
 import type { Participant } from '../../engine/execution.ts';
@@ -36,23 +36,23 @@ export interface ItemFacts {
 }
 
 /** The machine of an item's scenario, and who does what in it. Made anew for each scenario: it may keep notes. */
-export interface Scene {
+export interface Setting {
   readonly machine?: WorldOptions;
   setUp?(world: World): void;
   participants(world: World): readonly Participant[];
   atEnd?(world: World): readonly (string | Broken)[];
 }
 
-/** The item of quirk `id`: its scene with the quirk, or without. */
-export function tlbItem(id: number, facts: ItemFacts, scene: () => Scene): CorpusItem {
-  const quirk = QUIRKS[id]!;
+/** The item of quirk `id`: its setting with the quirk, or without. */
+export function tlbItem(id: number, facts: ItemFacts, setting: () => Setting): CorpusItem {
+  const quirk = quirkById(id);
   return {
     id: quirk.item,
     name: quirk.name,
     title: quirk.weakness,
     ...facts,
     scenario(mutated) {
-      const { machine, setUp, participants, atEnd } = scene();
+      const { machine, setUp, participants, atEnd } = setting();
       return {
         name: quirk.item.toLowerCase() + (mutated ? '' : '-correct'),
         title: quirk.weakness,
