@@ -1,5 +1,4 @@
 /** Faults that rely on what they saw before, and entries that are taken apart under them. */
-import { setGfnAccess } from '../../../actors/mmu/gfn-access.ts';
 import { activeSet, setMemoryRegion, slotsOf } from '../../../actors/mmu/memslots.ts';
 import { ageGfn } from '../../../actors/mmu/protect.ts';
 import { zapAllRoots } from '../../../actors/mmu/roots.ts';
@@ -19,13 +18,13 @@ import {
   before,
   GFN,
   LOGGED,
-  NOT_W,
   PAGE,
   PageWatch,
   read,
   runner,
   type Setting,
   SLOT,
+  takesW,
   tlbItem,
   write,
 } from './setting.ts';
@@ -88,7 +87,7 @@ function storeAgainstTool(): Setting {
     },
     participants(world) {
       const tool = world.actor('tool');
-      return [world.vcpuRunner(0, [write(GFN, 2)]), runner(tool, setGfnAccess(tool, world.vm, GFN, NOT_W))];
+      return [world.vcpuRunner(0, [write(GFN, 2)]), runner(tool, takesW(world, tool))];
     },
   };
 }

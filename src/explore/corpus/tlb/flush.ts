@@ -1,6 +1,5 @@
 /** Flushes that are left out, come to nobody, or are forgotten. */
 import { harvestDirtyLog } from '../../../actors/mmu/dirty-log.ts';
-import { setGfnAccess } from '../../../actors/mmu/gfn-access.ts';
 import { activeSet, slotsOf } from '../../../actors/mmu/memslots.ts';
 import { writeProtectSlot } from '../../../actors/mmu/protect.ts';
 import { zapAllRoots } from '../../../actors/mmu/roots.ts';
@@ -23,12 +22,12 @@ import {
   before,
   GFN,
   LOGGED,
-  NOT_W,
   PAGE,
   PageWatch,
   read,
   runner,
   SLOT,
+  takesW,
   tlbItem,
   write,
 } from './setting.ts';
@@ -50,7 +49,7 @@ class Tightening {
   }
 
   *#tighten(): Path<void> {
-    yield* setGfnAccess(this.#actor, this.#world.vm, GFN, NOT_W);
+    yield* takesW(this.#world, this.#actor);
     if (this.#world.events.length === 0) this.#watch.closed = 'that had been tightened, without an event';
   }
 

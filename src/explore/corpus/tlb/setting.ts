@@ -24,9 +24,6 @@ export const GFN = 8;
 export const SLOT: SlotRequest = { id: 1, asId: 0, flags: 0, baseGfn: GFN, npages: 4, ramPage: GFN };
 export const LOGGED: SlotRequest = { ...SLOT, flags: SLOT_LOG_DIRTY };
 
-/** What the tool leaves of a page. */
-export const NOT_W = ACCESS_R | ACCESS_X;
-
 /** What differs from item to item. */
 export interface ItemFacts {
   readonly depth: number;
@@ -81,6 +78,11 @@ export function read(gfn: number): Access {
 
 export function write(gfn: number, value: number): Access {
   return { kind: 'write', gpa: gfn * PAGE, size: 1, value: BigInt(value) };
+}
+
+/** The tool's command that takes W away from {@link GFN}, on the path of `actor`. */
+export function takesW(world: World, actor: Actor): Path<number> {
+  return world.newSession(actor).setPageAccess(GFN * PAGE, ACCESS_R | ACCESS_X, { needSlot: false });
 }
 
 /** A receiver that lets every access through. */
