@@ -168,7 +168,7 @@ export class StoreWatch {
     return { ...runner, path: this.#over(runner.path, index) };
   }
 
-  *#over(path: Path<unknown>, vcpu: number): Path<void> {
+  *#over(path: Participant['path'], vcpu: number): Path<void> {
     const { vm } = this.#world;
     let byte = vm.mem.u8[this.#host]!;
     for (let step = path.next(0); step.done !== true; ) {
