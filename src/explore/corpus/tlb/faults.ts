@@ -100,7 +100,7 @@ const wpSkipRo = tlbItem(
 
 const spteTwoWords = tlbItem(
   BUG_SPTE_TWO_WORDS,
-  { depth: 3, origin: 'MUT', rules: ['I5'], place: 'mmu/protect.ts: clearBits' },
+  { depth: 3, origin: 'MUT', rules: ['I5', 'torn'], place: 'mmu/protect.ts: clearBits' },
   storeAgainstTool,
 );
 

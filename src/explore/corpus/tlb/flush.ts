@@ -195,7 +195,7 @@ export function isLogged({ vm }: World, page: number): boolean {
 
 const freeNoWalkWait = tlbItem(
   BUG_FREE_NO_WALK_WAIT,
-  { depth: 2, origin: 'MUT', rules: ['I7'], place: 'mmu/roots.ts: zapAllRoots' },
+  { depth: 2, origin: 'MUT', rules: ['I7', 'I6'], place: 'mmu/roots.ts: zapAllRoots' },
   () => ({
     setUp(world) {
       world.slot(LOGGED);
