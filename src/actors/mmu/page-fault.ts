@@ -25,7 +25,7 @@ import {
 import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
 import { BUG_INVALID_AS_MMIO, BUG_NO_NOTIFIER_RETRY, BUG_NO_ROOT_RECHECK } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
-import { type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
+import { type Path, reading, relaxing, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { FAULT_RESULTS, TRACE_FAULT } from '../../shared/trace/kinds.ts';
 import { activeSet, findSlot, GENERATION_IN_FLUX, type Slot, setGeneration } from './memslots.ts';
@@ -236,13 +236,16 @@ function* slowPageFault(
   const { mem } = vm;
   const generation = setGeneration(vm, set);
   yield* writeLock(actor, vm.mmuLock);
+  let hostIsAtIt = false;
   let result: FaultResult;
   const root = mem.load(vm.vcpuWord(index, 'ROOT'));
   // Everything read before the lock was only a hint (L9).
   const stale = rootIsStale(vm, root, mem.load(vm.vcpuWord(index, 'ROOT_GEN')));
   if (stale && !vm.quirk(BUG_NO_ROOT_RECHECK)) result = 'retry';
-  else if (slot !== null && (invalidated(vm, slot, gfn, notifierSeq) || !stillVisible(vcpu, slot, gfn)))
+  else if (slot !== null && invalidated(vm, slot, gfn, notifierSeq)) {
     result = 'retry';
+    hostIsAtIt = true;
+  } else if (slot !== null && !stillVisible(vcpu, slot, gfn)) result = 'retry';
   else if (slot === null) {
     if ((generation & GENERATION_IN_FLUX) === 0n) install(vm, root, gfn, makeMmioSpte(gfn, generation));
     result = 'mmio';
@@ -257,6 +260,7 @@ function* slowPageFault(
     result = (spteAccess(spte) & access) === access ? 'fixed-slow' : 'emulate';
   }
   yield* writeUnlock(actor, vm.mmuLock);
+  if (hostIsAtIt) yield relaxing(vm.word('MMU_NOTIFIER_COUNT'));
   return result;
 }
 

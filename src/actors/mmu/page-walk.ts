@@ -132,9 +132,7 @@ export function* walkGuest(vm: Vm, asId: number, walk: GuestWalk): Path<WalkResu
         if ((used.entry & bits) === bits) continue;
         // KVM: in read-only memory A and D are not processed; whoever puts tables there has set them.
         if (used.slot === null || (used.slot.flags & SLOT_READONLY) !== 0) continue;
-        // As if guest memory lay in RAM as the guest sees it.
-        const assumed = vm.ramPage(used.gfn) + ((used.host - vm.layout.ram) % 4096);
-        const host = vm.quirk(BUG_AD_WRONG_ADDRESS) ? assumed : used.host;
+        const host = vm.quirk(BUG_AD_WRONG_ADDRESS) ? assumedHost(vm, used) : used.host;
         yield updating(host);
         if (mem.cas64(host, used.entry, used.entry | bits) !== used.entry) continue restart;
         used.entry |= bits;
@@ -156,6 +154,11 @@ export function* walkGuest(vm: Vm, asId: number, walk: GuestWalk): Path<WalkResu
       };
     }
   }
+}
+
+/** Where an entry would be if guest memory lay in RAM as the guest sees it. */
+function assumedHost(vm: Vm, { host, gfn }: Step): number {
+  return vm.ramPage(gfn) + ((host - vm.layout.ram) % 4096);
 }
 
 /** What must be 0 in a present entry of this level. */

@@ -11,9 +11,8 @@ import { KVMI_EVENT_ACTION_CONTINUE } from '../../../actors/introspector/kvmi/co
 import type { Session, SessionEvent } from '../../../actors/introspector/session.ts';
 import type { SlotRequest } from '../../../actors/mmu/memslots.ts';
 import type { Access } from '../../../actors/vcpu/access-program.ts';
-import { invariant } from '../../../shared/invariant.ts';
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../../shared/layout/cpu.ts';
-import { QUIRKS } from '../../../shared/quirks.ts';
+import { quirkById } from '../../../shared/quirks.ts';
 import type { Path } from '../../../shared/sync/point.ts';
 import type { Participant } from '../../engine/execution.ts';
 import type { Scenario } from '../../scenario/scenario.ts';
@@ -49,8 +48,7 @@ export interface ItemFacts {
 
 /** The item of quirk `id`: its setting with the quirk, or without. */
 export function policyItem(id: number, facts: ItemFacts, setting: Setting): CorpusItem {
-  const quirk = QUIRKS.find((candidate) => candidate.id === id);
-  invariant(quirk !== undefined, `quirk ${id} is in the table`);
+  const quirk = quirkById(id);
   return {
     id: quirk.item,
     name: quirk.name,
