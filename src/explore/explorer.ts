@@ -4,6 +4,7 @@
  */
 import { checkInvariants } from '../actors/mmu/invariants.ts';
 import { filledEntries } from '../actors/vcpu/tlb.ts';
+import type { LockValidator } from '../shared/lockdep/validator.ts';
 import { Execution, type Observer } from './engine/execution.ts';
 import type { Finding } from './engine/finding.ts';
 import { type Deviation, scheduleOf } from './engine/schedule.ts';
@@ -29,9 +30,10 @@ export class Stage {
   #longest = 0;
   #begun = 0;
 
-  constructor(scenario: Scenario) {
+  /** @param validator  learns the order graph of all executions, and of the setting-up */
+  constructor(scenario: Scenario, validator: LockValidator | null = null) {
     this.scenario = scenario;
-    this.world = new World(scenario.machine);
+    this.world = new World({ ...scenario.machine, ...(validator === null ? {} : { validator }) });
     scenario.setUp(this.world);
     this.world.save();
   }
@@ -95,9 +97,9 @@ export class Stage {
           ...who,
         });
       }
-      for (const { rule, message, held, stack } of world.lockFindings.splice(0)) {
+      for (const { rule, message, held, stack, details: edges } of world.lockFindings.splice(0)) {
         const who = actor === undefined ? {} : { actor };
-        const details = [...held.map((lock) => `holds ${lock}`), ...stack.split('\n')];
+        const details = [...held.map((lock) => `holds ${lock}`), ...stack.split('\n'), ...edges];
         execution.report({
           oracle: 'lock',
           rule,

@@ -13,6 +13,7 @@ import { REQ_INTROSPECTION, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
 import { STOP_NOW } from '../../shared/layout/vm.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import type { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
+import { WAIT_REPLY } from '../../shared/sync/lock-class.ts';
 import { type Path, reading, stepping, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
 import {
@@ -227,7 +228,7 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
   yield writing(word('WAITING'));
   mem.store(word('WAITING'), 1);
   yield* vcpu.beforeEventWait();
-  actor.checks?.waitingForIntrospector();
+  actor.awaiting(WAIT_REPLY);
   const sent = yield* post(vcpu, {
     kind: KVMI_VCPU_EVENT,
     seq,
@@ -262,6 +263,7 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
     actor.expect = seen;
     yield waiting(word('WAKE_SEQ'));
   }
+  actor.awaited(WAIT_REPLY);
   mem.store(word('STATE'), state);
   yield* vcpu.afterEventWait();
   const action = mem.load(word('REPLY_ERROR')) === 0 ? mem.load(word('REPLY_ACTION')) : -EINTR;

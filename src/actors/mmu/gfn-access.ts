@@ -189,7 +189,7 @@ export interface Restriction {
  */
 export function* restrictedPageAccess(actor: Actor, vm: Vm, gfn: number, access: number): Path<Restriction> {
   yield* readLock(actor, vm.accessTreeLock);
-  const policy = readPolicy(vm, gfn);
+  const policy = readPolicy(actor, vm, gfn);
   yield* readUnlock(actor, vm.accessTreeLock);
   return { restricted: (access & ~policy.access) !== 0, version: policy.version };
 }

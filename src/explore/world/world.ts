@@ -16,6 +16,7 @@ import type { Core } from '../../actors/vcpu/isa/core.ts';
 import { filledEntries, flushTlb } from '../../actors/vcpu/tlb.ts';
 import { Vcpu, type VcpuSurroundings } from '../../actors/vcpu/vcpu.ts';
 import { CPU_UOPS } from '../../shared/layout/cpu.ts';
+import type { LockValidator } from '../../shared/lockdep/validator.ts';
 import type { Quirks } from '../../shared/quirks.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import { LockChecks, type LockFinding } from '../../shared/sync/checks.ts';
@@ -30,6 +31,8 @@ export interface WorldOptions {
   readonly gfnCount?: number;
   /** Pages that may be restricted at one time. */
   readonly accessLimit?: number;
+  /** Learns the order graph of all its actors; whoever gives it may keep it from run to run. */
+  readonly validator?: LockValidator;
   /** What its vCPUs execute guest code with. */
   readonly core?: (vm: Vm) => Core;
   /** Of every vCPU. */
@@ -154,7 +157,11 @@ export class World {
   /** One more actor, with its own locks: a second control thread, the host. */
   actor(name: string): Actor {
     const { mem } = this.vm;
-    const checks = new LockChecks({ actor: name, onFinding: (finding) => this.lockFindings.push(finding) });
+    const checks = new LockChecks({
+      actor: name,
+      onFinding: (finding) => this.lockFindings.push(finding),
+      validator: this.#options.validator ?? null,
+    });
     return new Actor({
       id: this.#nextActorId++,
       name,
