@@ -179,7 +179,7 @@ export class Session {
     const gfn = Math.floor(gpa / 4096);
     if (gfn >= vm.layout.config.gfnCount) return -EINVAL;
     yield* readLock(this.#actor, vm.accessTreeLock);
-    const { access } = readPolicy(this.#actor, vm, gfn);
+    const { access } = readPolicy(vm, gfn);
     yield* readUnlock(this.#actor, vm.accessTreeLock);
     return access;
   }

@@ -20,7 +20,6 @@ import {
 import { SLOT_LIMIT, TRACK_MODES } from '../../shared/layout/memslot.ts';
 import { REF_ACTIVE_KEY_NO_AS, REF_TRACK_INVALID_SLOT } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
-import { LOCK_ACCESS_TREE } from '../../shared/sync/lock-class.ts';
 import { type Path, reading, updating } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import type { Slot } from './memslots.ts';
@@ -267,8 +266,7 @@ export function entryCount(vm: Vm): number {
 }
 
 /** What is allowed on `gfn` and since which tightening. access_tree_lock held; the values are copies. */
-export function readPolicy(actor: Actor, vm: Vm, gfn: number): { access: number; version: number } {
-  actor.checks?.expectHeld('L8', 'the access tree searched', LOCK_ACCESS_TREE);
+export function readPolicy(vm: Vm, gfn: number): { access: number; version: number } {
   const entry = lookupEntry(vm, gfn);
   if (entry < 0) return { access: FULL_ACCESS, version: 0 };
   return {

@@ -10,6 +10,7 @@ import { TRACK_PREEXEC, TRACK_PREREAD, TRACK_PREWRITE } from '../../shared/layou
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
 import { REF_ACTIVE_KEY_NO_AS, REF_TRACK_INVALID_SLOT } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import { LOCK_ACCESS_TREE } from '../../shared/sync/lock-class.ts';
 import { type Path, updating } from '../../shared/sync/point.ts';
 import { readLock, readUnlock, writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
@@ -189,7 +190,8 @@ export interface Restriction {
  */
 export function* restrictedPageAccess(actor: Actor, vm: Vm, gfn: number, access: number): Path<Restriction> {
   yield* readLock(actor, vm.accessTreeLock);
-  const policy = readPolicy(actor, vm, gfn);
+  actor.checks?.expectHeld('L8', 'the access tree searched', LOCK_ACCESS_TREE);
+  const policy = readPolicy(vm, gfn);
   yield* readUnlock(actor, vm.accessTreeLock);
   return { restricted: (access & ~policy.access) !== 0, version: policy.version };
 }

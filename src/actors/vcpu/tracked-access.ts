@@ -101,7 +101,7 @@ export function* preAccess(vcpu: Vcpu, piece: TrackedAccess): Path<PfVerdict> {
  * @locking access_tree_lock held for read
  */
 function stillAllowed(vcpu: Vcpu, gfn: number, access: number, verdict: PfVerdict): boolean {
-  const policy = readPolicy(vcpu.actor, vcpu.vm, gfn);
+  const policy = readPolicy(vcpu.vm, gfn);
   if ((access & ~policy.access) === 0) return true;
   return verdict.kind === 'approved' && verdict.version === policy.version;
 }

@@ -400,3 +400,63 @@ test('without a validator nothing is said about where a lock was taken', (t) => 
   const subject = new Subject().does(reads(lock.tree), writes(lock.mmu));
   t.regex(subject.findings[0]!.held[0]!, /^access_tree_lock \(read\) at 0x[0-9a-f]+$/);
 });
+
+// L6 to L9
+
+test('L6 broken: what may only signal takes a lock, or waits', (t) => {
+  for (const path of [spins(lock.job), takes(lock.kvmi), writes(lock.mmu), synchronizes(lock.srcu), awaits]) {
+    const subject = new Subject();
+    subject.checks.beginSignal('the last put');
+    subject.does(completes);
+    t.deepEqual(subject.rules, []);
+    t.true(subject.does(completes, path).rules.includes('L6'));
+    subject.checks.endSignal();
+    const sixes = () => subject.rules.filter((rule) => rule === 'L6').length;
+    const before = sixes();
+    subject.does(completes, awaits);
+    t.is(sixes(), before);
+  }
+});
+
+test('L7 broken: a host invalidation takes slots_lock or slots_arch_lock', (t) => {
+  for (const mutex of [lock.slots, lock.arch]) {
+    const subject = new Subject();
+    subject.checks.owes(classes.HOST_INVALIDATION);
+    t.deepEqual(subject.does(takes(mutex), drops(mutex)).rules, ['L7']);
+    t.deepEqual(subject.does(spins(lock.invalidate), unspins(lock.invalidate), writes(lock.mmu)).rules, [
+      'L7',
+    ]);
+    subject.does(unwrites(lock.mmu));
+    subject.checks.settles(classes.HOST_INVALIDATION);
+    t.deepEqual(subject.does(takes(mutex)).rules, ['L7']);
+  }
+});
+
+test('L8, L9 broken: done without the lock that makes it right', (t) => {
+  for (const rule of ['L8', 'L9'] as const) {
+    const subject = new Subject().does(writes(lock.mmu));
+    subject.checks.expectHeld(rule, 'an spte installed', classes.LOCK_MMU);
+    subject.checks.expectHeld(rule, 'a slot used', classes.SRCU_KVM, classes.LOCK_MMU);
+    t.deepEqual(subject.rules, []);
+    subject.checks.expectHeld(rule, 'a slot used', classes.SRCU_KVM, classes.LOCK_SLOTS);
+    subject.does(unwrites(lock.mmu));
+    subject.checks.expectHeld(rule, 'an spte installed', classes.LOCK_MMU);
+    t.deepEqual(
+      subject.findings.map(({ message }) => message),
+      ['a slot used without kvm.srcu or slots_lock', 'an spte installed without mmu_lock'],
+    );
+  }
+});
+
+test('what an actor has asked for and not got', (t) => {
+  const subject = new Subject().begins(takes(lock.slots));
+  t.is(subject.checks.wanted?.cls, classes.LOCK_SLOTS);
+  subject.checks.acquired(classes.LOCK_SLOTS, lock.slots.addr, 'write', 0);
+  t.is(subject.checks.wanted, null);
+  // While it waits for a reply it takes and releases job_lock; it wants the reply all the time.
+  subject.checks.awaiting(classes.WAIT_REPLY);
+  subject.does(spins(lock.job), unspins(lock.job));
+  t.is(subject.checks.wanted?.cls, classes.WAIT_REPLY);
+  subject.checks.awaited();
+  t.is(subject.checks.wanted, null);
+});
