@@ -11,10 +11,12 @@ import { CPU } from '../../shared/layout/cpu.ts';
 import { RING_BYTES } from '../../shared/layout/ring.ts';
 import { REQ_INTROSPECTION, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
 import { STOP_NOW } from '../../shared/layout/vm.ts';
+import { BUG_EVENT_UNDER_TREE_LOCK } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import type { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
 import { WAIT_REPLY } from '../../shared/sync/lock-class.ts';
 import { type Path, reading, stepping, updating, waiting, writing } from '../../shared/sync/point.ts';
+import { readLock, readUnlock } from '../../shared/sync/rw-lock.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
 import {
   eventFlow,
@@ -329,7 +331,10 @@ function* pfEvent(vcpu: IntrospectedVcpu, gpa: number, gva: bigint, access: numb
   if (!restricted) return ALLOWED;
   const kind = access === 4 ? 2 : access - 1;
   vcpu.count('EVENTS_SENT', kind);
+  const locked = vm.quirk(BUG_EVENT_UNDER_TREE_LOCK);
+  if (locked) yield* readLock(actor, vm.accessTreeLock);
   const action = yield* sendVcpuEvent(vcpu, KVMI_VCPU_EVENT_PF, encodePf({ gva, gpa, access }));
+  if (locked) yield* readUnlock(actor, vm.accessTreeLock);
   switch (action) {
     case KVMI_EVENT_ACTION_CONTINUE:
       vcpu.count('PF_CONTINUE', kind);

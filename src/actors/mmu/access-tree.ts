@@ -124,6 +124,19 @@ export function lookupEntry(vm: Vm, gfn: number): number {
   return node;
 }
 
+/** As {@link lookupEntry}, a node at a time: what a reader without the lock does (RC-16). */
+export function* lookupInSteps(vm: Vm, gfn: number): Path<number> {
+  let node = 0;
+  for (let level = 0; level < TREE_LEVELS; level++) {
+    const word = childWord(vm, node, gfn, level);
+    yield reading(word);
+    const child = vm.mem.load(word);
+    if (child === 0) return -1;
+    node = child - 1;
+  }
+  return node;
+}
+
 /** Memory for one insertion, taken before any lock (radix_tree_preload). */
 export interface TreeReserve {
   /** −1 once used. */
@@ -265,9 +278,19 @@ export function entryCount(vm: Vm): number {
   return vm.mem.load(accessPool(vm).address + POOL.at.USED);
 }
 
-/** What is allowed on `gfn` and since which tightening. access_tree_lock held; the values are copies. */
-export function readPolicy(vm: Vm, gfn: number): { access: number; version: number } {
-  const entry = lookupEntry(vm, gfn);
+/** What is allowed on a page, and since which tightening. */
+export interface Policy {
+  readonly access: number;
+  readonly version: number;
+}
+
+/** The policy for `gfn`. access_tree_lock held; the values are copies. */
+export function readPolicy(vm: Vm, gfn: number): Policy {
+  return readEntry(vm, lookupEntry(vm, gfn));
+}
+
+/** The policy that an entry says, or its absence (−1). Locks as for {@link readPolicy}. */
+export function readEntry(vm: Vm, entry: number): Policy {
   if (entry < 0) return { access: FULL_ACCESS, version: 0 };
   return {
     access: vm.mem.load(entryWord(vm, entry, 'ACCESS')),

@@ -13,6 +13,7 @@ import {
   REQ_TLB_FLUSH,
   REQ_VM_DEAD,
 } from '../../shared/layout/vcpu.ts';
+import { BUG_DEKKER_ORDER } from '../../shared/quirks.ts';
 import { WAIT_ACK, WAIT_PARKED } from '../../shared/sync/lock-class.ts';
 import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { TRACE_PARKED, TRACE_SERVE } from '../../shared/trace/kinds.ts';
@@ -47,6 +48,8 @@ export function* enterGuest(vcpu: Vcpu): Path<boolean> {
     yield writing(mode);
     mem.store(mode, IN_GUEST);
     vcpu.actor.checks?.owes(WAIT_ACK);
+    // There was none before the mode was published.
+    if (vm.quirk(BUG_DEKKER_ORDER)) return true;
     yield reading(requests);
     if (mem.load(requests) === 0) return true;
     yield* exitGuest(vcpu);

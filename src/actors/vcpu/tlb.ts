@@ -12,6 +12,7 @@ import {
   TLB_FETCH,
   TLB_READ,
   TLB_SET_BYTES,
+  TLB_SLOW,
   TLB_WRITE,
   tlbTable,
 } from '../../shared/layout/cpu.ts';
@@ -56,21 +57,23 @@ export function flushJumpCache(mem: Mem, cpu: number): void {
 /** Shared-memory address of the byte at `gva`, or −1 on a miss. `access` is one ACCESS_* bit. */
 export function lookup(mem: Mem, cpu: number, user: boolean, access: number, gva: bigint): number {
   const at = entryAddress(cpu, user, tableOf(access), gva);
-  if (mem.u64[at / 8] !== (gva & ~0xfffn)) return -1;
+  const page = gva & ~0xfffn;
+  const tag = mem.u64[at / 8]!;
+  if (tag !== page && tag !== (page | TLB_SLOW)) return -1;
   return (Number(gva & 0xffff_ffffn) + mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) | 0;
 }
 
-/** Enters gva's page → the RAM page at `host`, for one kind of access. */
+/** Enters gva's page → the RAM page at `host`, for one kind of access; `slow` keeps the core from using it. */
 export function insert(
   mem: Mem,
   cpu: number,
-  entry: { user: boolean; access: number; gva: bigint; host: number; gfn: number },
+  entry: { user: boolean; access: number; gva: bigint; host: number; gfn: number; slow: boolean },
 ): void {
   const page = entry.gva & ~0xfffn;
   const at = entryAddress(cpu, entry.user, tableOf(entry.access), entry.gva);
   mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2] = (entry.host - Number(page & 0xffff_ffffn)) | 0;
   mem.i32[(at + TLB_ENTRY.at.GFN) >>> 2] = entry.gfn;
-  mem.u64[at / 8] = page;
+  mem.u64[at / 8] = entry.slow ? page | TLB_SLOW : page;
 }
 
 /** Every filled entry, for the I6 oracle. The vCPU must be outside guest mode. */
@@ -82,8 +85,9 @@ export function* filledEntries(
     for (const access of [1, 2, 4]) {
       const table = tlbTable(cpu, user, tableOf(access));
       for (let at = table; at < table + TLB_ENTRIES * TLB_ENTRY.bytes; at += TLB_ENTRY.bytes) {
-        const gva = mem.u64[at / 8]!;
-        if (gva !== EMPTY) yield { access, gva, gfn: mem.i32[(at + TLB_ENTRY.at.GFN) >>> 2]! };
+        const tag = mem.u64[at / 8]!;
+        if (tag !== EMPTY)
+          yield { access, gva: tag & ~TLB_SLOW, gfn: mem.i32[(at + TLB_ENTRY.at.GFN) >>> 2]! };
       }
     }
   }

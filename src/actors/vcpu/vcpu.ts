@@ -97,6 +97,8 @@ export interface VcpuSurroundings {
   readonly console?: (byte: number) => void;
   /** What executes guest code. A vCPU that only carries out access programs needs none. */
   readonly core?: Core;
+  /** Guest frames whose loads and stores are scheduling points, each by itself. Absent: none. */
+  readonly watched?: (gfn: number) => boolean;
 }
 
 /** Looks for a reply, for each look that is worth making at a lock: some 30 µs. */
@@ -123,13 +125,16 @@ export class Vcpu implements IntrospectedVcpu {
   /** Where RDRAND gets its numbers. */
   readonly random: Prng;
 
+  /** Is each access to this guest frame to be a scheduling point? */
+  readonly watches: (gfn: number) => boolean;
+
   /** Undefined opcodes met, by name. */
   readonly undefinedOpcodes = new Map<string, number>();
   readonly #core: Core | null;
   readonly #blocks: BlockCache | null;
 
   constructor(vm: Vm, index: number, actor: Actor, surroundings: VcpuSurroundings = {}) {
-    const { core = null, console = () => {}, seed = BigInt(index) } = surroundings;
+    const { core = null, console = () => {}, seed = BigInt(index), watched = () => false } = surroundings;
     this.index = index;
     this.vm = vm;
     this.mem = vm.mem;
@@ -149,6 +154,7 @@ export class Vcpu implements IntrospectedVcpu {
           };
     this.ports = new MachinePorts(this, console);
     this.random = new Prng(seed).fork('rdrand');
+    this.watches = watched;
     this.#core = core;
     this.#blocks = core === null ? null : new BlockCache(this);
   }

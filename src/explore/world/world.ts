@@ -6,7 +6,7 @@
  */
 import { hook } from '../../actors/introspector/hook.ts';
 import { KVMI_VCPU_EVENT_PF } from '../../actors/introspector/kvmi/constants.ts';
-import { Session, type SessionEvent, type SessionMessage } from '../../actors/introspector/session.ts';
+import type { Session, SessionEvent } from '../../actors/introspector/session.ts';
 import { allocateMemory, initializeVm, openVm } from '../../actors/mmu/create-vm.ts';
 import { checkInvariants } from '../../actors/mmu/invariants.ts';
 import { type SlotRequest, setMemoryRegion } from '../../actors/mmu/memslots.ts';
@@ -20,8 +20,11 @@ import type { LockValidator } from '../../shared/lockdep/validator.ts';
 import type { Quirks } from '../../shared/quirks.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import { LockChecks, type LockFinding } from '../../shared/sync/checks.ts';
-import { drive, type Path, reading, waiting } from '../../shared/sync/point.ts';
+import { drive, type Path } from '../../shared/sync/point.ts';
+import { STATS_BYTES } from '../../shared/sync/stats.ts';
 import type { Participant } from '../engine/execution.ts';
+import { type CallListener, RecordedSession } from './recorded-session.ts';
+import { type Answer, type Tool, ToolSide } from './tool-side.ts';
 
 export interface WorldOptions {
   readonly vcpuCount?: number;
@@ -33,16 +36,13 @@ export interface WorldOptions {
   readonly accessLimit?: number;
   /** Learns the order graph of all its actors; whoever gives it may keep it from run to run. */
   readonly validator?: LockValidator;
+  /** Keep lock statistics, by {@link World.clock}. Default: none, they cost time. */
+  readonly lockTimes?: boolean;
   /** What its vCPUs execute guest code with. */
   readonly core?: (vm: Vm) => Core;
   /** Of every vCPU. */
   readonly surroundings?: VcpuSurroundings;
 }
-
-/** What a scenario's tool does with an event: an action, after whatever commands it likes. */
-export type Tool = (event: SessionEvent, session: Session) => Path<number>;
-
-export type Answer = Extract<SessionMessage, { kind: 'answer' }>;
 
 const FIRST_VCPU_ID = 3;
 
@@ -52,16 +52,19 @@ export class World {
   readonly #core: Core | undefined;
   /** Made anew by {@link restore}, as everything below. */
   #control!: Actor;
-  #receiver!: Actor;
   #nextActorId = 0;
-  session!: Session;
+  tool!: ToolSide;
+  /** Everybody there is, in the order made. */
+  readonly actors: Actor[] = [];
+  /** Is told of what sessions are asked to do; null: nobody listens. */
+  onCall: CallListener | null = null;
   readonly vcpus: Vcpu[] = [];
   readonly findings: OracleFinding[] = [];
   readonly lockFindings: LockFinding[] = [];
-  readonly events: SessionEvent[] = [];
   /** What each vCPU's guest has written to the console port. */
   readonly consoles: string[] = [];
-  readonly answers: Answer[] = [];
+  /** What time it is for lock statistics, ns. */
+  clock: () => number = () => 0;
   #saved: readonly { readonly at: number; readonly bytes: Uint8Array }[] = [];
 
   constructor(options: WorldOptions = {}) {
@@ -91,7 +94,22 @@ export class World {
   }
   /** The receiver of the introspector. */
   get receiver(): Actor {
-    return this.#receiver;
+    return this.tool.receiver;
+  }
+  /** The receiver's. */
+  get session(): Session {
+    return this.tool.session;
+  }
+  /** Commands that VM control gives: those that need no answer of a vCPU. */
+  get commands(): Session {
+    return this.newSession(this.#control);
+  }
+  /** Every event the tool was shown. */
+  get events(): SessionEvent[] {
+    return this.tool.events;
+  }
+  get answers(): Answer[] {
+    return this.tool.answers;
   }
 
   /** Notes the machine as it is: what {@link restore} brings back. */
@@ -123,21 +141,13 @@ export class World {
   }
 
   #populate(): void {
-    for (const list of [
-      this.vcpus,
-      this.findings,
-      this.lockFindings,
-      this.events,
-      this.consoles,
-      this.answers,
-    ]) {
+    for (const list of [this.actors, this.vcpus, this.findings, this.lockFindings, this.consoles])
       list.length = 0;
-    }
     const { surroundings } = this.#options;
     this.#nextActorId = 1;
     this.#control = this.actor('control');
-    this.#receiver = this.actor('receiver');
-    this.session = new Session(this.receiver, this.vm);
+    const receiver = this.actor('receiver');
+    this.tool = new ToolSide(receiver, this.vm, () => this.newSession(receiver));
     this.#nextActorId = FIRST_VCPU_ID;
     for (let index = 0; index < this.vm.vcpuCount; index++) {
       this.consoles.push('');
@@ -162,14 +172,24 @@ export class World {
       onFinding: (finding) => this.lockFindings.push(finding),
       validator: this.#options.validator ?? null,
     });
-    return new Actor({
-      id: this.#nextActorId++,
+    const id = this.#nextActorId++;
+    const timed = this.#options.lockTimes === true && id <= this.vm.layout.config.actorCount;
+    const actor = new Actor({
+      id,
       name,
       mem,
       checks,
+      ...(timed ? { stats: this.vm.layout.stats + (id - 1) * STATS_BYTES, clock: () => this.clock() } : {}),
       spinLimit: 0,
       quirks: this.vm.quirkWords,
     });
+    this.actors.push(actor);
+    return actor;
+  }
+
+  /** Commands on the path of another actor than the receiver; two paths must not share one. */
+  newSession(actor: Actor): Session {
+    return new RecordedSession(actor, this.vm, (call) => this.onCall?.(call));
   }
 
   /** Runs a control path alone. Nothing it does may need another actor. */
@@ -218,27 +238,7 @@ export class World {
 
   /** The receiver thread with a tool behind it. */
   toolRunner(tool: Tool): Participant {
-    return { name: 'receiver', waiter: this.receiver, path: this.#serve(tool), background: true };
-  }
-
-  *#serve(tool: Tool): Path<void> {
-    const { vm, session, receiver } = this;
-    const bell = vm.word('RECEIVER_BELL');
-    for (;;) {
-      yield reading(bell);
-      const seen = vm.mem.load(bell);
-      for (let message = yield* session.poll(); message !== null; message = yield* session.poll()) {
-        if (message.kind === 'answer') {
-          this.answers.push(message);
-          continue;
-        }
-        this.events.push(message.event);
-        const action = yield* tool(message.event, session);
-        yield* session.reply(message.event.vcpu, message.event.seq, action);
-      }
-      receiver.expect = seen;
-      yield waiting(bell);
-    }
+    return this.tool.participant(tool);
   }
 
   controlRunner(path: Path<unknown>): Participant {

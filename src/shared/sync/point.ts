@@ -43,15 +43,32 @@ export const WAIT_TIMED_OUT = 2;
 /** A path of visible operations that ends in a `T`. Compose with `yield*`. */
 export type Path<T> = Generator<Point, T, number>;
 
-export const reading = (addr: number): Point => addr * POINT_KINDS + READING;
-export const writing = (addr: number): Point => addr * POINT_KINDS + WRITING;
-export const updating = (addr: number): Point => addr * POINT_KINDS + UPDATING;
-export const waiting = (addr: number): Point => addr * POINT_KINDS + WAITING;
-export const notifying = (addr: number): Point => addr * POINT_KINDS + NOTIFYING;
-export const stepping = (id = 0): Point => id * POINT_KINDS + STEPPING;
+export const reading = (addr: number): Point => made(addr * POINT_KINDS + READING);
+export const writing = (addr: number): Point => made(addr * POINT_KINDS + WRITING);
+export const updating = (addr: number): Point => made(addr * POINT_KINDS + UPDATING);
+export const waiting = (addr: number): Point => made(addr * POINT_KINDS + WAITING);
+export const notifying = (addr: number): Point => made(addr * POINT_KINDS + NOTIFYING);
+export const stepping = (id = 0): Point => made(id * POINT_KINDS + STEPPING);
 /** @param ways  how many answers there are, from 0; at least 1, below {@link CHOICE_WAYS} */
-export const choosing = (ways: number, id = 0): Point => (id * CHOICE_WAYS + ways) * POINT_KINDS + CHOOSING;
-export const relaxing = (addr = 0): Point => addr * POINT_KINDS + RELAXING;
+export const choosing = (ways: number, id = 0): Point =>
+  made((id * CHOICE_WAYS + ways) * POINT_KINDS + CHOOSING);
+export const relaxing = (addr = 0): Point => made(addr * POINT_KINDS + RELAXING);
+
+/** Told of each point as it is made, with the stack of the path that is about to yield it; null: nobody asks. */
+let onPoint: (() => void) | null = null;
+
+/**
+ * For an execution that is being explained: once a path has yielded, its stack is gone. Costs the other executions one
+ * comparison a point.
+ */
+export function watchPoints(watch: (() => void) | null): void {
+  onPoint = watch;
+}
+
+function made(point: Point): Point {
+  if (onPoint !== null) onPoint();
+  return point;
+}
 
 /** Limit of the ways of one choice. */
 export const CHOICE_WAYS = 64;
