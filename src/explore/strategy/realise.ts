@@ -2,8 +2,8 @@
  * Tries to make a predicted deadlock come true: steers actors so that each holds its lock of the circle and asks for the
  * next, keeps those that have come so far where they are, and lets all go when the circle is closed.
  *
- * Which actor plays which edge: one of the kind that was seen to do it (`vcpu 0` and `vcpu 1` are of one kind). With
- * each execution the parts are dealt anew.
+ * Which actor plays which edge: with each execution the parts are dealt anew, those first in which most edges are played
+ * by one of the kind that was seen to do it (`vcpu 0` and `vcpu 1` are of one kind). Others may do the same.
  */
 import type { LockCycle, SeenEdge } from '../../shared/lockdep/lock-graph.ts';
 import { Prng } from '../../shared/prng.ts';
@@ -16,8 +16,10 @@ export interface CastMember {
   readonly checks: LockChecks | null;
 }
 
-/** One pick in this many goes to somebody who has no part: a part may need what others do first. */
-const OTHERS_EVERY = 8;
+/** How many picks of 16 go to those who have no part: a part may need what they do first. One for each execution. */
+const OTHERS_SHARES = [2, 8, 14] as const;
+/** One pick in this many goes to anybody who is not in place. */
+const ANYBODY_EVERY = 32;
 
 export class Realise implements Strategy {
   readonly name = 'realise';
@@ -27,6 +29,9 @@ export class Realise implements Strategy {
   #members: readonly CastMember[] = [];
   /** The actor that plays edge `i` of the circle. */
   #players: readonly number[] = [];
+  /** Edges in the order in which their players come into place: one who is in place may stand in the next one's way. */
+  #order: readonly number[] = [];
+  #othersShare = 0;
   #letGo = false;
   #closed = false;
 
@@ -55,6 +60,8 @@ export class Realise implements Strategy {
     const castings = castingsOf(this.#cycle.edges, this.#members);
     if (castings.length === 0) return false;
     this.#players = castings[index % castings.length]!;
+    this.#othersShare = this.#prng.pick(OTHERS_SHARES);
+    this.#order = this.#shuffled([...this.#players.keys()]);
     return true;
   }
 
@@ -71,10 +78,15 @@ export class Realise implements Strategy {
         this.#closed = true;
         this.#letGo = true;
       } else {
-        const forward = runnable & playing & ~waiting;
+        const free = runnable & ~waiting;
         const others = runnable & ~playing;
-        const first = others !== 0 && this.#prng.below(OTHERS_EVERY) === 0 ? others : forward || others;
-        if (first !== 0) return this.#oneOf(first);
+        if (free !== 0) {
+          if (this.#prng.below(ANYBODY_EVERY) === 0) return this.#oneOf(free);
+          if (others !== 0 && this.#prng.below(16) < this.#othersShare) return this.#oneOf(others);
+          const next = this.#order.find((edge) => (waiting & (1 << this.#players[edge]!)) === 0)!;
+          const player = 1 << this.#players[next]!;
+          return this.#oneOf((free & player) !== 0 ? player : others !== 0 ? others : free);
+        }
         if ((timed & ~waiting) !== 0) return this.#oneOf(timed & ~waiting);
         // Those in place stand in the way of the rest: this cast cannot do it from here.
         this.#letGo = true;
@@ -99,22 +111,30 @@ export class Realise implements Strategy {
     return checks.held.some(({ cls }) => cls.name === from);
   }
 
+  #shuffled(items: number[]): number[] {
+    for (let i = items.length - 1; i > 0; i--) {
+      const j = this.#prng.below(i + 1);
+      [items[i], items[j]] = [items[j]!, items[i]!];
+    }
+    return items;
+  }
+
   #oneOf(mask: number): number {
     return nthOf(mask, this.#prng.below(population(mask)));
   }
 }
 
-/** Every way to give the edges to different actors of the kinds that were seen with them. */
+/** Every way to give the edges to different actors; first the ways that are most like what was seen. */
 function castingsOf(edges: readonly SeenEdge[], members: readonly CastMember[]): number[][] {
   let castings: number[][] = [[]];
-  for (const { actor } of edges) {
+  for (const _edge of edges) {
     castings = castings.flatMap((casting) =>
-      members.flatMap(({ name }, member) =>
-        kindOf(name) === kindOf(actor) && !casting.includes(member) ? [[...casting, member]] : [],
-      ),
+      [...members.keys()].flatMap((member) => (casting.includes(member) ? [] : [[...casting, member]])),
     );
   }
-  return castings;
+  const asSeen = (casting: readonly number[]): number =>
+    casting.filter((member, i) => kindOf(members[member]!.name) === kindOf(edges[i]!.actor)).length;
+  return castings.sort((a, b) => asSeen(b) - asSeen(a));
 }
 
 function kindOf(name: string): string {
