@@ -8,6 +8,7 @@ import { LockValidator } from '../shared/lockdep/validator.ts';
 import { Mem } from '../shared/mem.ts';
 import { Actor } from '../shared/sync/actor.ts';
 import { LockChecks, type LockFinding } from '../shared/sync/checks.ts';
+import { adopt } from '../shared/sync/point.ts';
 import { STATS_BYTES } from '../shared/sync/stats.ts';
 import { TRACE_FINDING } from '../shared/trace/kinds.ts';
 import { Tracer } from '../shared/trace/tracer.ts';
@@ -110,6 +111,7 @@ export function startThread(task: ThreadTask): Thread {
     // At once: a thread that waits for ever has said before what it waits for.
     (edge) => send({ is: 'lockEdge', edge }),
   );
+  adopt(identity.actor);
   return {
     ...identity,
     announce: (name, fact) => send({ is: 'fact', name, fact }),

@@ -121,7 +121,8 @@ function frames(stack: string, lines: SourceLines): string[] {
 }
 
 /** Frames that say nothing of where a lock is taken. */
-const DRIVERS = /node_modules|node:|\/explore\/(?:engine|explorer|lockdep|scenario\/scene|scenario\/machine|world\/world)|\/sync\/point/;
+const DRIVERS =
+  /node_modules|node:|\/explore\/(?:engine|explorer|lockdep|scenario\/scene|scenario\/machine|world\/world)|\/sync\/point/;
 
 function classNamed(name: string): LockClass {
   const base = name.split('/')[0]!;

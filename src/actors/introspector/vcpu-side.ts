@@ -242,6 +242,7 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
   }
   mem.store(word('STATE'), VCPU_WAITING);
   const jobs = jobRing(vm, index);
+  const sentAt = actor.clock();
   for (;;) {
     // ORDER: the wake word before the conditions. A wake-up after this load is not slept over (RC-21).
     yield reading(word('WAKE_SEQ'));
@@ -255,17 +256,12 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
     }
     if (!jobs.empty) continue;
     // A tool that answers at once does so sooner than this thread could fall asleep and wake up.
-    let woken = false;
-    for (let looks = vcpu.replySpin.looks; looks > 0 && !woken; looks--) {
-      yield reading(word('WAKE_SEQ'));
-      woken = mem.load(word('WAKE_SEQ')) !== seen;
-    }
-    vcpu.replySpin.learn(woken);
-    if (woken) continue;
+    if (yield* spinForWake(vcpu, seen)) continue;
     actor.expect = seen;
     yield waiting(word('WAKE_SEQ'));
   }
   actor.awaited(WAIT_REPLY);
+  vcpu.replySpin.learn(actor.clock() - sentAt);
   mem.store(word('STATE'), state);
   yield* vcpu.afterEventWait();
   const action = mem.load(word('REPLY_ERROR')) === 0 ? mem.load(word('REPLY_ACTION')) : -EINTR;
@@ -285,6 +281,19 @@ function traceSend(tracer: Tracer, seq: number, event: number, data: Uint8Array)
 function eventKind(event: number): number {
   if (event === KVMI_VCPU_EVENT_PF) return TRACE_PF;
   return event === KVMI_VCPU_EVENT_PAUSE ? TRACE_PAUSE : TRACE_EVENT;
+}
+
+/** Looks for a while whether the wake word has changed. False: it is time to sleep. */
+function* spinForWake(vcpu: IntrospectedVcpu, seen: number): Path<boolean> {
+  const { vm, actor, replySpin } = vcpu;
+  if (replySpin.ns === 0) return false;
+  const wake = vm.vcpuWord(vcpu.index, 'WAKE_SEQ');
+  const startNs = actor.clock();
+  for (let looks = 1; replySpin.again(looks, startNs, actor.clock); looks++) {
+    yield reading(wake);
+    if (vm.mem.load(wake) !== seen) return true;
+  }
+  return false;
 }
 
 /** What a PF event led to. */

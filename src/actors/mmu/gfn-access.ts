@@ -16,6 +16,7 @@ import {
   BUG_NO_REMOTE_FLUSH,
   BUG_NO_TREE_READ_LOCK,
   REF_ACTIVE_KEY_NO_AS,
+  REF_SLOTS_NEED_SESSION,
   REF_TRACK_INVALID_SLOT,
 } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
@@ -305,16 +306,20 @@ export function* clearAllAccess(actor: Actor, vm: Vm): Path<void> {
   for (const removed of freed) yield* releaseReserve(vm, removed);
 }
 
-// kvmi_track_create_slot and kvmi_track_flush_slot of the seed: a reference first, nothing without one.
+// kvmi_track_create_slot and kvmi_track_flush_slot of the seed.
 provideSlotCallbacks(NOTIFIER_KVMI, {
-  *createSlot(actor, vm, slot) {
-    if (!(yield* kvmiGet(actor, vm))) return;
-    yield* addMemslot(actor, vm, slot);
-    yield* kvmiPut(actor, vm);
-  },
-  *flushSlot(actor, vm, slot) {
-    if (!(yield* kvmiGet(actor, vm))) return;
-    yield* removeMemslot(actor, vm, slot);
-    yield* kvmiPut(actor, vm);
-  },
+  createSlot: (actor, vm, slot) => withPolicy(actor, vm, () => addMemslot(actor, vm, slot)),
+  flushSlot: (actor, vm, slot) => withPolicy(actor, vm, () => removeMemslot(actor, vm, slot)),
 });
+
+/**
+ * A reference first, as in the seed. But between the end of a session and unhook there is none to be had, and policy is
+ * still there: a slot that moves then would leave its active bits behind and take no counts along, and unhook would give
+ * up counts that nobody took (RC-83). What the callbacks use outlives them without a reference, too: unhook waits for
+ * their track_srcu section before it lets the block go.
+ */
+function* withPolicy(actor: Actor, vm: Vm, follow: () => Path<void>): Path<void> {
+  const referenced = yield* kvmiGet(actor, vm);
+  if (referenced || !vm.quirk(REF_SLOTS_NEED_SESSION)) yield* follow();
+  if (referenced) yield* kvmiPut(actor, vm);
+}

@@ -116,7 +116,9 @@ function clearRoot(vm: Vm, root: number): void {
     const count = stretchWord(vm, root, gfn);
     if (mem.load(count) === 0) continue;
     const from = spteAddress(vm, root, gfn) / 8;
-    mem.u64.fill(0n, from, from + Math.min(SPTE_STRETCH, gfnCount - gfn));
+    const to = from + Math.min(SPTE_STRETCH, gfnCount - gfn);
+    mem.touch(from * 8, (to - from) * 8);
+    mem.u64.fill(0n, from, to);
     mem.store(count, 0);
   }
   dropFromRmaps(vm, root);

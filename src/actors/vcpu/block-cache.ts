@@ -12,6 +12,7 @@
  */
 import {
   ACCESS_X,
+  CPU,
   CPU_JUMP_CACHE,
   CPU_UOPS,
   JUMP_ENTRIES,
@@ -185,7 +186,7 @@ export class BlockCache {
 
   #fetchPage(rip: bigint): number {
     const host = lookup(this.#vcpu.mem, this.#cpu, this.#vcpu.get32('CPL') === 3, ACCESS_X, rip);
-    return host === -1 ? -1 : Math.floor(((host >>> 0) - this.#vm.layout.ram) / PAGE_BYTES);
+    return host < 0 ? -1 : Math.floor((host - this.#vm.layout.ram) / PAGE_BYTES);
   }
 
   /** The bytes from `offset` of RAM page `first` on, as long as an instruction may be, going on in page `second`. */
@@ -281,9 +282,12 @@ export class BlockCache {
   }
 
   #remember(rip: bigint, record: number): void {
-    const { u64, i32 } = this.#vcpu.mem;
+    const { mem } = this.#vcpu;
+    const { u64, i32 } = mem;
     const slot = Number((rip ^ (rip >> 12n)) & BigInt(JUMP_ENTRIES - 1));
     const at = this.#cpu + CPU_JUMP_CACHE + slot * JUMP_ENTRY_BYTES;
+    i32[(this.#cpu + CPU.at.JUMPS_EMPTY) >>> 2] = 0;
+    mem.touch(at, JUMP_ENTRY_BYTES);
     i32[(at + 8) >>> 2] = record;
     u64[at / 8] = BigInt.asUintN(64, jumpKey(rip, this.#vcpu.get32('CPL')));
   }

@@ -120,6 +120,7 @@ export function* serveRequests(vcpu: Vcpu): Path<boolean> {
 function* park(vcpu: Vcpu): Path<void> {
   const { vm, mem } = vcpu;
   yield* vcpu.leaveSrcu();
+  vcpu.settleFlags();
   vcpu.actor.awaiting(WAIT_PARKED);
   mem.store(vcpu.word('PARKED'), 1);
   yield updating(vm.word('PARKED'));

@@ -54,6 +54,7 @@ export function* runVcpu(vcpu: Vcpu, limits: RunLimits = {}): Path<void> {
     // Once more.
   }
   yield* vcpu.leaveSrcu();
+  vcpu.settleFlags();
   const left = mem.load(state);
   if (left === VCPU_RUNNING || left === VCPU_HALTED) {
     mem.store(state, mem.load(vm.word('DEAD')) !== 0 ? VCPU_CRASHED : VCPU_STOPPED);

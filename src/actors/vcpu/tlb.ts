@@ -4,6 +4,7 @@
 import {
   ACCESS_R,
   ACCESS_W,
+  CPU,
   CPU_JUMP_CACHE,
   JUMP_ENTRIES,
   JUMP_ENTRY_BYTES,
@@ -16,6 +17,7 @@ import {
   TLB_WRITE,
   tlbTable,
 } from '../../shared/layout/cpu.ts';
+import { PAGE_BYTES } from '../../shared/layout/machine.ts';
 import type { Mem } from '../../shared/mem.ts';
 
 const EMPTY = 0xffff_ffff_ffff_ffffn;
@@ -33,9 +35,14 @@ function entryAddress(cpu: number, user: boolean, table: number, gva: bigint): n
 
 /** Drops everything, in both privilege sets, and with it the jump cache: it skips the translation of a fetch. */
 export function flushTlb(mem: Mem, cpu: number): void {
-  const from = tlbTable(cpu, false, TLB_READ) >>> 2;
-  mem.i32.fill(-1, from, from + ((2 * TLB_SET_BYTES) >>> 2));
   flushJumpCache(mem, cpu);
+  // SHARED: plain accesses. Only the vCPU's own thread, or one that knows it parked, comes here.
+  const empty = (cpu + CPU.at.TLB_EMPTY) >>> 2;
+  if (mem.i32[empty] === 1) return;
+  mem.i32[empty] = 1;
+  const from = tlbTable(cpu, false, TLB_READ);
+  mem.touch(from, 2 * TLB_SET_BYTES);
+  mem.i32.fill(-1, from >>> 2, (from + 2 * TLB_SET_BYTES) >>> 2);
 }
 
 /**
@@ -50,8 +57,12 @@ export function flushPage(mem: Mem, cpu: number, _gva: bigint): void {
 
 /** Empties the jump cache: its entries hold for one set of translations. */
 export function flushJumpCache(mem: Mem, cpu: number): void {
-  const from = (cpu + CPU_JUMP_CACHE) >>> 2;
-  mem.i32.fill(-1, from, from + ((JUMP_ENTRIES * JUMP_ENTRY_BYTES) >>> 2));
+  const empty = (cpu + CPU.at.JUMPS_EMPTY) >>> 2;
+  if (mem.i32[empty] === 1) return;
+  mem.i32[empty] = 1;
+  const from = cpu + CPU_JUMP_CACHE;
+  mem.touch(from, JUMP_ENTRIES * JUMP_ENTRY_BYTES);
+  mem.i32.fill(-1, from >>> 2, (from + JUMP_ENTRIES * JUMP_ENTRY_BYTES) >>> 2);
 }
 
 /** Shared-memory address of the byte at `gva`, or −1 on a miss. `access` is one ACCESS_* bit. */
@@ -60,7 +71,7 @@ export function lookup(mem: Mem, cpu: number, user: boolean, access: number, gva
   const page = gva & ~0xfffn;
   const tag = mem.u64[at / 8]!;
   if (tag !== page && tag !== (page | TLB_SLOW)) return -1;
-  return (Number(gva & 0xffff_ffffn) + mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) | 0;
+  return (Number(gva & 0xffff_ffffn) + mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) >>> 0;
 }
 
 /** Enters gva's page → the RAM page at `host`, for one kind of access; `slow` keeps the core from using it. */
@@ -71,6 +82,10 @@ export function insert(
 ): void {
   const page = entry.gva & ~0xfffn;
   const at = entryAddress(cpu, entry.user, tableOf(entry.access), entry.gva);
+  mem.i32[(cpu + CPU.at.TLB_EMPTY) >>> 2] = 0;
+  mem.touch(at, TLB_ENTRY.bytes);
+  // The core stores through it without a word.
+  if (entry.access === ACCESS_W && !entry.slow) mem.touch(entry.host, PAGE_BYTES);
   mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2] = (entry.host - Number(page & 0xffff_ffffn)) | 0;
   mem.i32[(at + TLB_ENTRY.at.GFN) >>> 2] = entry.gfn;
   mem.u64[at / 8] = entry.slow ? page | TLB_SLOW : page;
@@ -81,6 +96,7 @@ export function* filledEntries(
   mem: Mem,
   cpu: number,
 ): Generator<{ access: number; gfn: number; gva: bigint }> {
+  if (mem.i32[(cpu + CPU.at.TLB_EMPTY) >>> 2] === 1) return;
   for (const user of [false, true]) {
     for (const access of [1, 2, 4]) {
       const table = tlbTable(cpu, user, tableOf(access));

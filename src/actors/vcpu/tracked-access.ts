@@ -333,6 +333,7 @@ export function load(mem: Mem, at: number, size: number): bigint {
 }
 
 export function store(mem: Mem, at: number, size: number, value: bigint): void {
+  mem.touch(at, size);
   if (size === 1) mem.u8[at] = Number(value & 0xffn);
   else if (size === 8 && at % 8 === 0) mem.u64[at / 8] = value;
   else if (size === 4 && at % 4 === 0) mem.u32[at / 4] = Number(value & 0xffff_ffffn);
@@ -343,13 +344,8 @@ export function store(mem: Mem, at: number, size: number, value: bigint): void {
 /** Atomic: aligned sizes only. Returns what was found. */
 function compareExchange(vcpu: Vcpu, at: number, size: number, expect: bigint, value: bigint): bigint {
   const { mem } = vcpu;
-  const { buffer } = mem.u8;
   if (size === 8) return mem.cas64(at, expect, value);
-  const cells =
-    size === 4
-      ? new Uint32Array(buffer, at, 1)
-      : size === 2
-        ? new Uint16Array(buffer, at, 1)
-        : new Uint8Array(buffer, at, 1);
-  return BigInt(Atomics.compareExchange(cells, 0, Number(expect), Number(value)));
+  mem.touch(at, size);
+  const cells = size === 4 ? mem.u32 : size === 2 ? mem.u16 : mem.u8;
+  return BigInt(Atomics.compareExchange(cells, at / size, Number(expect), Number(value)));
 }

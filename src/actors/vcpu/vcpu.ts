@@ -101,8 +101,8 @@ export interface VcpuSurroundings {
   readonly watched?: (gfn: number) => boolean;
 }
 
-/** Looks for a reply, for each look that is worth making at a lock: some 30 µs. */
-const REPLY_LOOKS_FACTOR = 10;
+/** Looks for the answer to an event: longer than a tool that answers at once takes. */
+const REPLY_SPIN_NS_MAX = 30_000;
 
 export class Vcpu implements IntrospectedVcpu {
   readonly index: number;
@@ -139,14 +139,14 @@ export class Vcpu implements IntrospectedVcpu {
     this.vm = vm;
     this.mem = vm.mem;
     this.actor = actor;
-    this.replySpin = new AdaptiveSpin(actor.spinLimit * REPLY_LOOKS_FACTOR);
+    this.replySpin = new AdaptiveSpin(actor.spinLimit > 0 ? REPLY_SPIN_NS_MAX : 0);
     this.cpu = vm.cpu(index);
     this.ctl = vm.layout.vcpus + index * VCPU.bytes;
     this.flags =
       core === null
         ? {
             rflags: () => this.get64('RFLAGS') | BigInt(RFLAGS_FIXED),
-            setRflags: (value) => this.set64('RFLAGS', value),
+            setRflags: (value) => this.set64('RFLAGS', value & ~BigInt(RFLAGS_FIXED)),
           }
         : {
             rflags: () => core.rflags(this.cpu),
@@ -176,6 +176,13 @@ export class Vcpu implements IntrospectedVcpu {
   get mustStop(): boolean {
     const bits = REQ_STOP | REQ_VM_DEAD | REQ_PARK;
     return (this.mem.load(this.cpu + CPU.at.REQUESTS) & bits) !== 0;
+  }
+  /**
+   * The same flags can follow from many instructions, and be kept in as many forms. For whoever compares states, they
+   * are brought into one.
+   */
+  settleFlags(): void {
+    this.flags.setRflags(this.flags.rflags());
   }
   /** Counts instructions that are complete. */
   retire(count: number): void {
@@ -229,7 +236,9 @@ export class Vcpu implements IntrospectedVcpu {
   }
   /** Bumps a counter of the control block. */
   count(name: keyof typeof VCPU.at, kind = 0): void {
-    this.mem.i64[(this.ctl + VCPU.at[name]) / 8 + kind]! += 1n;
+    const at = this.ctl + VCPU.at[name] + kind * 8;
+    this.mem.touch(at, 8);
+    this.mem.i64[at / 8]! += 1n;
   }
   /** Address of a word of the control block. */
   word(name: keyof typeof VCPU.at): number {

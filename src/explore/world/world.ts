@@ -7,15 +7,15 @@
 import { hook } from '../../actors/introspector/hook.ts';
 import { KVMI_VCPU_EVENT_PF } from '../../actors/introspector/kvmi/constants.ts';
 import type { Session, SessionEvent } from '../../actors/introspector/session.ts';
-import { allocateMemory, initializeVm, openVm } from '../../actors/mmu/create-vm.ts';
+import { allocateMemory, initializeVm } from '../../actors/mmu/create-vm.ts';
 import { checkInvariants } from '../../actors/mmu/invariants.ts';
 import { type SlotRequest, setMemoryRegion } from '../../actors/mmu/memslots.ts';
-import type { OracleFinding, Vm } from '../../actors/mmu/vm.ts';
+import { type OracleFinding, Vm } from '../../actors/mmu/vm.ts';
 import { type Access, runAccess } from '../../actors/vcpu/access-program.ts';
 import type { Core } from '../../actors/vcpu/isa/core.ts';
 import { filledEntries, flushTlb } from '../../actors/vcpu/tlb.ts';
 import { Vcpu, type VcpuSurroundings } from '../../actors/vcpu/vcpu.ts';
-import { CPU_UOPS } from '../../shared/layout/cpu.ts';
+import { CPU, CPU_SCRATCH_UOP } from '../../shared/layout/cpu.ts';
 import type { LockValidator } from '../../shared/lockdep/validator.ts';
 import type { Quirks } from '../../shared/quirks.ts';
 import { Actor } from '../../shared/sync/actor.ts';
@@ -23,6 +23,7 @@ import { LockChecks, type LockFinding } from '../../shared/sync/checks.ts';
 import { drive, type Path } from '../../shared/sync/point.ts';
 import { STATS_BYTES } from '../../shared/sync/stats.ts';
 import type { Participant } from '../engine/execution.ts';
+import { JournaledMem } from './journaled-mem.ts';
 import { type CallListener, RecordedSession } from './recorded-session.ts';
 import { type Answer, type Tool, ToolSide } from './tool-side.ts';
 
@@ -65,7 +66,9 @@ export class World {
   readonly consoles: string[] = [];
   /** What time it is for lock statistics, ns. */
   clock: () => number = () => 0;
-  #saved: readonly { readonly at: number; readonly bytes: Uint8Array }[] = [];
+  readonly #mem: JournaledMem;
+  /** The CPU structs: the core writes them unseen. */
+  readonly #cpus: readonly (readonly [from: number, to: number])[];
 
   constructor(options: WorldOptions = {}) {
     const { vcpuCount = 1, quirks = [], strict = false, ramPages = 64, gfnCount = 128 } = options;
@@ -79,7 +82,12 @@ export class World {
       actorCount: vcpuCount + 2,
     });
     this.#options = options;
-    this.vm = openVm(memory, layout);
+    this.#mem = new JournaledMem(memory);
+    this.vm = new Vm(this.#mem, layout);
+    this.#cpus = Array.from({ length: vcpuCount }, (_, index) => [
+      this.vm.cpu(index),
+      this.vm.cpu(index) + CPU.bytes,
+    ]);
     this.vm.onFinding = (finding) => this.findings.push(finding);
     this.#core = options.core?.(this.vm);
     const boot = new Actor({ id: 1, name: 'boot', mem: this.vm.mem, spinLimit: 0 });
@@ -114,27 +122,32 @@ export class World {
 
   /** Notes the machine as it is: what {@link restore} brings back. */
   save(): void {
-    const { u8 } = this.vm.mem;
-    this.#saved = this.#ranges().map(([from, to]) => ({
-      at: from,
-      bytes: new Uint8Array(u8.slice(from, to)),
-    }));
+    this.#mem.mark(this.#kept());
   }
 
   /** The machine as it was saved, with new actors, vCPUs and session. Paths made before must not be used again. */
   restore(): void {
-    const { u8 } = this.vm.mem;
-    for (const { at, bytes } of this.#saved) u8.set(bytes, at);
+    this.#mem.rewind(this.#cpus);
+    if (this.#options.lockTimes === true) {
+      // Statistics are written unseen.
+      const { stats, config } = this.vm.layout;
+      this.#mem.u8.fill(0, stats, stats + config.actorCount * STATS_BYTES);
+    }
     this.#populate();
   }
 
+  /** Address of a byte that {@link restore} has not brought back; −1 when there is none. Looks at everything: slow. */
+  get firstDifference(): number {
+    return this.#mem.firstDifference(this.#kept());
+  }
+
   /** All of the memory but decoded code, which new block caches begin again. */
-  #ranges(): [from: number, to: number][] {
+  #kept(): [from: number, to: number][] {
     const { vm } = this;
     const ranges: [number, number][] = [];
     let from = 0;
     for (let index = 0; index < vm.vcpuCount; index++) {
-      ranges.push([from, vm.cpu(index) + CPU_UOPS]);
+      ranges.push([from, vm.cpu(index) + CPU_SCRATCH_UOP]);
       from = vm.cpu(index) + vm.layout.cpuStride;
     }
     return [...ranges, [from, vm.layout.bytes]];

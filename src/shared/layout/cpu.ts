@@ -87,6 +87,8 @@ export const CPU = struct(
     PAT: i64(OWN, 'MSR 00000277'),
     APIC_BASE: i64(OWN, 'MSR 0000001B'),
     TSC_AUX: i64(OWN, 'MSR C0000103'),
+    TLB_EMPTY: volatile(i32(OWN, '1: the TLB is known to hold nothing')),
+    JUMPS_EMPTY: volatile(i32(OWN, '1: the jump cache is known to hold nothing')),
     FETCH_BYTES: volatile(u8(OWN, 'instruction bytes fetched for an emulated step', 16)),
   },
   64,

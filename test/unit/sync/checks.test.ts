@@ -207,6 +207,18 @@ test('L2 broken: a vCPU in guest mode, for whose acknowledgement others wait, ta
   t.deepEqual(subject.does(takes(lock.slots)).rules, ['L2']);
 });
 
+test('L2: the report says what would have been waited for', (t) => {
+  const waits = [takes(lock.connection), sleeps, synchronizes(lock.srcu), awaits];
+  const messages = waits.map(
+    (wait) => new Subject().does(spins(lock.split)).begins(wait).findings[0]!.message,
+  );
+  const names = ['connection_lock', 'the doorbell', 'a grace period of kvm.srcu', 'kvmi_complete'];
+  t.deepEqual(
+    messages,
+    names.map((name) => `may wait for ${name} while holding split_lock, whose holder must not sleep`),
+  );
+});
+
 // L3
 
 test('L3 broken: a grace period inside its own section', (t) => {

@@ -130,10 +130,12 @@ export class Core {
     return system | BigInt(this.#exports.flags(cpu) | RFLAGS_FIXED);
   }
 
+  /** Sets them, and leaves the lazy flags in the one form that depends on nothing but their values. */
   setRflags(cpu: number, value: bigint): void {
     const { u64, i32 } = this.#mem;
     const arithmetic = BigInt(ARITHMETIC_FLAGS);
     u64[(cpu + CPU.at.FLAGS_RESULT_A) / 8] = value & arithmetic;
+    u64[(cpu + CPU.at.FLAGS_RESULT_B) / 8] = 0n;
     i32[(cpu + CPU.at.FLAGS_KIND) >>> 2] = FLAGS_BITS;
     u64[(cpu + CPU.at.RFLAGS) / 8] = value & ~arithmetic & ~BigInt(RFLAGS_FIXED);
   }
