@@ -122,7 +122,7 @@ function frames(stack: string, lines: SourceLines): string[] {
 
 /** Frames that say nothing of where a lock is taken. */
 const DRIVERS =
-  /node_modules|node:|\/explore\/(?:engine|explorer|lockdep|scenario\/scene|scenario\/machine|world\/world)|\/sync\/point/;
+  /node_modules|node:|\/(?:cli|explore\/(?:engine|explorer|lockdep|scenario\/scene|scenario\/machine|world\/world))|\/sync\/point/;
 
 function classNamed(name: string): LockClass {
   const base = name.split('/')[0]!;
