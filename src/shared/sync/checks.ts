@@ -339,6 +339,10 @@ export class LockChecks {
 
   #remove(index: number): void {
     const held = this.#held;
+    if (index === held.length - 1) {
+      held.pop();
+      return;
+    }
     held.splice(index, 1);
     if (this.#validator === null) return;
     let chain = index === 0 ? this.#validator.root : held[index - 1]!.chain!;
