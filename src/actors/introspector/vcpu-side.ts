@@ -14,6 +14,7 @@ import { STOP_NOW } from '../../shared/layout/vm.ts';
 import { BUG_EVENT_UNDER_TREE_LOCK } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import type { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
+import { WAIT_REPLY } from '../../shared/sync/lock-class.ts';
 import {
   type Path,
   reading,
@@ -237,7 +238,7 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
   yield writing(word('WAITING'));
   mem.store(word('WAITING'), 1);
   yield* vcpu.beforeEventWait();
-  actor.checks?.waitingForIntrospector();
+  actor.awaiting(WAIT_REPLY);
   const sent = yield* post(vcpu, {
     kind: KVMI_VCPU_EVENT,
     seq,
@@ -267,6 +268,7 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
     actor.expect = seen;
     yield waiting(word('WAKE_SEQ'));
   }
+  actor.awaited(WAIT_REPLY);
   vcpu.replySpin.learn(actor.clock() - sentAt);
   mem.store(word('STATE'), state);
   yield* vcpu.afterEventWait();

@@ -25,6 +25,7 @@ import {
 import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
 import { BUG_INVALID_AS_MMIO, BUG_NO_NOTIFIER_RETRY, BUG_NO_ROOT_RECHECK } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import { LOCK_MMU, SRCU_KVM, WAIT_ACK } from '../../shared/sync/lock-class.ts';
 import { type Path, reading, relaxing, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { FAULT_RESULTS, TRACE_FAULT } from '../../shared/trace/kinds.ts';
@@ -108,6 +109,7 @@ function* resolvePageFault(vcpu: FaultingVcpu, gfn: number, access: number): Pat
   // Sampled before the lookup: an invalidation that ends later shows in it (RC-37).
   yield reading(vm.word('MMU_NOTIFIER_SEQ'));
   const notifierSeq = mem.load(vm.word('MMU_NOTIFIER_SEQ'));
+  vcpu.actor.checks?.expectHeld('L8', 'a slot used', SRCU_KVM);
   let slot = findSlot(vm, set, gfn);
   if (slot !== null && (slot.flags & SLOT_INVALID) !== 0) {
     if (!vm.quirk(BUG_INVALID_AS_MMIO)) {
@@ -134,6 +136,7 @@ function* awaitPublication(vcpu: FaultingVcpu, published: number): Path<void> {
   const { vm, actor } = vcpu;
   const word = vm.word('SLOT_PUBLICATIONS');
   yield* vcpu.leaveSrcu();
+  actor.checks?.mayBlock('slots to be published');
   for (let looks = actor.spinLimit; looks >= 0; looks--) {
     yield reading(word);
     if (vm.mem.load(word) !== published) break;
@@ -184,6 +187,7 @@ function* fastPageFault(
   // ORDER: the mode before the walk. Whoever frees tables waits for READING_TABLES to end.
   yield writing(mode);
   mem.store(mode, READING_TABLES);
+  vcpu.actor.checks?.owes(WAIT_ACK);
   let result: 'fixed-fast' | 'spurious' | null = null;
   const root = mem.load(vm.vcpuWord(index, 'ROOT'));
   // Whoever threw the root away before the mode was set did not wait for us, and it may be another space's by now.
@@ -215,6 +219,7 @@ function* fastPageFault(
   yield writing(mode);
   mem.store(mode, OUTSIDE_GUEST);
   yield* leaveGuestMode(vm, index, vcpu.actor.tracer);
+  vcpu.actor.checks?.settles(WAIT_ACK);
   return result;
 }
 
@@ -238,6 +243,7 @@ function* slowPageFault(
   yield* writeLock(actor, vm.mmuLock);
   let hostIsAtIt = false;
   let result: FaultResult;
+  actor.checks?.expectHeld('L9', 'an spte decided and installed', LOCK_MMU);
   const root = mem.load(vm.vcpuWord(index, 'ROOT'));
   // Everything read before the lock was only a hint (L9).
   const stale = rootIsStale(vm, root, mem.load(vm.vcpuWord(index, 'ROOT_GEN')));

@@ -17,10 +17,12 @@ import { filledEntries, flushTlb } from '../../actors/vcpu/tlb.ts';
 import { Vcpu, type VcpuSurroundings } from '../../actors/vcpu/vcpu.ts';
 import { CPU, CPU_SCRATCH_UOP } from '../../shared/layout/cpu.ts';
 import { machineLayout } from '../../shared/layout/machine.ts';
+import type { LockValidator } from '../../shared/lockdep/validator.ts';
 import type { Quirks } from '../../shared/quirks.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import { LockChecks, type LockFinding } from '../../shared/sync/checks.ts';
 import { drive, type Path } from '../../shared/sync/point.ts';
+import { STATS_BYTES } from '../../shared/sync/stats.ts';
 import type { Participant } from '../engine/execution.ts';
 import { JournaledMem } from './journaled-mem.ts';
 import { type CallListener, RecordedSession } from './recorded-session.ts';
@@ -34,6 +36,10 @@ export interface WorldOptions {
   readonly gfnCount?: number;
   /** Pages that may be restricted at one time. */
   readonly accessLimit?: number;
+  /** Learns the order graph of all its actors; whoever gives it may keep it from run to run. */
+  readonly validator?: LockValidator;
+  /** Keep lock statistics, by {@link World.clock}. Default: none, they cost time. */
+  readonly lockTimes?: boolean;
   /** What its vCPUs execute guest code with. */
   readonly core?: (vm: Vm) => Core;
   /** Of every vCPU. */
@@ -59,6 +65,8 @@ export class World {
   readonly lockFindings: LockFinding[] = [];
   /** What each vCPU's guest has written to the console port. */
   readonly consoles: string[] = [];
+  /** What time it is for lock statistics, ns. */
+  clock: () => number = () => 0;
   readonly #mem: JournaledMem;
   /** The CPU structs: the core writes them unseen. */
   readonly #cpus: readonly (readonly [from: number, to: number])[];
@@ -122,6 +130,11 @@ export class World {
   restore({ everything } = { everything: false }): void {
     if (everything) this.#mem.rewindAll(this.#kept());
     else this.#mem.rewind(this.#cpus);
+    if (this.#options.lockTimes === true) {
+      // Statistics are written unseen.
+      const { stats, config } = this.vm.layout;
+      this.#mem.u8.fill(0, stats, stats + config.actorCount * STATS_BYTES);
+    }
     this.populate();
   }
 
@@ -170,12 +183,19 @@ export class World {
   /** One more actor, with its own locks: a second control thread, the host. */
   actor(name: string): Actor {
     const { mem } = this.vm;
-    const checks = new LockChecks({ actor: name, onFinding: (finding) => this.lockFindings.push(finding) });
+    const checks = new LockChecks({
+      actor: name,
+      onFinding: (finding) => this.lockFindings.push(finding),
+      validator: this.#options.validator ?? null,
+    });
+    const id = this.#nextActorId++;
+    const timed = this.#options.lockTimes === true && id <= this.vm.layout.config.actorCount;
     const actor = new Actor({
-      id: this.#nextActorId++,
+      id,
       name,
       mem,
       checks,
+      ...(timed ? { stats: this.vm.layout.stats + (id - 1) * STATS_BYTES, clock: () => this.clock() } : {}),
       spinLimit: 0,
       quirks: this.vm.quirkWords,
     });
