@@ -45,7 +45,13 @@ export class LockTable {
   #releasing = -1;
   /** The reader count that it raises. */
   #entered = 0;
+  #tried = 0;
   #isUsed = false;
+
+  /** What the step that was taken last has turned out to be: it has tried a lock, and got it. Otherwise 0. */
+  get tried(): number {
+    return this.#tried;
+  }
 
   /** Has anybody ever used a lock? */
   get isUsed(): boolean {
@@ -89,18 +95,20 @@ export class LockTable {
     }
   }
 
-  /** Would it have to wait: does somebody's hold, or its own, exclude the acquisition it stands before? */
-  isBlocked(actor: number, point: Point): boolean {
+  /** Whose holds exclude the acquisition that `actor` stands before, a mask: it would have to wait for them. */
+  excluding(actor: number, point: Point): number {
     const use = this.useOf(actor, point);
-    if ((use & ACQUIRES) === 0) return false;
+    if ((use & ACQUIRES) === 0) return 0;
     const isLock = this.#intent[actor] === LOCK;
     const { writer, readers } = this.#lockAt(isLock ? this.#address[actor]! : addressOf(point));
-    return writer >= 0 || ((use & SHARED) === 0 && readers !== 0);
+    const alone = writer < 0 ? 0 : 1 << writer;
+    return (use & SHARED) === 0 ? alone | readers : alone;
   }
 
   /** Before each step: `actor` is about to take it. */
   step(actor: number, point: Point): void {
     this.settle();
+    this.#tried = 0;
     const intent = this.#intent[actor]!;
     if (intent === ENTER && kindOf(point) === UPDATING) this.#entered = addressOf(point);
     if (intent !== UNLOCK && intent !== LEAVE) return;
@@ -138,6 +146,7 @@ export class LockTable {
       case 'acquired':
         // Within the step that has just been taken; a release was the step before, or earlier.
         this.settle();
+        if (this.#intent[actor] === NOTHING) this.#tried = ACQUIRES | (mode === 'read' ? SHARED : 0);
         this.#hold(this.#lockAt(isSrcu ? this.#entered : addr), actor, mode);
         this.#intent[actor] = NOTHING;
         break;

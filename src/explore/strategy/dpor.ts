@@ -63,6 +63,8 @@ export class Dpor implements Strategy {
   #point = new Float64Array(FIRST_CAPACITY);
   /** What it is to a lock: see lock-table.ts. */
   #use = new Int32Array(FIRST_CAPACITY);
+  /** Of an acquisition that goes to wait: for whom. */
+  #excluding = new Int32Array(FIRST_CAPACITY);
   #effects = new Int32Array(FIRST_CAPACITY);
   #cell = new Int32Array(FIRST_CAPACITY);
   /** Step before it at the same cell, step before it of the same actor, last step before it that touched everything. */
@@ -83,7 +85,7 @@ export class Dpor implements Strategy {
   // Reused: the clock of the step that is being looked at, and first steps of actors.
   #now = new Int32Array(0);
   #first = new Int32Array(0);
-  readonly #releases: number[] = [];
+  readonly #joinLater: number[] = [];
 
   constructor({ trustLocks = false } = {}) {
     this.name = trustLocks ? 'dpor-locks' : 'dpor';
@@ -127,7 +129,7 @@ export class Dpor implements Strategy {
     locks?.settle();
     const actor = this.#pickAt(view, depth);
     if (actor !== PRUNE && locks !== null) {
-      this.#use[depth] = locks.useOf(actor, view.at[actor]!);
+      if (depth >= this.#count) this.#noteUse(actor, depth, view.at[actor]!);
       locks.step(actor, view.at[actor]!);
     }
     return actor;
@@ -172,15 +174,11 @@ export class Dpor implements Strategy {
         const actor = lowest(rest);
         const timesOut = (view.timed & (1 << actor)) !== 0;
         const effects = effectsOf(view.at[actor]!, this.#isAsleep(view, actor), timesOut);
-        const cell = this.#numberOf(view.at[actor]!, effects);
-        this.#look(
-          actor,
-          this.#count,
-          view.at[actor]!,
-          effects,
-          cell,
-          this.#locks?.useOf(actor, view.at[actor]!) ?? 0,
-        );
+        const depth = this.#count;
+        const point = view.at[actor]!;
+        if (depth === this.#actor.length) this.#grow();
+        this.#noteUse(actor, depth, point);
+        this.#look(actor, depth, point, effects, this.#numberOf(point, effects));
       }
     }
     this.#goBack();
@@ -248,7 +246,7 @@ export class Dpor implements Strategy {
     let moves = fair;
     for (let rest = locks === null ? 0 : fair & runnable; rest !== 0; rest &= rest - 1) {
       const actor = lowest(rest);
-      if (locks?.isBlocked(actor, at[actor]!)) moves &= ~(1 << actor);
+      if (locks?.excluding(actor, at[actor]!) !== 0) moves &= ~(1 << actor);
     }
     for (let rest = fair & runnable; rest !== 0; rest &= rest - 1) {
       const actor = lowest(rest);
@@ -277,6 +275,12 @@ export class Dpor implements Strategy {
     return 1;
   }
 
+  /** What a step of `actor` at `depth` is to a lock. */
+  #noteUse(actor: number, depth: number, point: number): void {
+    this.#use[depth] = this.#locks?.useOf(actor, point) ?? 0;
+    this.#excluding[depth] = this.#locks?.excluding(actor, point) ?? 0;
+  }
+
   // ── what happened before what ─────────────────────────────────────────────────────────────────────────────────
 
   /** The last step has been taken: notes it, and looks what it races with. */
@@ -287,7 +291,8 @@ export class Dpor implements Strategy {
     const point = trace.point[depth]!;
     const effects = effectsOf(point, this.#isAsleep(view, actor), trace.answer[depth] === WAIT_TIMED_OUT);
     const cell = this.#numberOf(point, effects);
-    this.#look(actor, depth, point, effects, cell, this.#use[depth]!);
+    this.#look(actor, depth, point, effects, cell);
+    if (this.#use[depth] === 0) this.#use[depth] = this.#locks?.tried ?? 0;
 
     const woke = runnable & ~trace.runnable[depth]! & ~(1 << actor);
     this.#point[depth] = point;
@@ -325,7 +330,7 @@ export class Dpor implements Strategy {
    * Goes back over the steps that a step of `actor` directly depends on, the latest first, and brings `now` to what
    * happens before it. Whatever does not happen before it by way of another races with it.
    */
-  #look(actor: number, depth: number, point: number, effects: number, cell: number, use: number): void {
+  #look(actor: number, depth: number, point: number, effects: number, cell: number): void {
     const before = this.#lastOfActor[actor]!;
     const n = this.#actorCount;
     if (before === NONE) this.#now.fill(0);
@@ -347,6 +352,9 @@ export class Dpor implements Strategy {
     let value = (effects & (READS | WRITES)) !== 0;
     let queue = (effects & QUEUES) !== 0;
     const writes = (effects & WRITES) !== 0;
+    const use = this.#use[depth]!;
+    // Going back over uses of a lock: whoever is inside of a section that excludes the one looked at.
+    let inside = this.#excluding[depth]!;
     for (
       let i = this.#lastAtCell[cell]!;
       i > this.#lastWorld && (value || queue);
@@ -354,15 +362,23 @@ export class Dpor implements Strategy {
     ) {
       const other = this.#effects[i]!;
       const otherUse = this.#use[i]!;
+      const one = 1 << this.#actor[i]!;
       if (use !== 0 && otherUse !== 0) {
         if (this.#actor[i] === actor) {
           if ((otherUse & ACQUIRES) !== 0) value = false;
         } else if (!commute(use, otherUse)) {
+          inside &= ~one;
           this.#depend(i, depth, actor, point);
           if ((otherUse & SHARED) === 0) value = false;
         } else if ((use & ACQUIRES) !== 0 && (use & otherUse & SHARED) === 0) {
-          this.#releases.push(i);
+          inside |= one;
+          this.#joinLater.push(i);
         }
+        continue;
+      }
+      if (inside !== 0) {
+        // It could not be the other way around: here the lock is held.
+        this.#joinLater.push(i);
         continue;
       }
       const onValue = value && ((other & WRITES) !== 0 || (writes && (other & READS) !== 0));
@@ -371,8 +387,8 @@ export class Dpor implements Strategy {
       if ((other & QUEUES) !== 0) queue = false;
     }
     // A release lets the acquisition happen and is no race: the race is with the acquisition before it.
-    for (const i of this.#releases) this.#join(i);
-    this.#releases.length = 0;
+    for (const i of this.#joinLater) this.#join(i);
+    this.#joinLater.length = 0;
     if (this.#lastWorld !== NONE) this.#depend(this.#lastWorld, depth, actor, point);
   }
 
@@ -449,6 +465,7 @@ export class Dpor implements Strategy {
     this.#beforeWorld = ints(this.#beforeWorld);
     this.#woke = ints(this.#woke);
     this.#use = ints(this.#use);
+    this.#excluding = ints(this.#excluding);
     this.#wokeTimed = ints(this.#wokeTimed);
     this.#clocks = ints(this.#clocks, this.#actorCount);
     const point = new Float64Array(size);
