@@ -28,8 +28,8 @@ import type { Finding } from '../engine/finding.ts';
 import { Replay, type Schedule } from '../engine/schedule.ts';
 import { defaultPick } from '../engine/strategy.ts';
 import { FELL_ASLEEP } from '../engine/trace.ts';
-import { Stage } from '../explorer.ts';
 import type { Scenario } from '../scenario/scenario.ts';
+import { stageOf } from '../scenario/stage.ts';
 import type { World } from '../world/world.ts';
 import { type RawFrame, rawStack, type SourceLine, SourceLines } from './source-line.ts';
 
@@ -48,6 +48,8 @@ export interface Step {
   readonly cell: string;
   /** The lock that the cell is part of. */
   readonly lock: string | null;
+  /** Counters and free lists: what nothing decides by. */
+  readonly bookkeeping: boolean;
   /** What the cell held before and after; null without a cell. */
   readonly before: string | null;
   readonly after: string | null;
@@ -106,7 +108,7 @@ const KINDS: readonly StepKind[] = (() => {
 /** @param observe  further observers of the same execution */
 export function explain(scenario: Scenario, schedule: Schedule, observe: readonly Observer[] = []): Explained {
   const recorder = new Recorder(scenario);
-  const stage = new Stage(recorder.scenario);
+  const stage = stageOf(recorder.scenario);
   watchPoints(() => recorder.pointMade(rawStack()));
   try {
     const execution = stage.execute(new Replay(schedule), 0, [recorder, ...observe]);
@@ -125,6 +127,15 @@ interface OpenLock {
   readonly at: readonly RawFrame[];
 }
 
+/** What is known of a step before it is taken. */
+interface Before {
+  readonly cell: string;
+  readonly type: ScalarType | null;
+  readonly value: string | null;
+  readonly lock: string | null;
+  readonly bookkeeping: boolean;
+}
+
 class Recorder implements Observer {
   readonly scenario: Scenario;
   readonly #lines = new SourceLines();
@@ -140,7 +151,7 @@ class Recorder implements Observer {
   /** By actor: the lock operation it is in. */
   readonly #calls: ({ name: string; call: number; site: string } | null)[] = [];
   #callCount = 0;
-  #before: { cell: string; type: ScalarType | null; value: string | null; lock: string | null } | null = null;
+  #before: Before | null = null;
   #relaxed = false;
 
   constructor(scenario: Scenario) {
@@ -158,7 +169,8 @@ class Recorder implements Observer {
     const kind = KINDS[point % POINT_KINDS]!;
     const number = Math.floor(point / POINT_KINDS);
     if (kind === 'choose') {
-      this.#before = { cell: `1 of ${number % CHOICE_WAYS} ways`, type: null, value: null, lock: null };
+      const cell = `of ${number % CHOICE_WAYS}`;
+      this.#before = { cell, type: null, value: null, lock: null, bookkeeping: false };
       return;
     }
     const { vm } = this.#world!;
@@ -169,6 +181,7 @@ class Recorder implements Observer {
       type,
       value: type === null ? null : this.#value(number, type),
       lock: cell?.lock ?? null,
+      bookkeeping: cell?.bookkeeping ?? false,
     };
     this.#note(execution, actor, point, kind);
   }
@@ -200,7 +213,7 @@ class Recorder implements Observer {
     const couldBeTimed = counted === 1 ? trace.timed[index]! : timed;
     const policy = defaultPick(could, couldBeTimed, counted === 1 ? previous : last, this.#relaxed);
     this.#relaxed = kind === 'relax';
-    const { cell, value, lock } = this.#before!;
+    const { cell, value, lock, bookkeeping } = this.#before!;
     const frames = this.#stacks[actor] ?? [];
     this.#steps.push({
       index,
@@ -210,6 +223,7 @@ class Recorder implements Observer {
       kind,
       cell,
       lock,
+      bookkeeping,
       before: value,
       after: null,
       answer: null,

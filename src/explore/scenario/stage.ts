@@ -1,0 +1,7 @@
+/** A scenario, set up and ready to be executed: where scenarios meet the engine. */
+import { Stage } from '../explorer.ts';
+import type { Scenario } from './scenario.ts';
+
+export function stageOf(scenario: Scenario): Stage {
+  return new Stage(scenario);
+}
