@@ -11,8 +11,8 @@ import {
   CHOOSING,
   NOTIFYING,
   type Path,
-  type Point,
   POINT_KINDS,
+  type Point,
   READING,
   RELAXING,
   STEPPING,
@@ -106,7 +106,11 @@ const KINDS: readonly StepKind[] = (() => {
 })();
 
 /** @param observe  further observers of the same execution */
-export function explain(scenario: Scenario, schedule: Schedule, observe: readonly Observer[] = []): Explained {
+export function explain(
+  scenario: Scenario,
+  schedule: Schedule,
+  observe: readonly Observer[] = [],
+): Explained {
   const recorder = new Recorder(scenario);
   const stage = stageOf(recorder.scenario);
   watchPoints(() => recorder.pointMade(rawStack()));
@@ -174,7 +178,8 @@ class Recorder implements Observer {
       return;
     }
     const { vm } = this.#world!;
-    const cell = kind === 'step' || (kind === 'relax' && number === 0) ? null : cellAt(vm.layout, vm.mem, number);
+    const cell =
+      kind === 'step' || (kind === 'relax' && number === 0) ? null : cellAt(vm.layout, vm.mem, number);
     const type = cell?.type ?? null;
     this.#before = {
       cell: cell?.name ?? (kind === 'step' || number === 0 ? '' : hex(number)),

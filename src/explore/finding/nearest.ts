@@ -39,7 +39,8 @@ export function nearestPassing(
   let nearest: NearestPassing | null = null;
   const consider = (deviation: number, shift: number): boolean => {
     const candidate = schedule.with(deviation, moved(schedule[deviation]!, shift));
-    if (Math.abs(shift) >= Math.abs(nearest?.shift ?? Number.POSITIVE_INFINITY) || !passes(candidate)) return false;
+    if (Math.abs(shift) >= Math.abs(nearest?.shift ?? Number.POSITIVE_INFINITY) || !passes(candidate))
+      return false;
     nearest = { schedule: candidate, deviation, shift };
     return true;
   };

@@ -1,8 +1,8 @@
 /** A finding's report as text for people. */
 import { relative } from 'node:path';
 import { hex } from '../../shared/units.ts';
-import { callerOf, stepText } from './rows.ts';
 import { type FindingReport, headline } from './report.ts';
+import { callerOf, stepText } from './rows.ts';
 import { type SourceLine, shortPlace } from './source-line.ts';
 
 // LIMIT: characters of a column. Longer ones end in …
@@ -16,7 +16,11 @@ const DETAILS_SHOWN = 12;
 export function reportText(report: FindingReport): string {
   const { finding, scenario, quirks, without, preemptions, minimal } = report;
   const smallest =
-    minimal === 'all' ? '; none with less shows it' : minimal === 'one' ? '; none of them can be left out' : '';
+    minimal === 'all'
+      ? '; none with less shows it'
+      : minimal === 'one'
+        ? '; none of them can be left out'
+        : '';
   const lines = [
     `finding ${headline(finding)}`,
     `  ${finding.message}`,
@@ -27,10 +31,7 @@ export function reportText(report: FindingReport): string {
     '',
     ...tableLines(report),
     ...section('who holds and waits', endLines(report)),
-    ...section(
-      'where to look',
-      aligned(report.look.map(({ at, why }) => [placeText(at), why])),
-    ),
+    ...section('where to look', aligned(report.look.map(({ at, why }) => [placeText(at), why]))),
     ...section('nearest schedule that passes', passingLines(report)),
     '',
     `repeat: ${report.repeat}`,
@@ -54,7 +55,14 @@ function tableLines({ actors, rows, finding }: FindingReport): string[] {
     `${number.padStart(numberWidth)}  ${cells.map((cell, i) => cut(cell, widths[i]!).padEnd(widths[i]!)).join(' │ ')}  ${where}`.trimEnd();
   const lines = [line('step', actors, '')];
   for (const { from, actor, text, at, preempts } of rows) {
-    if (preempts) lines.push(line('', actors.map((_, i) => (i === actor ? '▼ takes over' : '')), ''));
+    if (preempts)
+      lines.push(
+        line(
+          '',
+          actors.map((_, i) => (i === actor ? '▼ takes over' : '')),
+          '',
+        ),
+      );
     const cells = actors.map((_, i) => (i === actor ? text : ''));
     lines.push(line(String(from + 1), cells, at === null ? '' : `${shortPlace(at)} ${at.function}`));
   }
@@ -115,7 +123,11 @@ export function reportJson(report: FindingReport): Readonly<Record<string, unkno
     })),
     ends: ends.map(({ holds, at, ...end }) => ({
       ...end,
-      holds: holds.map(({ at: site, since, ...held }) => ({ ...held, since: since + 1, at: jsonPlace(site) })),
+      holds: holds.map(({ at: site, since, ...held }) => ({
+        ...held,
+        since: since + 1,
+        at: jsonPlace(site),
+      })),
       at: jsonPlace(at),
     })),
     look: look.map(({ at, why }) => ({ at: jsonPlace(at), why })),

@@ -97,14 +97,17 @@ function whereToLook(explained: Explained, schedule: Schedule, windows: readonly
     const before = own.find(({ taken }) => taken === from - 1);
     const after = own.find(({ taken }) => taken === to);
     const name = actors[actor]!;
-    if (before !== undefined) add(looks, callerOf(before), `${name}: ${stepText(before)} — if others run after this`);
-    if (after !== undefined) add(looks, callerOf(after), `${name}: ${stepText(after)} — and before this, it breaks`);
+    if (before !== undefined)
+      add(looks, callerOf(before), `${name}: ${stepText(before)} — if others run after this`);
+    if (after !== undefined)
+      add(looks, callerOf(after), `${name}: ${stepText(after)} — and before this, it breaks`);
   }
   for (const { name, state, at, cell, wants } of ends) {
     if (state === 'asleep') add(looks, at, `${name} waits here for ${wants?.lock ?? cell}`);
   }
   const last = steps.at(-1);
-  if (looks.length === 0 && last !== undefined) add(looks, callerOf(last), `the last step: ${stepText(last)}`);
+  if (looks.length === 0 && last !== undefined)
+    add(looks, callerOf(last), `the last step: ${stepText(last)}`);
   return looks;
 }
 
@@ -138,7 +141,9 @@ function passing(
 }
 
 function lineAfter({ steps }: Explained, actor: number, taken: number): string | null {
-  const step: Step | undefined = steps.find((candidate) => candidate.actor === actor && candidate.taken === taken);
+  const step: Step | undefined = steps.find(
+    (candidate) => candidate.actor === actor && candidate.taken === taken,
+  );
   return step === undefined ? null : stepText(step);
 }
 

@@ -26,7 +26,11 @@ export function rowsOf(explained: Explained): Row[] {
   const rows = merged(explained.steps);
   const own = rows.map(({ steps }) => !steps.some((step) => shared.has(step.cell) || isNews(step)));
   let table = folded(rows, own);
-  if (table.length > ROW_LIMIT) table = folded(rows, own.map((alone, i) => alone || isFar(rows, i)));
+  if (table.length > ROW_LIMIT)
+    table = folded(
+      rows,
+      own.map((alone, i) => alone || isFar(rows, i)),
+    );
   return table;
 }
 
@@ -44,7 +48,9 @@ function sharedCells(steps: readonly Step[]): Set<string> {
     users.set(cell, (users.get(cell) ?? 0) | (1 << actor));
     if (kind !== 'read') changed.add(cell);
   }
-  const many = [...users].filter(([cell, mask]) => cell !== '' && changed.has(cell) && (mask & (mask - 1)) !== 0);
+  const many = [...users].filter(
+    ([cell, mask]) => cell !== '' && changed.has(cell) && (mask & (mask - 1)) !== 0,
+  );
   return new Set(many.map(([cell]) => cell));
 }
 
@@ -62,7 +68,8 @@ function merged(steps: readonly Step[]): Merged[] {
     let end = i + 1;
     while (end < steps.length && belongs(first, steps[end]!)) end += 1;
     const group = steps.slice(i, end);
-    const goesOn = first.sync !== null && steps.slice(0, i).some(({ sync }) => sync?.call === first.sync?.call);
+    const goesOn =
+      first.sync !== null && steps.slice(0, i).some(({ sync }) => sync?.call === first.sync?.call);
     rows.push({ steps: group, text: first.sync === null ? textOf(group) : lockText(group, goesOn) });
     i = end;
   }
@@ -147,7 +154,12 @@ function folded(rows: readonly Merged[], hidden: readonly boolean[]): Row[] {
     const first = steps[0]!;
     let end = i + 1;
     if (hidden[i]) {
-      while (end < rows.length && hidden[end] && rows[end]!.steps[0]!.actor === first.actor && !rows[end]!.steps[0]!.preempts) {
+      while (
+        end < rows.length &&
+        hidden[end] &&
+        rows[end]!.steps[0]!.actor === first.actor &&
+        !rows[end]!.steps[0]!.preempts
+      ) {
         end += 1;
       }
     }

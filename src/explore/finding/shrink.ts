@@ -75,8 +75,7 @@ export function translated(schedule: Schedule, from: readonly string[], to: read
 
 /** Fewer preemptions, fewer deviations, fewer steps, in this order. */
 function isBetter(a: Hit, b: Hit): boolean {
-  const order =
-    a.preemptions - b.preemptions || a.schedule.length - b.schedule.length || a.steps - b.steps;
+  const order = a.preemptions - b.preemptions || a.schedule.length - b.schedule.length || a.steps - b.steps;
   return order < 0;
 }
 

@@ -110,7 +110,8 @@ export function decodeToken(text: string): Token {
   if (all === null) throw damaged(text, 'a character that no token has');
   const symbols = all.slice(0, -CHECK_CHARACTERS);
   const check = all.slice(-CHECK_CHARACTERS);
-  if (checksum(symbols).some((symbol, i) => symbol !== check[i])) throw damaged(text, 'its checksum is wrong');
+  if (checksum(symbols).some((symbol, i) => symbol !== check[i]))
+    throw damaged(text, 'its checksum is wrong');
   try {
     const bits = new BitReader(symbols);
     const abi = bits.bits(ABI_BITS);
@@ -135,7 +136,8 @@ function readBody(bits: BitReader): Token {
   const trace = bits.bits(TRACE_BITS);
   const quirks = readQuirks(bits);
   const dropped: number[] = [];
-  for (let left = bits.golomb(0); left > 0; left--) dropped.push((dropped.at(-1) ?? -1) + 1 + bits.golomb(COUNT));
+  for (let left = bits.golomb(0); left > 0; left--)
+    dropped.push((dropped.at(-1) ?? -1) + 1 + bits.golomb(COUNT));
   const schedule: Deviation[] = [];
   let actor = -1;
   let taken = 0;

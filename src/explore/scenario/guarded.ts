@@ -30,7 +30,8 @@ export function guarded(scenario: Scenario, onPhase: (phase: ScenarioPhase) => v
     machine,
     setUp: (world) => {
       const result: unknown = within('setUp', () => scenario.setUp(world));
-      if (isPromise(result)) throw broken(name, 'has an async setUp', 'nothing in a scenario can wait for promises');
+      if (isPromise(result))
+        throw broken(name, 'has an async setUp', 'nothing in a scenario can wait for promises');
     },
     participants: (world) => {
       const list = within('participants', () => scenario.participants(world));
@@ -64,9 +65,11 @@ function checkParticipants(scenario: string, list: readonly Participant[]): void
   }
   for (const [i, participant] of (list as readonly Partial<Participant>[]).entries()) {
     const { name = `number ${i}`, path, waiter } = participant;
-    const isPath = typeof path === 'object' && typeof path.next === 'function' && !(Symbol.asyncIterator in path);
+    const isPath =
+      typeof path === 'object' && typeof path.next === 'function' && !(Symbol.asyncIterator in path);
     if (!isPath || typeof waiter !== 'object') {
-      const hint = 'a participant is { name, waiter, path }: an actor of the world, and a generator that it runs';
+      const hint =
+        'a participant is { name, waiter, path }: an actor of the world, and a generator that it runs';
       throw broken(scenario, `has a participant that is none: ${name}`, hint);
     }
   }
@@ -77,5 +80,9 @@ function isPromise(value: unknown): boolean {
 }
 
 function broken(scenario: string, what: string, hint: string, cause?: unknown): SimError {
-  return new SimError('SIM_SCENARIO', `scenario '${scenario}' ${what}`, cause === undefined ? { hint } : { hint, cause });
+  return new SimError(
+    'SIM_SCENARIO',
+    `scenario '${scenario}' ${what}`,
+    cause === undefined ? { hint } : { hint, cause },
+  );
 }

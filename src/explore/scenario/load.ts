@@ -6,6 +6,7 @@ import { SimError } from '../../shared/errors.ts';
 import { suggest } from '../../shared/suggest.ts';
 import { BUNDLED } from './bundled/index.ts';
 import type { Scenario } from './scenario.ts';
+import { trappedLoading } from './traps.ts';
 
 /** Is this a file's name, not that of a bundled scenario? */
 export function isModulePath(name: string): boolean {
@@ -40,8 +41,9 @@ export async function loadScenario(name: string): Promise<Scenario> {
   }
   let module: { readonly default?: unknown; readonly scenario?: unknown };
   try {
-    module = (await import(pathToFileURL(file).href)) as typeof module;
+    module = (await trappedLoading(name, () => import(pathToFileURL(file).href))) as typeof module;
   } catch (cause) {
+    if (cause instanceof SimError) throw cause;
     if (/\.[cm]?ts$/.test(file) && (cause as NodeJS.ErrnoException).code === 'ERR_UNKNOWN_FILE_EXTENSION') {
       throw new SimError('SIM_SCENARIO', `Node ${process.versions.node} loads no TypeScript: '${name}'`, {
         hint: 'compile it and give the .js file, or use Node 22.18 or later',

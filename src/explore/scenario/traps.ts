@@ -13,8 +13,10 @@ interface Trap {
 }
 
 const CLOCK = 'an execution has its own time: nothing in it may depend on how fast the host is';
-const CHANCE = 'take numbers from the Prng of the package with a fixed seed, or let the engine choose: yield choosing(ways)';
-const TIMER = 'actors wait for each other by futexes and locks; a wait may have a timeout, which the engine ends';
+const CHANCE =
+  'take numbers from the Prng of the package with a fixed seed, or let the engine choose: yield choosing(ways)';
+const TIMER =
+  'actors wait for each other by futexes and locks; a wait may have a timeout, which the engine ends';
 
 const TRAPS: readonly Trap[] = [
   { name: 'Math.random', holder: Math, key: 'random', remedy: CHANCE },
@@ -34,39 +36,74 @@ const TRAPS: readonly Trap[] = [
  * @throws SimError SIM_SCENARIO when it used one of them, whether or not it swallowed what it got for it
  */
 export function trapped<T>(scenario: string, run: () => T): T {
-  let sprung: SimError | null = null;
-  const spring = (name: string, remedy: string): never => {
-    sprung ??= new SimError('SIM_SCENARIO', `scenario '${scenario}' uses ${name}${userLine(new Error().stack)}`, {
-      hint: remedy,
-    });
-    throw sprung;
-  };
-  const restore: (() => void)[] = [];
-  for (const { name, holder, key, remedy } of TRAPS) {
-    const own = Object.getOwnPropertyDescriptor(holder, key);
-    Object.defineProperty(holder, key, { configurable: true, writable: true, value: () => spring(name, remedy) });
-    restore.push(() => {
-      if (own === undefined) Reflect.deleteProperty(holder, key);
-      else Object.defineProperty(holder, key, own);
-    });
-  }
-  const RealDate = Date;
-  globalThis.Date = new Proxy(RealDate, {
-    construct: (target, words, newTarget) =>
-      words.length === 0 ? spring('new Date()', CLOCK) : Reflect.construct(target, words, newTarget),
-    apply: () => spring('Date()', CLOCK),
-  });
-  restore.push(() => {
-    globalThis.Date = RealDate;
-  });
+  const traps = new Traps(`scenario '${scenario}'`, TRAPS);
   try {
     const result = run();
-    if (sprung !== null) throw sprung;
+    traps.check();
     return result;
   } catch (error) {
-    throw sprung ?? error;
+    throw traps.sprung ?? error;
   } finally {
-    for (const undo of restore) undo();
+    traps.remove();
+  }
+}
+
+/** The same while a module is loaded: its constants must not depend on chance either. Timers are Node's affair then. */
+export async function trappedLoading<T>(module: string, load: () => Promise<T>): Promise<T> {
+  const traps = new Traps(
+    `the scenario module '${module}'`,
+    TRAPS.filter(({ remedy }) => remedy !== TIMER),
+  );
+  try {
+    const result = await load();
+    traps.check();
+    return result;
+  } catch (error) {
+    throw traps.sprung ?? error;
+  } finally {
+    traps.remove();
+  }
+}
+
+class Traps {
+  sprung: SimError | null = null;
+  readonly #who: string;
+  readonly #undo: (() => void)[] = [];
+
+  constructor(who: string, traps: readonly Trap[]) {
+    this.#who = who;
+    for (const { name, holder, key, remedy } of traps) {
+      const own = Object.getOwnPropertyDescriptor(holder, key);
+      const value = () => this.#spring(name, remedy);
+      Object.defineProperty(holder, key, { configurable: true, writable: true, value });
+      this.#undo.push(() => {
+        if (own === undefined) Reflect.deleteProperty(holder, key);
+        else Object.defineProperty(holder, key, own);
+      });
+    }
+    const RealDate = Date;
+    globalThis.Date = new Proxy(RealDate, {
+      construct: (target, words, newTarget) =>
+        words.length === 0 ? this.#spring('new Date()', CLOCK) : Reflect.construct(target, words, newTarget),
+      apply: () => this.#spring('Date()', CLOCK),
+    });
+    this.#undo.push(() => {
+      globalThis.Date = RealDate;
+    });
+  }
+
+  check(): void {
+    if (this.sprung !== null) throw this.sprung;
+  }
+
+  remove(): void {
+    for (const undo of this.#undo) undo();
+  }
+
+  #spring(name: string, remedy: string): never {
+    const message = `${this.#who} uses ${name}${userLine(new Error().stack)}`;
+    this.sprung ??= new SimError('SIM_SCENARIO', message, { hint: remedy });
+    throw this.sprung;
   }
 }
 

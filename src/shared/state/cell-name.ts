@@ -63,6 +63,8 @@ function nameOf(place: Place, mem: Mem): string {
     }
     case 'cpus':
       return `cpu ${element} ${part.label === undefined ? field : `${part.label}[${record}]`}`;
+    case 'slot-sets':
+      return `slot set ${element} ${part.count > 1 ? `[${record}] ` : ''}${field}`;
     case 'ram':
       return `ram page ${element}+${hex(place.scalar)}`;
     default: {

@@ -50,7 +50,8 @@ export const waiting = (addr: number): Point => made(addr * POINT_KINDS + WAITIN
 export const notifying = (addr: number): Point => made(addr * POINT_KINDS + NOTIFYING);
 export const stepping = (id = 0): Point => made(id * POINT_KINDS + STEPPING);
 /** @param ways  how many answers there are, from 0; at least 1, below {@link CHOICE_WAYS} */
-export const choosing = (ways: number, id = 0): Point => made((id * CHOICE_WAYS + ways) * POINT_KINDS + CHOOSING);
+export const choosing = (ways: number, id = 0): Point =>
+  made((id * CHOICE_WAYS + ways) * POINT_KINDS + CHOOSING);
 export const relaxing = (addr = 0): Point => made(addr * POINT_KINDS + RELAXING);
 
 /** Told of each point as it is made, with the stack of the path that is about to yield it; null: nobody asks. */
