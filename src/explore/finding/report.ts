@@ -9,7 +9,7 @@ import type { Schedule } from '../engine/schedule.ts';
 import type { Scenario } from '../scenario/scenario.ts';
 import { Attempts } from './attempt.ts';
 import { type Reordered, reordered } from './difference.ts';
-import { type ActorEnd, type Explained, explain, type Step } from './explain.ts';
+import { type ActorEnd, type Explained, explain } from './explain.ts';
 import { type NearestPassing, nearestPassing, type Window } from './nearest.ts';
 import { callerOf, type Row, rowsOf, stepText } from './rows.ts';
 import type { SourceLine } from './source-line.ts';
@@ -126,25 +126,18 @@ function passing(
   const { actors } = failing;
   const who = actor < 0 ? 'nobody' : actors[actor]!;
   const next = choice ? `way ${to}` : actors[to]!;
+  const other = explain(scenario, nearest.schedule);
   let how: string;
   if (shift === null) {
-    how = choice ? `${who} takes way 0, not ${next}` : `${next} does not get its turn out of order`;
+    how = choice ? `${who} takes way 0, not ${next}` : `${next} does not go before its turn`;
     if (!choice && actor >= 0) how = `${who} goes on, and ${next} comes after it`;
   } else {
     const steps = `${Math.abs(shift)} step${Math.abs(shift) === 1 ? '' : 's'}`;
-    how = `${next} takes over ${steps} ${shift > 0 ? 'later' : 'earlier'}`;
-    const line = lineAfter(failing, actor, schedule[deviation]!.taken + shift);
-    if (line !== null) how += `, when ${who} stands before: ${line}`;
+    how = `${next} takes over ${steps} ${shift > 0 ? 'later' : 'earlier'}, when ${who} `;
+    const step = other.steps.find((one) => one.actor === actor && one.taken === schedule[deviation]!.taken + shift);
+    how += step === undefined ? 'has ended' : `stands before: ${stepText(step)}`;
   }
-  const other = explain(scenario, nearest.schedule);
   return { how, reordered: reordered(failing, other).slice(0, REORDERED_SHOWN) };
-}
-
-function lineAfter({ steps }: Explained, actor: number, taken: number): string | null {
-  const step: Step | undefined = steps.find(
-    (candidate) => candidate.actor === actor && candidate.taken === taken,
-  );
-  return step === undefined ? null : stepText(step);
 }
 
 /** What is broken: the rule and its name. */
