@@ -144,7 +144,7 @@ function summary(
   { seconds, executions, steps, features, findings, times }: CampaignResult,
   { plan }: ExploreRequest,
 ): string {
-  const often = findings.filter(({ key }) => (times[key] ?? 0) > 1);
+  const often = plan.keepGoing ? findings.filter(({ key }) => (times[key] ?? 0) > 1) : [];
   return [
     ...often.map(({ key, rule, message }) => `seen ${formatCount(times[key]!)} times: ${rule} ${message}\n`),
     `explored ${formatCount(executions)} schedules, ${formatCount(steps)} steps in ${seconds.toFixed(1)} s, `,

@@ -101,6 +101,6 @@ export class CampaignControl {
       for (; n !== 0; n &= n - 1) set += 1;
     }
     const empty = (FEATURE_BITS - set) / FEATURE_BITS;
-    return Math.round(-FEATURE_BITS * Math.log(Math.max(empty, 1 / FEATURE_BITS)));
+    return Math.max(0, Math.round(-FEATURE_BITS * Math.log(Math.max(empty, 1 / FEATURE_BITS))));
   }
 }

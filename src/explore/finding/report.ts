@@ -134,7 +134,9 @@ function passing(
   } else {
     const steps = `${Math.abs(shift)} step${Math.abs(shift) === 1 ? '' : 's'}`;
     how = `${next} takes over ${steps} ${shift > 0 ? 'later' : 'earlier'}, when ${who} `;
-    const step = other.steps.find((one) => one.actor === actor && one.taken === schedule[deviation]!.taken + shift);
+    const step = other.steps.find(
+      (one) => one.actor === actor && one.taken === schedule[deviation]!.taken + shift,
+    );
     how += step === undefined ? 'has ended' : `stands before: ${stepText(step)}`;
   }
   return { how, reordered: reordered(failing, other).slice(0, REORDERED_SHOWN) };

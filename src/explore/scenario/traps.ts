@@ -74,7 +74,9 @@ class Traps {
     this.#who = who;
     for (const { name, holder, key, remedy } of traps) {
       const own = Object.getOwnPropertyDescriptor(holder, key);
-      const value = () => this.#spring(name, remedy);
+      const spring = () => this.#spring(name, remedy);
+      // process.hrtime has a second form.
+      const value = Object.assign(spring, { bigint: spring });
       Object.defineProperty(holder, key, { configurable: true, writable: true, value });
       this.#undo.push(() => {
         if (own === undefined) Reflect.deleteProperty(holder, key);

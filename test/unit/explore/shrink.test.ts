@@ -51,7 +51,10 @@ for (const [scenario, preemptions] of [
       t.is(small.finding.key, key);
       t.true(small.runs < 400, `${small.runs} runs`);
       const again = shrink(scenario, schedule, key)!;
-      t.deepEqual([again.schedule, again.traceHash, again.runs], [small.schedule, small.traceHash, small.runs]);
+      t.deepEqual(
+        [again.schedule, again.traceHash, again.runs],
+        [small.schedule, small.traceHash, small.runs],
+      );
     }
   });
 }
