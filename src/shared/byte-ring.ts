@@ -72,13 +72,18 @@ export class ByteRing {
     return this.#mem.i32[(this.#base + RING.bytes + (position % RING_DATA_BYTES)) >>> 2]!;
   }
   #putWord(position: number, value: number): void {
-    this.#mem.i32[(this.#base + RING.bytes + (position % RING_DATA_BYTES)) >>> 2] = value;
+    const at = this.#base + RING.bytes + (position % RING_DATA_BYTES);
+    this.#mem.touch(at, 4);
+    this.#mem.i32[at >>> 2] = value;
   }
 
   /** Byte by byte: messages are short, and a view of a part costs more than copying one. */
   #write(position: number, bytes: Uint8Array): void {
     const { u8 } = this.#mem;
     const data = this.#base + RING.bytes;
+    const first = position % RING_DATA_BYTES;
+    this.#mem.touch(data + first, Math.min(bytes.length, RING_DATA_BYTES - first));
+    if (first + bytes.length > RING_DATA_BYTES) this.#mem.touch(data, first + bytes.length - RING_DATA_BYTES);
     for (let i = 0; i < bytes.length; i++) u8[data + ((position + i) % RING_DATA_BYTES)] = bytes[i]!;
   }
 

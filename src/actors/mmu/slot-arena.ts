@@ -51,6 +51,7 @@ export function* allocateArch(vm: Vm, npages: number): Path<number> {
   const block = arch < 0 ? 0 : takeBlock(vm, arrays);
   if (block === 0) return -1;
   const base = block + BLOCK.bytes;
+  mem.touch(base, arrays);
   mem.u8.fill(0, base, base + arrays);
   const values: Record<ArchWord, number> = {
     STATE: ARCH_LIVE,
@@ -71,6 +72,7 @@ export function* allocateArch(vm: Vm, npages: number): Path<number> {
 /** Poisons and frees. The caller has made sure (grace period, zap, flush) that nobody can reach it any more. */
 export function releaseArch(vm: Vm, arch: number): void {
   const base = word(vm, arch, 'TRACK');
+  vm.mem.touch(base, word(vm, arch, 'BYTES'));
   vm.mem.u8.fill(POISON_BYTE, base, base + word(vm, arch, 'BYTES'));
   vm.mem.store(archAddress(vm, arch, 'STATE'), ARCH_POISONED);
   vm.mem.store(word(vm, arch, 'BLOCK') + BLOCK.at.USED, 0);
@@ -98,6 +100,7 @@ export function dropFromRmaps(vm: Vm, root: number): void {
     if (word(vm, arch, 'STATE') !== ARCH_LIVE) continue;
     const from = word(vm, arch, 'RMAP') >>> 2;
     const to = from + word(vm, arch, 'NPAGES');
+    vm.mem.touch(from * 4, (to - from) * 4);
     for (let at = from; at < to; at++) words[at]! &= ~(1 << root);
   }
 }

@@ -19,8 +19,8 @@ export interface Scenario {
    * same participants each time.
    */
   participants(world: World): readonly Participant[];
-  /** What is wrong in the end, a sentence each, beside what the oracles see. */
-  atEnd?(world: World): readonly string[];
+  /** What is wrong in the end, beside what the oracles see. */
+  atEnd?(world: World): readonly (string | Broken)[];
   /** Steps after which an execution counts as endless. Default {@link STEP_LIMIT}. */
   readonly stepLimit?: number;
   /** What a finding may not need; shrinking tries without. */
@@ -33,6 +33,14 @@ export interface ScenarioParts {
   readonly names: readonly string[];
   /** The same scenario without the parts at these places, with the same name. Participants keep their names. */
   without(dropped: readonly number[]): Scenario;
+}
+
+/** What a scenario found wrong by its own check; a sentence alone is broken by the rule of the scenario's name. */
+export interface Broken {
+  /** I14, or a name of its own. */
+  readonly rule: string;
+  /** One sentence. */
+  readonly message: string;
 }
 
 export const STEP_LIMIT = 20_000;

@@ -13,6 +13,9 @@
  *
  * The parallel engine runs straight through all of them ({@link drive}); an explorer steps from point to point and
  * decides who goes next. Two points have an answer: {@link waiting}, the futex wait, and {@link choosing}.
+ *
+ * The threads of a built machine run the same code with `function*` and `yield` taken away (scripts/erase.ts). So a path
+ * is run where it is made, by `yield*` or `drive`, and never kept for later; and nothing but a point is yielded.
  */
 import type { Mem } from '../mem.ts';
 
@@ -95,7 +98,14 @@ export function drive<T>(waiter: Waiter, path: Path<T>): T {
   return step.value;
 }
 
-function futexWait(waiter: Waiter, addr: number): number {
+/**
+ * Says which actor this thread is. Driven paths carry their actor along; erased ones have nobody else to ask
+ * (point.erased.ts).
+ */
+export function adopt(_waiter: Waiter): void {}
+
+/** Sleeps on the cell at `addr` while it holds `waiter.expect`. Returns a `WAIT_*` code. */
+export function futexWait(waiter: Waiter, addr: number): number {
   const { expect, timeoutMs } = waiter;
   waiter.timeoutMs = Number.POSITIVE_INFINITY;
   switch (Atomics.wait(waiter.mem.i32, addr >>> 2, expect, timeoutMs)) {
