@@ -33,7 +33,8 @@ const imports = new Map(
     [...text.matchAll(IMPORT)].map((match) => posix.join(posix.dirname(file), match[3]!)),
   ]),
 );
-const workers = files.filter((file) => file.endsWith('.worker.js'));
+// Of the parallel engine only: the explorer's own threads step paths.
+const workers = files.filter((file) => file.startsWith('actors/') && file.endsWith('.worker.js'));
 const reachable = closure(workers, (file) => imports.get(file) ?? []);
 const importers = (file: string) => [...imports].filter(([, to]) => to.includes(file)).map(([from]) => from);
 const concerned = closure([POINT], importers);

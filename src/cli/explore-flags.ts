@@ -12,10 +12,15 @@ import { countOf } from './run-flags.ts';
 const SCHEDULES = 10_000;
 const STRATEGY = 'random';
 const JOBS_LIMIT = 64;
+const DEPTH_LIMIT = 1000;
 
 export const EXPLORE_FLAGS: readonly Flag[] = [
   { name: 'strategy', value: 'NAME', help: `who goes next: ${STRATEGY_NAMES.join(', ')} (${STRATEGY})` },
-  { name: 'depth', value: 'N', help: 'of the bugs looked for, 1 to 9: what the strategy takes it for' },
+  {
+    name: 'depth',
+    value: 'N',
+    help: 'what the strategy takes it for: constraints of the bugs looked for, or its bound',
+  },
   { name: 'schedules', value: 'N', help: 'execute so many: 500, 10k, 2m (10k; with --time, no limit)' },
   { name: 'time', value: 'D', help: 'stop after that long: 30, 500ms, 10m' },
   { name: 'seed', value: 'N', help: 'of the first schedule, the others follow: 1, 0x5eed (1)' },
@@ -107,9 +112,9 @@ function quirksOf(flags: ParsedFlags): number[] {
 
 function depthOf(text: string | undefined): number | null {
   if (text === undefined) return null;
-  if (/^[1-9]$/.test(text)) return Number(text);
+  if (/^\d{1,4}$/.test(text) && Number(text) <= DEPTH_LIMIT) return Number(text);
   throw new SimError('SIM_USAGE', `--depth: '${text}' is no depth`, {
-    hint: 'give 1 to 9: most races need 1 or 2',
+    hint: `give a number up to ${DEPTH_LIMIT}: most races need 1 or 2`,
   });
 }
 

@@ -4,7 +4,7 @@ import { Campaign, type CampaignResult, type CampaignStatus } from '../explore/c
 import { CampaignState } from '../explore/campaign/state.ts';
 import type { Described, FoundFinding } from '../explore/campaign/task.ts';
 import { Workers } from '../explore/campaign/workers.ts';
-import { BUNDLED } from '../explore/scenario/bundled/index.ts';
+import { KNOWN_SCENARIOS } from '../explore/scenario/known.ts';
 import { StatusLine } from '../report/status-line.ts';
 import { EXIT, type ExitCode, SimError } from '../shared/errors.ts';
 import { formatCount, hex } from '../shared/units.ts';
@@ -171,9 +171,10 @@ function statusTexts(): (status: CampaignStatus) => string {
 }
 
 function listText(json: boolean): string {
-  if (json) return BUNDLED.map(({ name, title }) => jsonLine({ event: 'scenario', name, title })).join('');
-  const width = Math.max(...BUNDLED.map(({ name }) => name.length));
-  return BUNDLED.map(({ name, title }) => `${name.padEnd(width)}  ${title}\n`).join('');
+  if (json)
+    return KNOWN_SCENARIOS.map(({ name, title }) => jsonLine({ event: 'scenario', name, title })).join('');
+  const width = Math.max(...KNOWN_SCENARIOS.map(({ name }) => name.length));
+  return KNOWN_SCENARIOS.map(({ name, title }) => `${name.padEnd(width)}  ${title}\n`).join('');
 }
 
 function startLine({ plan, quirks }: ExploreRequest, { name, title }: Described): string {

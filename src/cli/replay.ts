@@ -3,7 +3,7 @@
 import type { Replayed } from '../explore/campaign/task.ts';
 import { Workers } from '../explore/campaign/workers.ts';
 import { decodeToken, hashOf } from '../explore/finding/token.ts';
-import { BUNDLED } from '../explore/scenario/bundled/index.ts';
+import { KNOWN_SCENARIOS } from '../explore/scenario/known.ts';
 import { EXIT, type ExitCode, SimError } from '../shared/errors.ts';
 import { interruptible } from './interrupt.ts';
 import { quoted } from './quoted.ts';
@@ -60,7 +60,7 @@ function judge({ reproduced, sameExecution, divergence, steps }: Replayed): {
 function scenarioFor({ token, scenario }: ReplayRequest): string {
   const wanted = decodeToken(token).scenario;
   if (scenario !== null) return scenario;
-  const bundled = BUNDLED.find(({ name }) => hashOf(name) === wanted);
+  const bundled = KNOWN_SCENARIOS.find(({ name }) => hashOf(name) === wanted);
   if (bundled !== undefined) return bundled.name;
   throw new SimError('SIM_TOKEN', 'the scenario of this token is none of the bundled ones', {
     hint: 'give its module: faultline replay TOKEN ./scenario.js',

@@ -179,7 +179,7 @@ test.serial('bad usage: one line with the word, one with the remedy, exit code 2
       "SIM_USAGE: --bug: there is no known bug 'createSlotGab'\n  hint: did you mean createSlotGap?\n",
     ],
     [['explore', 'flush', '--jobs', '0'], "SIM_USAGE: --jobs: '0' is no number of threads\n"],
-    [['explore', 'flush', '--depth', '12'], "SIM_USAGE: --depth: '12' is no depth\n"],
+    [['explore', 'flush', '--depth', '1.2'], "SIM_USAGE: --depth: '1.2' is no depth\n"],
     [
       ['explore', 'flush', '--seed', '0x100000000'],
       "SIM_USAGE: --seed: '0x100000000' is no unsigned 32-bit number\n",

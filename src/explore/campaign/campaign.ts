@@ -46,7 +46,7 @@ export interface CampaignStatus {
 }
 
 /** Strategies whose schedules depend on their own seed only. */
-const BY_SEED = /^(random|pct|pos|urw|surw|rr|round-robin)/;
+const BY_SEED = /^(random|pct|pos|urw|surw)\d*$/;
 /** Schedules of a chunk. */
 export const CHUNK = 1000;
 

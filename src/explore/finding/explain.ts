@@ -283,34 +283,40 @@ class Recorder implements Observer {
       this.#held[actor] = [];
       this.#wanted[actor] = null;
       this.#calls[actor] = null;
-      const { waiter } = participant;
-      if (waiter instanceof Actor) {
-        waiter.trace = (event, _cls, addr, mode) => {
-          const at = () => ({ addr, mode, since: this.#steps.length, at: rawStack() });
-          if (event === 'acquire' || event === 'wait') this.#wanted[actor] ??= at();
-          if (event === 'acquired') {
-            this.#wanted[actor] = null;
-            this.#held[actor]!.push(at());
-          }
-          if (event === 'release') {
-            const held = this.#held[actor]!;
-            const place = held.findLastIndex((lock) => lock.addr === addr);
-            if (place >= 0) held.splice(place, 1);
-          }
-        };
-      }
-      return { ...participant, path: this.#following(actor, participant.path) };
+      const { waiter, path } = participant;
+      return { ...participant, path: this.#following(actor, waiter, path) };
     });
   }
 
   /** `path`, which says when it moves. */
-  *#following(actor: number, path: Path<unknown>): Path<unknown> {
+  *#following(actor: number, waiter: unknown, path: Path<unknown>): Path<unknown> {
+    // By now whoever else listens to its locks has said so.
+    if (waiter instanceof Actor) this.#followLocks(actor, waiter);
     for (let answer = 0; ; ) {
       this.#moving = actor;
       const next = path.next(answer);
       if (next.done === true) return next.value;
       answer = yield next.value;
     }
+  }
+
+  /** Notes what the actor holds and wants, and passes it on. */
+  #followLocks(actor: number, waiter: Actor): void {
+    const others = waiter.trace;
+    const held = this.#held[actor]!;
+    waiter.trace = (event, cls, addr, mode, side) => {
+      const at = () => ({ addr, mode, since: this.#steps.length, at: rawStack() });
+      if (event === 'acquire' || event === 'wait') this.#wanted[actor] ??= at();
+      if (event === 'acquired') {
+        this.#wanted[actor] = null;
+        held.push(at());
+      }
+      if (event === 'release') {
+        const place = held.findLastIndex((lock) => lock.addr === addr);
+        if (place >= 0) held.splice(place, 1);
+      }
+      others?.(event, cls, addr, mode, side);
+    };
   }
 
   /** Is the actor in a lock operation, and since when? One call keeps its number until its caller's line changes. */

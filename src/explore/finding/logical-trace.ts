@@ -9,8 +9,9 @@ import { TraceReader } from '../../shared/trace/reader.ts';
 import { Tracer } from '../../shared/trace/tracer.ts';
 import type { Execution } from '../engine/execution.ts';
 import { Replay, type Schedule } from '../engine/schedule.ts';
+import { Stage } from '../explorer.ts';
+import { MachineTarget } from '../scenario/machine-target.ts';
 import type { Scenario } from '../scenario/scenario.ts';
-import { stageOf } from '../scenario/stage.ts';
 
 const WASM_PAGE = 65_536;
 /** Ring of one actor: some 15 000 records, more than an execution of STEP_LIMIT steps makes. */
@@ -45,7 +46,8 @@ export function writeLogicalTrace(scenario: Scenario, schedule: Schedule, path: 
       execution = now;
     },
   };
-  const done = stageOf(traced).execute(new Replay(schedule), 0, [follow]);
+  // Without oracles: they listen where the tracers are.
+  const done = new Stage(new MachineTarget(traced)).execute(new Replay(schedule), 0, [follow]);
   let fd: number;
   try {
     fd = openSync(path, 'w');

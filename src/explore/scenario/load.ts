@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { SimError } from '../../shared/errors.ts';
 import { suggest } from '../../shared/suggest.ts';
-import { BUNDLED } from './bundled/index.ts';
+import { KNOWN_SCENARIOS } from './known.ts';
 import type { Scenario } from './scenario.ts';
 import { trappedLoading } from './traps.ts';
 
@@ -15,11 +15,11 @@ export function isModulePath(name: string): boolean {
 
 /** @throws SimError SIM_USAGE when there is none of this name */
 export function bundledScenario(name: string): Scenario {
-  const scenario = BUNDLED.find((candidate) => candidate.name === name);
+  const scenario = KNOWN_SCENARIOS.find((candidate) => candidate.name === name);
   if (scenario !== undefined) return scenario;
   const near = suggest(
     name,
-    BUNDLED.map((candidate) => candidate.name),
+    KNOWN_SCENARIOS.map((candidate) => candidate.name),
   );
   throw new SimError('SIM_USAGE', `there is no scenario '${name}'`, {
     hint:

@@ -11,7 +11,7 @@ import {
   sortedSchedule,
   type Token,
 } from '../../../src/explore/finding/token.ts';
-import { BUNDLED } from '../../../src/explore/scenario/bundled/index.ts';
+import { KNOWN_SCENARIOS } from '../../../src/explore/scenario/known.ts';
 import { SimError } from '../../../src/shared/errors.ts';
 import { QUIRK_LIMIT, REFERENCE_QUIRKS } from '../../../src/shared/quirks.ts';
 
@@ -135,7 +135,7 @@ test('the quirks of the reference design take three bits', (t) => {
 });
 
 test('no two bundled scenarios have the same hash', (t) => {
-  t.is(new Set(BUNDLED.map(({ name }) => hashOf(name))).size, BUNDLED.length);
+  t.is(new Set(KNOWN_SCENARIOS.map(({ name }) => hashOf(name))).size, KNOWN_SCENARIOS.length);
 });
 
 test('numbers as bits: each comes back, and reading past the end is seen', (t) => {
