@@ -31,7 +31,7 @@ import { FELL_ASLEEP } from '../engine/trace.ts';
 import type { Scenario } from '../scenario/scenario.ts';
 import { stageOf } from '../scenario/stage.ts';
 import type { World } from '../world/world.ts';
-import { type RawFrame, rawStack, type SourceLine, SourceLines } from './source-line.ts';
+import { EXPLORER, type RawFrame, rawStack, type SourceLine, SourceLines } from './source-line.ts';
 
 /** What a step did: the kinds of points, by their words. */
 export type StepKind = 'read' | 'write' | 'update' | 'wait' | 'notify' | 'step' | 'choose' | 'relax';
@@ -369,10 +369,10 @@ function bound(scenario: Scenario): Scenario {
 
 /** Without the explorer's own frames, and those of the points. */
 function sourceFrames(frames: readonly RawFrame[]): RawFrame[] {
-  return frames.filter(({ url }) => !OWN.test(url));
+  return frames.filter(({ url }) => !EXPLORER.test(url) && !POINTS.test(url));
 }
 
-const OWN = /\/explore\/(?:finding|engine|explorer)\b|\/sync\/point\.|\/sync\/actor\./;
+const POINTS = /\/sync\/point\.|\/sync\/actor\./;
 
 /** A file of the lock code, below the actors that use it. */
 function isSync(url: string): boolean {

@@ -12,7 +12,7 @@ import { type Reordered, reordered } from './difference.ts';
 import { type ActorEnd, type Explained, explain } from './explain.ts';
 import { type NearestPassing, nearestPassing, type Window } from './nearest.ts';
 import { callerOf, type Row, rowsOf, stepText } from './rows.ts';
-import type { SourceLine } from './source-line.ts';
+import { readableStack, type SourceLine, SourceLines } from './source-line.ts';
 
 export interface FindingReport {
   readonly finding: Finding;
@@ -69,8 +69,12 @@ export function reportOf(request: ReportRequest): FindingReport | null {
   const finding = explained.findings.find((candidate) => candidate.key === key);
   if (finding === undefined) return null;
   const { nearest, windows } = nearestPassing(new Attempts(scenario, key), schedule);
+  const { text: details, first: thrownAt } = readableStack(finding.details ?? [], new SourceLines());
+  const looks = whereToLook(explained, schedule, windows);
+  // Its place is part of what is said; where others come in between is the reason.
+  if (thrownAt !== null) looks.unshift({ at: thrownAt, why: `${finding.oracle}: ${finding.message}` });
   return {
-    finding,
+    finding: { ...finding, details },
     scenario: { name: scenario.name, title: scenario.title },
     quirks: quirks.map((id) => QUIRKS.find((quirk) => quirk.id === id)?.name ?? `quirk ${id}`),
     without,
@@ -79,7 +83,7 @@ export function reportOf(request: ReportRequest): FindingReport | null {
     actors: explained.actors,
     rows: rowsOf(explained),
     ends: explained.ends,
-    look: whereToLook(explained, schedule, windows),
+    look: looks,
     passing: nearest === null ? null : passing(scenario, schedule, explained, nearest),
     token,
     repeat,

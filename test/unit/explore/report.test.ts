@@ -108,6 +108,8 @@ repeat: faultline replay FL1.token
 test('a choice that breaks it, and code that throws', (t) => {
   const text = reportText(reported(badChoice));
   t.regex(text, /^finding thrown Error\n {2}chooser: took the wrong way\n/);
+  t.regex(text, /^ {2}at hand-made\.ts:\d+\n\nstep/m, 'the stack of the scenario, none of the explorer');
+  t.regex(text, /where to look\n {2}test\/support\/hand-made\.ts:\d+ +thrown: chooser: took the wrong way/);
   t.regex(text, /choose way 2 of 3/);
   t.regex(text, /nearest schedule that passes\n {2}chooser takes way 0, not way 2\n/);
 });
