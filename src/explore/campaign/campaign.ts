@@ -3,7 +3,8 @@
  *
  * What comes out is a function of scenario, quirks, strategy and seed, whatever the number of threads: work is handed
  * out in chunks that are each explored from scratch, and the finding of a campaign is that of its lowest schedule.
- * Strategies that learn from what they did, or exhaust, get all their schedules in one chunk on one thread.
+ * A strategy that learns from what it did gets one long range on each thread, and the first finding counts; one that
+ * exhausts gets all on one thread.
  */
 import { SimError } from '../../shared/errors.ts';
 import type { CampaignState } from './state.ts';
@@ -47,6 +48,8 @@ export interface CampaignStatus {
 
 /** Strategies whose schedules depend on their own seed only. */
 const BY_SEED = /^(random|pct|pos|urw|surw)\d*$/;
+/** Strategies that get better with each schedule, and are random all the same: several of them are no waste. */
+const LEARNS = /^auto/;
 /** Schedules of a chunk. */
 export const CHUNK = 1000;
 
@@ -136,10 +139,12 @@ export class Campaign {
 
   /** What is left to do, in order; ends when the campaign does. One iterator for all threads. */
   *#chunks(): Generator<[from: number, to: number], void> {
-    const { schedules, strategy } = this.#plan;
+    const { schedules, strategy, jobs } = this.#plan;
     const limit = Math.min(schedules, SCHEDULE_LIMIT);
     if (!isBySeed(strategy)) {
-      if (this.#state.executions === 0 && this.#ending === null) yield [0, limit];
+      const size = Math.ceil(limit / (LEARNS.test(strategy) ? jobs : 1));
+      for (let from = 0; from < limit && this.#ending === null; from += size)
+        yield [from, Math.min(from + size, limit)];
       return;
     }
     for (let from = 0; from < limit && this.#ending === null; from += CHUNK) {
@@ -170,7 +175,8 @@ export class Campaign {
     if (explored.findings.length > 0 && !keepGoing) {
       const first = Math.min(...explored.findings.map(({ schedule }) => schedule));
       this.#lastSchedule = Math.min(this.#lastSchedule, first);
-      this.#workers.control.stopBefore(first);
+      if (isBySeed(strategy)) this.#workers.control.stopBefore(first);
+      else this.#workers.control.stop();
       this.#ending ??= 'found';
     }
     this.#onProgress();

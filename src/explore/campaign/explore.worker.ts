@@ -50,6 +50,10 @@ function carryOut(task: Task, scenario: Scenario, control: CampaignControl): Des
   }
 }
 
+/** Features are a statistic: of the first schedules all are noted, later those of some. */
+const ALL_FEATURES = 10_000;
+const FEATURES_EVERY = 8;
+
 /** A pure function of the task, but for being told to stop. */
 function exploreChunk(task: ExploreTask, scenario: Scenario, control: CampaignControl): Explored {
   const { slot, from, to, keepGoing, quirks } = task;
@@ -73,7 +77,7 @@ function exploreChunk(task: ExploreTask, scenario: Scenario, control: CampaignCo
     }
     executions += 1;
     steps += execution.step;
-    featuresOf(execution.trace, note);
+    if (number < ALL_FEATURES || number % FEATURES_EVERY === 0) featuresOf(execution.trace, note);
     if (execution.findings.length === 0) continue;
     const schedule = scheduleOf(execution.trace, execution.actorCount);
     for (const finding of execution.findings) {
