@@ -5,6 +5,8 @@ import { explore } from './explore.ts';
 import { EXPLORE_FLAGS } from './explore-flags.ts';
 import type { Flag } from './flags.ts';
 import { commandHelp, overview } from './help.ts';
+import { locks } from './locks.ts';
+import { LOCKS_FLAGS } from './locks-flags.ts';
 import { replay } from './replay.ts';
 import { REPLAY_FLAGS } from './replay-flags.ts';
 import { run } from './run.ts';
@@ -64,6 +66,19 @@ ours; 128 + n ended by signal n, with what was found until then.`,
 Exit code: 1 reproduced; 5 diverged: the same schedule does not show it any more; 2 not replayable: a damaged
 token, one of another version or another scenario.`,
     main: replay,
+  },
+  {
+    name: 'locks',
+    summary: 'show who waits for which lock under which, in a scenario or a run',
+    words: '[SCENARIO]',
+    flags: LOCKS_FLAGS,
+    notes: `faultline locks [SCENARIO] explores a bundled scenario (lock-tour); faultline locks --run runs a storm, and
+takes what run takes. The text lists classes with their times, waits with the places that were seen first,
+and circles; dot draws the circle if there is one, else the order; json has everything.
+
+A circle is a deadlock that was predicted; --realise looks for a schedule in which it happens.
+Exit code: 0 no circle and all waits are declared; 1 a circle, or an undeclared wait; 2 bad usage.`,
+    main: locks,
   },
 ];
 

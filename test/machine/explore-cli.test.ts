@@ -197,6 +197,22 @@ test.serial('bad usage: one line with the word, one with the remedy, exit code 2
   }
 });
 
+test.serial('a token is executed on real threads, step by step as in one', async (t) => {
+  for (const [scenario, ...flags] of [
+    ['create-slot', '--bug', 'createSlotGap'],
+    [module('lost-update')],
+  ] as const) {
+    const { lines } = await faultline(t, 'explore', scenario, ...flags, '--quiet', '--json', '--jobs', '1');
+    const { token, step } = JSON.parse(lines.at(-3)!);
+    const words = ['replay', token, scenario, '--engine'];
+    for (const engine of ['explored', 'controlled', 'controlled']) {
+      const { code, lines: said, err } = await faultline(t, ...words, engine);
+      t.is(code, 1, err);
+      t.is(said.at(-1), `reproduced in ${step} steps, step by step`, engine);
+    }
+  }
+});
+
 test.serial('a replay that diverges says where; exit code 5', async (t) => {
   const { lines } = await faultline(t, ...RC01, '--json', '--jobs', '1');
   const { token } = JSON.parse(lines.at(-3)!);

@@ -37,6 +37,11 @@ const EXCEPTIONS: readonly Exception[] = [
     to: '(computed)',
     reason: 'scenarios are modules that the user names',
   },
+  {
+    from: 'explore/controlled/source.ts',
+    to: '(computed)',
+    reason: 'scenarios are modules that the user names',
+  },
   ...['introspector/introspector', 'mmu/control', 'vcpu/vcpu'].map((worker) => ({
     from: `actors/${worker}.worker.ts`,
     to: '(computed)',

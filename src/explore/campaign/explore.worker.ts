@@ -1,10 +1,10 @@
 /** Thread entry of a campaign's workers: scenarios are loaded and executed here and nowhere else. */
 
 import { scheduleOf } from '../engine/schedule.ts';
-import { replayControlled } from '../finding/engines.ts';
 import { type Explained, explain } from '../finding/explain.ts';
 import { writeLogicalTrace } from '../finding/logical-trace.ts';
 import { type ReplayOutcome, replayExplored, scenarioOf } from '../finding/replay.ts';
+import { replayControlled } from '../finding/replay-controlled.ts';
 import { reportOf } from '../finding/report.ts';
 import { reportJson, reportText } from '../finding/report-text.ts';
 import { callerOf, stepText } from '../finding/rows.ts';
@@ -106,10 +106,8 @@ function replay(task: ReplayTask, whole: Scenario): Replayed {
 }
 
 async function replayOnThreads(task: ReplayTask, whole: Scenario): Promise<Replayed> {
-  const token = decodeToken(task.token);
-  const { scenario } = scenarioOf(token, whole);
-  const outcome = await replayControlled(scenario, task.scenario, token);
-  return trapped(scenario.name, () => replayed(task, whole, outcome));
+  const outcome = await replayControlled(task.scenario, task.token);
+  return trapped(whole.name, () => replayed(task, whole, outcome));
 }
 
 /** What became of it, explained by one more execution in this thread. */

@@ -289,7 +289,7 @@ class Recorder implements Observer {
   }
 
   /** `path`, which says when it moves. */
-  *#following(actor: number, waiter: unknown, path: Path<unknown>): Path<unknown> {
+  *#following(actor: number, waiter: unknown, path: Participant['path']): Path<unknown> {
     // By now whoever else listens to its locks has said so.
     if (waiter instanceof Actor) this.#followLocks(actor, waiter);
     for (let answer = 0; ; ) {

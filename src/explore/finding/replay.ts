@@ -2,6 +2,7 @@
 import { SimError } from '../../shared/errors.ts';
 import type { Finding } from '../engine/finding.ts';
 import { type Deviation, Replay, type Schedule } from '../engine/schedule.ts';
+import type { Stage } from '../explorer.ts';
 import { type Scenario, withQuirks } from '../scenario/scenario.ts';
 import { stageOf } from '../scenario/stage.ts';
 import { findingHash, hashOf, type Token, traceHashBits } from './token.ts';
@@ -41,8 +42,13 @@ export function scenarioOf(token: Token, scenario: Scenario): { scenario: Scenar
 
 /** @param scenario  from {@link scenarioOf} */
 export function replayExplored(scenario: Scenario, token: Token): ReplayOutcome {
+  return replayOn(stageOf(scenario), token);
+}
+
+/** @param stage  of the scenario that the token executes, by whatever engine */
+export function replayOn(stage: Stage, token: Token): ReplayOutcome {
   const replay = new Replay(token.schedule);
-  const execution = stageOf(scenario).execute(replay, 0);
+  const execution = stage.execute(replay, 0);
   if (execution === null) throw new Error('a replay has nothing to try');
   const { findings, trace, step, participants } = execution;
   const finding = findings.find(({ key }) => findingHash(key) === token.finding) ?? null;

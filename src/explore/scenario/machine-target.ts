@@ -4,7 +4,7 @@ import { filledEntries } from '../../actors/vcpu/tlb.ts';
 import type { Execution, Observer, Participant } from '../engine/execution.ts';
 import { genericKey } from '../engine/finding.ts';
 import type { Target } from '../engine/target.ts';
-import { World } from '../world/world.ts';
+import { World, type WorldOptions } from '../world/world.ts';
 import { type Scenario, STEP_LIMIT } from './scenario.ts';
 
 export class MachineTarget implements Target {
@@ -13,9 +13,10 @@ export class MachineTarget implements Target {
   readonly oracle: Observer;
   #begun = false;
 
-  constructor(scenario: Scenario) {
+  /** @param options  more of the world than the scenario asks for: a lock validator, lock statistics */
+  constructor(scenario: Scenario, options: Pick<WorldOptions, 'validator' | 'lockTimes'> = {}) {
     this.scenario = scenario;
-    this.world = new World(scenario.machine);
+    this.world = new World({ ...scenario.machine, ...options });
     scenario.setUp(this.world);
     this.world.save();
     this.oracle = {
@@ -46,8 +47,9 @@ export class MachineTarget implements Target {
     return this.scenario.stepLimit ?? STEP_LIMIT;
   }
 
-  begin(): readonly Participant[] {
-    if (this.#begun) this.world.restore();
+  /** @param how  `everything`: others than this thread have written too, so that nothing is known of what changed */
+  begin(how: { everything: boolean } = { everything: false }): readonly Participant[] {
+    if (this.#begun) this.world.restore(how);
     this.#begun = true;
     return this.scenario.participants(this.world);
   }
@@ -65,8 +67,8 @@ export class MachineTarget implements Target {
         ...who,
       });
     }
-    for (const { rule, message, held, stack } of world.lockFindings.splice(0)) {
-      const details = [...held.map((lock) => `holds ${lock}`), ...stack.split('\n')];
+    for (const { rule, message, held, stack, details: edges } of world.lockFindings.splice(0)) {
+      const details = [...held.map((lock) => `holds ${lock}`), ...stack.split('\n'), ...edges];
       execution.report({ oracle: 'lock', rule, message, key: genericKey(rule, message), details, ...who });
     }
   }
