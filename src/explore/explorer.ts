@@ -9,6 +9,8 @@ import type { Finding } from './engine/finding.ts';
 import { type Deviation, scheduleOf } from './engine/schedule.ts';
 import type { Strategy } from './engine/strategy.ts';
 import { Trace } from './engine/trace.ts';
+import type { OracleBundle } from './oracle/bundle.ts';
+import { type OracleLevel, oraclesFor } from './oracle/oracles-for.ts';
 import { type Scenario, STEP_LIMIT } from './scenario/scenario.ts';
 import { World } from './world/world.ts';
 
@@ -26,14 +28,17 @@ export class Stage {
   readonly scenario: Scenario;
   readonly world: World;
   readonly #trace = new Trace();
+  readonly #oracles: OracleBundle;
   #longest = 0;
   #begun = 0;
 
-  constructor(scenario: Scenario) {
+  /** @param level  which oracles look on */
+  constructor(scenario: Scenario, level: OracleLevel = 'full') {
     this.scenario = scenario;
     this.world = new World(scenario.machine);
     scenario.setUp(this.world);
     this.world.save();
+    this.#oracles = oraclesFor(this.world, level);
   }
 
   /** The most steps an execution has taken. */
@@ -58,7 +63,7 @@ export class Stage {
       mem: world.vm.mem,
       strategy,
       stepLimit: scenario.stepLimit ?? STEP_LIMIT,
-      observers: [...observers, this.#machineOracle()],
+      observers: [...observers, this.#oracles, this.#machineOracle()],
       trace: this.#trace,
     });
     execution.run();

@@ -106,7 +106,12 @@ export class Tracer {
   }
 
   /** Hook for `Actor.trace`: a slice for each wait, and one for as long as a lock is held. */
-  readonly locks = (event: LockTraceKind, cls: LockClass, addr: number, mode: LockMode): void => {
+  readonly locks: (event: LockTraceKind, cls: LockClass, addr: number, mode: LockMode) => void = (
+    event,
+    cls,
+    addr,
+    mode,
+  ) => {
     switch (event) {
       case 'acquired':
         return this.#begin(
