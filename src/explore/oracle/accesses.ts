@@ -3,7 +3,7 @@
  * without asking.
  *
  *   I1   denied by a command that has returned, and no event for it was answered CONTINUE
- *   I2   there was one, but it was sent before the command that denies it returned
+ *   I2   there was one, but it was sent before the command that denies it began
  *   I6   by a TLB entry that the spte does not back, at a time when all flushes have been paid for: whoever takes a
  *        permission away holds mmu_lock until every vCPU has acknowledged
  *   I7   by a TLB entry or an event to another RAM page than the spte says

@@ -28,6 +28,7 @@ const MMIO = FAULT_RESULTS.indexOf('mmio');
 
 interface Fault {
   readonly gfn: number;
+  readonly set: number;
   readonly publications: number;
 }
 
@@ -41,7 +42,8 @@ export class AgreementOracle implements Oracle {
   #released = false;
   /** Per actor: the fault it handles. */
   readonly #fault: Fault[] = [];
-  readonly #space: number[] = [];
+  /** Per actor: the number of its vCPU, −1 for others. */
+  readonly #vcpu: number[] = [];
 
   constructor(world: World, policy: PolicyLedger) {
     const { sptes, config } = world.vm.layout;
@@ -55,7 +57,7 @@ export class AgreementOracle implements Oracle {
     this.#released = false;
     for (const [actor, { waiter }] of execution.participants.entries()) {
       const vcpu = this.#world.vcpus.find((candidate) => candidate.actor === waiter);
-      this.#space[actor] = vcpu === undefined ? -1 : vcpu.index;
+      this.#vcpu[actor] = vcpu === undefined ? -1 : vcpu.index;
     }
   }
 
@@ -64,17 +66,18 @@ export class AgreementOracle implements Oracle {
   }
 
   fact(execution: Execution, actor: number, phase: FactPhase, kind: number, a: number): void {
-    if (kind !== TRACE_FAULT || this.#space[actor]! < 0) return;
+    if (kind !== TRACE_FAULT || this.#vcpu[actor]! < 0) return;
     const { vm } = this.#world;
     const publications = this.#load(vm.word('SLOT_PUBLICATIONS'));
+    const set = activeSet(vm, this.#load(vm.vcpuWord(this.#vcpu[actor]!, 'AS_ID')));
     if (phase === FACT_BEGIN) {
-      this.#fault[actor] = { gfn: a, publications };
+      this.#fault[actor] = { gfn: a, set, publications };
       return;
     }
     const fault = this.#fault[actor];
-    if (a !== MMIO || fault === undefined || fault.publications !== publications) return;
-    const asId = this.#load(vm.vcpuWord(this.#space[actor]!, 'AS_ID'));
-    const slot = findSlot(vm, activeSet(vm, asId), fault.gfn);
+    if (a !== MMIO || fault === undefined) return;
+    if (fault.publications !== publications || fault.set !== set) return;
+    const slot = findSlot(vm, set, fault.gfn);
     if (slot === null) return;
     const { name } = execution.participants[actor]!;
     const state = isVisible(slot) ? 'a slot' : 'a slot that is being changed';

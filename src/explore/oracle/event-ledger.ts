@@ -120,19 +120,28 @@ export class EventLedger implements Oracle {
 
   #accepted(execution: Execution, actor: number, seq: number, action: number): void {
     const event = this.#events.get(seq);
-    const { name } = execution.participants[actor]!;
-    const wrong = (what: string) =>
-      this.#report(execution, actor, 'reply', `${name} accepts the reply to event ${seq}, ${what}`);
-    if (event === undefined) return wrong('which nobody has sent');
-    if (event.sender !== actor) {
-      return wrong(`which ${execution.participants[event.sender]!.name} has sent`);
+    const wrong = this.#wrongReply(execution, actor, event, action);
+    if (wrong === null) {
+      event!.accepted = execution.step;
+      return;
     }
-    if (this.#open.get(actor) !== event) return wrong('which it does not wait for');
-    if (event.accepted >= 0) return wrong('which it has accepted before');
-    if (event.answered < 0) return wrong('which nobody has answered');
-    if (event.answer !== action)
-      return wrong(`as action ${action}; the tool answered action ${event.answer}`);
-    event.accepted = execution.step;
+    const { name } = execution.participants[actor]!;
+    this.#report(execution, actor, 'reply', `${name} accepts the reply to event ${seq}, ${wrong}`);
+  }
+
+  #wrongReply(
+    execution: Execution,
+    actor: number,
+    event: EventRecord | undefined,
+    action: number,
+  ): string | null {
+    if (event === undefined) return 'which nobody has sent';
+    if (event.sender !== actor) return `which ${execution.participants[event.sender]!.name} has sent`;
+    if (this.#open.get(actor) !== event) return 'which it does not wait for';
+    if (event.accepted >= 0) return 'which it has accepted before';
+    if (event.answered < 0) return 'which nobody has answered';
+    if (event.answer !== action) return `as action ${action}; the tool answered action ${event.answer}`;
+    return null;
   }
 
   #over(execution: Execution, actor: number, action: number): void {

@@ -10,6 +10,7 @@ import { HeldLocks } from './held-locks.ts';
 import type { Oracle } from './oracle.ts';
 import { PolicyLedger } from './policy-ledger.ts';
 import { ProgressOracle } from './progress.ts';
+import { RaceOracle } from './races.ts';
 import { WaitGraph } from './wait-for.ts';
 
 /**
@@ -34,6 +35,7 @@ export function oraclesFor(world: World, level: OracleLevel = 'full'): OracleBun
     new BalanceOracle(world, held),
     new AccessOracle(world, policy),
   ];
-  if (level === 'full') oracles.push(new AgreementOracle(world, policy));
+  // The race detector last: it looks at what the step itself does, not at what others look at.
+  if (level === 'full') oracles.push(new AgreementOracle(world, policy), new RaceOracle(world));
   return new OracleBundle(world, oracles);
 }
