@@ -21,7 +21,16 @@ import {
 import { vcpuEventBit } from '../../actors/introspector/kvmi/messages.ts';
 import { rootIsStale } from '../../actors/mmu/roots.ts';
 import { isPresent, spteAccess, spteAddress, sptePfn } from '../../actors/mmu/spte.ts';
-import { CPU, CPU_TLB, TLB_ENTRIES, TLB_ENTRY, TLB_SET_BYTES } from '../../shared/layout/cpu.ts';
+import {
+  CPU,
+  CPU_TLB,
+  TLB_ENTRIES,
+  TLB_ENTRY,
+  TLB_FETCH,
+  TLB_READ,
+  TLB_SET_BYTES,
+  TLB_WRITE,
+} from '../../shared/layout/cpu.ts';
 import { EXITING_GUEST, IN_GUEST } from '../../shared/layout/vcpu.ts';
 import { POINT_KINDS, READING, STEPPING, UPDATING, WRITING } from '../../shared/sync/point.ts';
 import { RWLOCK } from '../../shared/sync/rw-lock.ts';
@@ -40,7 +49,8 @@ interface Asked {
 }
 
 const PAGE = 4096;
-const EMPTY = 0xffff_ffff_ffff_ffffn;
+const READ_TABLES = [TLB_READ, TLB_FETCH];
+const WRITE_TABLE = [TLB_WRITE];
 const KIND_NAMES: Readonly<Record<number, string>> = { 1: 'read', 2: 'write', 4: 'fetch' };
 
 export class AccessOracle implements Oracle {
@@ -101,7 +111,7 @@ export class AccessOracle implements Oracle {
     if (kind !== READING && kind !== WRITING && kind !== UPDATING) return;
     const cell = Math.floor(point / POINT_KINDS);
     if (cell < this.#world.vm.layout.ram || !this.#inGuestMode(vcpu)) return;
-    this.#directAccess(execution, actor, vcpu, cell, kind === READING ? 1 : 2);
+    this.#directAccess(execution, actor, vcpu, cell, kind !== READING);
   }
 
   effect(execution: Execution, actor: number, vcpu: number, gpa: number, access: number): void {
@@ -126,18 +136,19 @@ export class AccessOracle implements Oracle {
     }
   }
 
-  /** An access program's access by its TLB. */
-  #directAccess(execution: Execution, actor: number, vcpu: number, host: number, access: number): void {
+  /** An access program's access by its TLB. What only reads may be a fetch: both entries are looked at. */
+  #directAccess(execution: Execution, actor: number, vcpu: number, host: number, writes: boolean): void {
     const { vm } = this.#world;
     const { i32, u64 } = vm.mem;
-    const table = vm.tlb(vcpu, false, access === 1 ? 0 : 1);
     const page = host - (host % PAGE);
-    for (let at = table; at < table + TLB_ENTRIES * TLB_ENTRY.bytes; at += TLB_ENTRY.bytes) {
-      const gva = u64[at / 8]!;
-      if (gva === EMPTY) continue;
-      if (((Number(gva & 0xffff_ffffn) + i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) | 0) !== page) continue;
-      this.#check(execution, actor, vcpu, i32[(at + TLB_ENTRY.at.GFN) >>> 2]!, access, page, 'makes');
-      return;
+    for (const kind of writes ? WRITE_TABLE : READ_TABLES) {
+      const table = vm.tlb(vcpu, false, kind);
+      for (let at = table; at < table + TLB_ENTRIES * TLB_ENTRY.bytes; at += TLB_ENTRY.bytes) {
+        if (i32[at >>> 2] === -1) continue;
+        const gva = Number(u64[at / 8]! & 0xffff_ffffn);
+        if (((gva + i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) | 0) !== page) continue;
+        this.#check(execution, actor, vcpu, i32[(at + TLB_ENTRY.at.GFN) >>> 2]!, 1 << kind, page);
+      }
     }
   }
 
@@ -154,7 +165,7 @@ export class AccessOracle implements Oracle {
       if (i32[at >>> 2] === -1) continue;
       const access = 1 << (Math.floor(offset / table) % 3);
       const host = (Number(u64[at / 8]! & 0xffff_ffffn) + i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) | 0;
-      this.#check(execution, actor, vcpu, i32[(at + TLB_ENTRY.at.GFN) >>> 2]!, access, host, 'may make');
+      this.#check(execution, actor, vcpu, i32[(at + TLB_ENTRY.at.GFN) >>> 2]!, access, host);
     }
   }
 
@@ -165,10 +176,9 @@ export class AccessOracle implements Oracle {
     gfn: number,
     access: number,
     hostPage: number,
-    verb: string,
   ): void {
     const { vm } = this.#world;
-    const what = `${verb} a ${KIND_NAMES[access]} of gfn 0x${gfn.toString(16)} in guest mode`;
+    const what = `can make a ${KIND_NAMES[access]} of gfn 0x${gfn.toString(16)} in guest mode`;
     if (this.#crashed >= 0) {
       this.#report(execution, actor, 'I17', `${what}; the VM was declared dead at step ${this.#crashed}`);
     }

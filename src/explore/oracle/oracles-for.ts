@@ -7,6 +7,7 @@ import { OracleBundle } from './bundle.ts';
 import { DeadlockOracle } from './deadlock.ts';
 import { EventLedger } from './event-ledger.ts';
 import { HeldLocks } from './held-locks.ts';
+import { LinearizabilityOracle } from './linearizability.ts';
 import type { Oracle } from './oracle.ts';
 import { PolicyLedger } from './policy-ledger.ts';
 import { ProgressOracle } from './progress.ts';
@@ -36,6 +37,8 @@ export function oraclesFor(world: World, level: OracleLevel = 'full'): OracleBun
     new AccessOracle(world, policy),
   ];
   // The race detector last: it looks at what the step itself does, not at what others look at.
-  if (level === 'full') oracles.push(new AgreementOracle(world, policy), new RaceOracle(world));
+  if (level === 'full') {
+    oracles.push(new AgreementOracle(world, policy), new LinearizabilityOracle(world), new RaceOracle(world));
+  }
   return new OracleBundle(world, oracles);
 }
