@@ -8,10 +8,12 @@ import {
 import type { Session } from '../../src/actors/introspector/session.ts';
 import { setMemoryRegion } from '../../src/actors/mmu/memslots.ts';
 import type { Access } from '../../src/actors/vcpu/access-program.ts';
+import type { Participant } from '../../src/explore/engine/execution.ts';
 import type { Scenario } from '../../src/explore/scenario/scenario.ts';
-import type { Tool, World } from '../../src/explore/world/world.ts';
+import type { Tool, World, WorldOptions } from '../../src/explore/world/world.ts';
 import { Prng } from '../../src/shared/prng.ts';
 import type { Quirks } from '../../src/shared/quirks.ts';
+import type { Actor } from '../../src/shared/sync/actor.ts';
 import type { Path } from '../../src/shared/sync/point.ts';
 
 export const PAGE = 4096;
@@ -121,4 +123,36 @@ export function storm(seed: number, shape: StormShape = {}): Scenario {
       ];
     },
   };
+}
+
+/** Paths of a test's own in a machine with two slots and introspection on. */
+export function stageOf(
+  participants: (world: World) => readonly Participant[],
+  options: {
+    readonly machine?: WorldOptions;
+    readonly setUp?: (world: World) => void;
+    readonly stepLimit?: number;
+  } = {},
+): Scenario {
+  const { machine = {}, setUp, stepLimit } = options;
+  return {
+    name: 'test',
+    title: 'a test of its own',
+    machine,
+    setUp(world) {
+      world.slot(LOW);
+      world.slot(VICTIM);
+      world.hook();
+      world.enablePf(...world.vcpus.keys());
+      setUp?.(world);
+    },
+    participants,
+    ...(stepLimit === undefined ? {} : { stepLimit }),
+  };
+}
+
+/** An actor of its own with a path. */
+export function runner(world: World, name: string, path: (actor: Actor) => Path<unknown>): Participant {
+  const actor = world.actor(name);
+  return { name, waiter: actor, path: path(actor) };
 }

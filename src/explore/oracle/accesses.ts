@@ -146,7 +146,7 @@ export class AccessOracle implements Oracle {
       for (let at = table; at < table + TLB_ENTRIES * TLB_ENTRY.bytes; at += TLB_ENTRY.bytes) {
         if (i32[at >>> 2] === -1) continue;
         const gva = Number(u64[at / 8]! & 0xffff_ffffn);
-        if (((gva + i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) | 0) !== page) continue;
+        if ((gva + i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) >>> 0 !== page) continue;
         this.#check(execution, actor, vcpu, i32[(at + TLB_ENTRY.at.GFN) >>> 2]!, 1 << kind, page);
       }
     }
@@ -164,7 +164,7 @@ export class AccessOracle implements Oracle {
       const at = from + offset;
       if (i32[at >>> 2] === -1) continue;
       const access = 1 << (Math.floor(offset / table) % 3);
-      const host = (Number(u64[at / 8]! & 0xffff_ffffn) + i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) | 0;
+      const host = (Number(u64[at / 8]! & 0xffff_ffffn) + i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) >>> 0;
       this.#check(execution, actor, vcpu, i32[(at + TLB_ENTRY.at.GFN) >>> 2]!, access, host);
     }
   }

@@ -65,7 +65,7 @@ export class BalanceOracle implements Oracle {
 
   #checkSrcu(execution: Execution, name: string, at: number): void {
     for (const side of [0, 1]) {
-      const readers = this.#load(at + SRCU.at.READERS + side * 4) >>> 1;
+      const readers = this.#load(at + SRCU.at.READERS + side * 4) >> 1;
       const known = this.#holders(execution, at, side);
       if (readers === known) continue;
       this.#report(
