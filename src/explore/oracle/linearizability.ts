@@ -53,6 +53,8 @@ export class LinearizabilityOracle implements Oracle {
   readonly #policyThen = new Map<number, number>();
   #slotsThen: readonly Slot[] = [];
   readonly #calls = new Map<SessionCall, Recorded | number>();
+  /** Step of each call, return or fact: in one step there may be several, one after the other. */
+  readonly #moments: number[] = [];
   /** Per actor. */
   readonly #setting: (Recorded | null)[] = [];
   readonly #changes: (Change | null)[] = [];
@@ -65,6 +67,7 @@ export class LinearizabilityOracle implements Oracle {
 
   begin(): void {
     const { vm } = this.#world;
+    this.#moments.length = 0;
     this.#policy.clear();
     this.#slots.clear();
     this.#policyThen.clear();
@@ -87,7 +90,7 @@ export class LinearizabilityOracle implements Oracle {
     b: number,
     c: number,
   ): void {
-    const now = execution.step;
+    const now = this.#moment(execution);
     const by = execution.participants[actor]!.name;
     switch (kind) {
       case TRACE_EMULATE:
@@ -124,7 +127,7 @@ export class LinearizabilityOracle implements Oracle {
   }
 
   call(execution: Execution, _actor: number, call: SessionCall): void {
-    const now = execution.step;
+    const now = this.#moment(execution);
     const by = call.actor.name;
     if (call.op === 'pause') return;
     if (call.result === undefined) {
@@ -169,6 +172,12 @@ export class LinearizabilityOracle implements Oracle {
     }
   }
 
+  /** A time that has not been before. */
+  #moment(execution: Execution): number {
+    this.#moments.push(execution.step);
+    return this.#moments.length;
+  }
+
   #check(
     execution: Execution,
     what: string,
@@ -186,7 +195,8 @@ export class LinearizabilityOracle implements Oracle {
     );
     const wrong = unexplained(history, initial, (state) => state);
     if (wrong === null) return;
-    const lines = wrong.map(({ called, returned, text }) => `steps ${called} to ${returned}: ${text}`);
+    const step = (moment: number) => this.#moments[moment - 1] ?? (moment <= 0 ? 'before' : 'never');
+    const lines = wrong.map((op) => `steps ${step(op.called)} to ${step(op.returned)}: ${op.text}`);
     execution.report({
       oracle: 'linearizability',
       rule: what,

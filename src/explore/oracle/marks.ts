@@ -48,6 +48,8 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   // Heads and tails hand the bytes between them over.
   'ring.HEAD': SYNC,
   'ring.TAIL': SYNC,
+  // Given up last when a vCPU is released, looked at first by the next hook.
+  'vcpu.KVMI_BLOCK': SYNC,
   // srcu_dereference, rcu_assign_pointer.
   'vm.ACTIVE_SET': SYNC,
   'vm.NOTIFIER_HEAD': SYNC,

@@ -7,7 +7,7 @@
  */
 
 export interface Operation<S> {
-  /** Steps of call and return; `Infinity` for one that never returned: it may have taken effect or not. */
+  /** Times of call and return, no two of one history equal; `Infinity` for one that never returned: it may have taken effect or not. */
   readonly called: number;
   readonly returned: number;
   /** The state after it, or null when it could not have given its result in `state`. */
