@@ -39,6 +39,7 @@ import { IntrospectorFront } from './machine/introspector-front.ts';
 import { bury, buryControl, buryIntrospector, buryVcpu } from './machine/lost-actor.ts';
 import { describeRegion, type MachineOptions, type MachinePlan, planMachine } from './machine/options.ts';
 import { Watchdog, whereabouts } from './machine/watchdog.ts';
+import { workerFile } from './machine/worker-file.ts';
 import {
   type Counters,
   type Ending,
@@ -93,9 +94,6 @@ const CONSOLE_CHARS_MAX = 1_000_000;
 /** How long a check waits for vCPUs that are with the tool. */
 const CHECK_GIVE_UP_MS = 200;
 
-const EXTENSION = import.meta.url.slice(-3);
-const workerUrl = (path: string) => new URL(`./actors/${path}${EXTENSION}`, import.meta.url).href;
-
 type Phase = 'boarding' | 'ready' | 'running' | 'ending' | 'ended';
 
 export class Machine {
@@ -118,8 +116,11 @@ export class Machine {
   readonly #handlerPort: MessagePort;
   readonly #trace: TraceCollector | null;
   readonly #watchdog: Watchdog;
-  readonly #timers: ReturnType<typeof setInterval>[] = [];
+  readonly #drainer: ReturnType<typeof setInterval> | null;
+  #ticker: ReturnType<typeof setInterval> | null = null;
   #phase: Phase = 'boarding';
+  /** Settles when the threads know what somebody listens to: whoever listens before the start misses nothing. */
+  #watching: Promise<unknown> = Promise.resolve();
   #resolveEnded: (report: RunReport) => void = () => {};
   #startedMs = 0;
   #endedMs = 0;
@@ -164,7 +165,7 @@ export class Machine {
     const { config, lockdep } = plan;
     const { vcpuCount } = config;
     this.#plan = plan;
-    const memory = allocate(plan);
+    const { memory } = allocateMemory(plan.config);
     const task = (actor: number, name: string) => ({ memory, config, actor, name, lockdep });
     const identity = identify(task(vcpuCount + 2, 'machine'), (finding) => this.#found(finding));
     this.#vm = identity.vm;
@@ -193,7 +194,7 @@ export class Machine {
       atomics: 'disabled',
     });
     const launch: Launch = (what, worker, transfer, signal) =>
-      this.#pool.run(what, { filename: workerUrl(worker), transferList: [...transfer], signal });
+      this.#pool.run(what, { filename: workerFile(worker), transferList: [...transfer], signal });
     const onMessage = (message: ThreadMessage) => this.#receive(message);
 
     const toIntrospector = new MessageChannel();
@@ -247,7 +248,7 @@ export class Machine {
         }),
     );
     for (const thread of this.#everyone()) void thread.exit.then((error) => this.#exited(thread, error));
-    if (this.#trace !== null) this.#every(TRACE_DRAIN_MS, () => this.#trace?.drain());
+    this.#drainer = this.#trace === null ? null : setInterval(() => this.#trace?.drain(), TRACE_DRAIN_MS);
   }
 
   /** Lets the vCPUs run. @throws SimError SIM_USAGE when it runs already, SIM_CLOSED when it has ended */
@@ -255,6 +256,7 @@ export class Machine {
     if (this.#phase === 'running') throw new SimError('SIM_USAGE', 'the machine runs already');
     this.#mustLive();
     await this.introspector.settled();
+    await this.#watching;
     this.#mustLive();
     this.#phase = 'running';
     this.#startedMs = performance.now();
@@ -262,7 +264,7 @@ export class Machine {
     const { mem } = this.#vm;
     mem.store(this.#vm.word('STARTED'), 1);
     for (let index = 0; index < this.#vm.vcpuCount; index++) drive(this.#actor, kick(this.#vm, index));
-    this.#every(TICK_MS, () => this.#tick());
+    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
     if (this.#plan.script !== null) await this.control.runScript(this.#plan.script);
   }
 
@@ -482,11 +484,13 @@ export class Machine {
     const ignoreEnd = (error: unknown) => {
       if (!(error instanceof SimError)) throw error;
     };
-    if (name === 'slot') this.#controlCalls.call((remote) => remote.watch(on)).catch(ignoreEnd);
+    let told: Promise<void> | null = null;
+    if (name === 'slot') told = this.#controlCalls.call((remote) => remote.watch(on)).catch(ignoreEnd);
     if (name === 'pageFault' || name === 'reply') {
       const either = this.#hub.listenerCount('pageFault') + this.#hub.listenerCount('reply') > 0;
-      this.#introspectorCalls.call((remote) => remote.watch(either)).catch(ignoreEnd);
+      told = this.#introspectorCalls.call((remote) => remote.watch(either)).catch(ignoreEnd);
     }
+    this.#watching = Promise.all([this.#watching, told]);
   }
 
   // ── ends of threads ───────────────────────────────────────────────────────────────────────────────────────
@@ -574,14 +578,12 @@ export class Machine {
   #finish(ending: Ending): void {
     if (this.#phase === 'ending' || this.#phase === 'ended') return;
     this.#phase = 'ending';
+    if (this.#ticker !== null) clearInterval(this.#ticker);
     this.#endedMs = performance.now();
-    const closed = () => new SimError('SIM_CLOSED', 'the machine has ended');
     void this.#shutDown()
       .then(() => this.#report(ending))
       .then((report) => {
         this.#phase = 'ended';
-        this.#introspectorCalls.refuse(closed);
-        this.#controlCalls.refuse(closed);
         this.#resolveEnded(report);
       });
   }
@@ -593,8 +595,7 @@ export class Machine {
     const control = this.#controlThread;
     const vcpusEnded = Promise.all(this.#vcpus.map(({ exit }) => exit));
     const scriptEnd = this.#quiet(this.#controlCalls, (c) => c.stopScript());
-    // Calls are answered one after the other: with this answer VM control holds nothing any more.
-    const controlIdle = !this.#blocked && (await within(END_GRACE_MS, scriptEnd));
+    if (!this.#blocked) await within(END_GRACE_MS, scriptEnd);
     if (!this.#blocked && this.#startedMs > 0) await this.#askGuest(vcpusEnded);
     vm.mem.store(vm.word('STOP'), STOP_ORDERLY);
     this.#kickAll(REQ_STOP);
@@ -614,14 +615,22 @@ export class Machine {
       await within(FORCE_GRACE_MS, vcpusEnded);
       for (const thread of this.#vcpus) this.#end(thread, null);
     }
+    // Calls are answered one after the other: with this answer VM control holds nothing any more. It may have had to
+    // wait for a vCPU that waited for the tool.
+    const controlIdle = !this.#blocked && (await within(END_GRACE_MS, scriptEnd));
     if (controlIdle && !left()) this.#checkStanding();
     void this.#quiet(this.#controlCalls, (c) => c.end());
     void this.#quiet(this.#introspectorCalls, (i) => i.end());
+    // No call may come after these: a thread whose task is over is taken down wherever it is.
+    const closed = () => new SimError('SIM_CLOSED', 'the machine has ended');
+    this.#controlCalls.refuse(closed);
+    this.#introspectorCalls.refuse(closed);
+    if (!controlIdle) this.#end(control, null);
     const all = Promise.all(this.#everyone().map(({ exit }) => exit));
     await within(this.#blocked ? FORCE_GRACE_MS : END_GRACE_MS, all);
     for (const thread of [introspector, control]) this.#end(thread, null);
     await all;
-    for (const timer of this.#timers) clearInterval(timer);
+    if (this.#drainer !== null) clearInterval(this.#drainer);
     await this.#pool.destroy();
     this.#introspectorCalls.close();
     this.#controlCalls.close();
@@ -746,10 +755,6 @@ export class Machine {
     });
   }
 
-  #every(ms: number, body: () => void): void {
-    this.#timers.push(setInterval(body, ms));
-  }
-
   /** A call on the way out: a thread that has gone already needs no telling. */
   async #quiet<Api>(calls: ThreadCalls<Api>, body: Parameters<ThreadCalls<Api>['call']>[0]): Promise<void> {
     try {
@@ -757,18 +762,6 @@ export class Machine {
     } catch (error) {
       if (!(error instanceof SimError)) throw error;
     }
-  }
-}
-
-function allocate(plan: MachinePlan): WebAssembly.Memory {
-  try {
-    return allocateMemory(plan.config).memory;
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new SimError('SIM_CONFIG_RANGE', `no memory for a machine with ${plan.ramBytes} bytes of RAM`, {
-      hint: 'give it less, or close other programs',
-      cause: error,
-    });
   }
 }
 

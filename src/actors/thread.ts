@@ -6,6 +6,7 @@ import { type LayoutConfig, machineLayout } from '../shared/layout/machine.ts';
 import { Mem } from '../shared/mem.ts';
 import { Actor } from '../shared/sync/actor.ts';
 import { LockChecks } from '../shared/sync/checks.ts';
+import { adopt } from '../shared/sync/point.ts';
 import { STATS_BYTES } from '../shared/sync/stats.ts';
 import { TRACE_FINDING } from '../shared/trace/kinds.ts';
 import { Tracer } from '../shared/trace/tracer.ts';
@@ -101,6 +102,7 @@ export function identify(
 export function startThread(task: ThreadTask): Thread {
   const send = (message: ThreadMessage) => task.facts.postMessage(message);
   const identity = identify(task, (finding) => send({ is: 'finding', finding }));
+  adopt(identity.actor);
   return {
     ...identity,
     announce: (name, fact) => send({ is: 'fact', name, fact }),

@@ -1,18 +1,13 @@
 /**
- * Explores a scenario: one execution after the other, each with the schedule its strategy picks, each looked at by the
- * oracles. A pure function of scenario, strategy and seed.
+ * Explores a target: one execution after the other, each with the schedule its strategy picks, each looked at by the
+ * oracles. A pure function of target, strategy and seed.
  */
-import { checkInvariants } from '../actors/mmu/invariants.ts';
-import { filledEntries } from '../actors/vcpu/tlb.ts';
 import { Execution, type Observer } from './engine/execution.ts';
 import type { Finding } from './engine/finding.ts';
 import { type Deviation, scheduleOf } from './engine/schedule.ts';
 import type { Strategy } from './engine/strategy.ts';
+import type { Target } from './engine/target.ts';
 import { Trace } from './engine/trace.ts';
-import type { OracleBundle } from './oracle/bundle.ts';
-import { type OracleLevel, oraclesFor } from './oracle/oracles-for.ts';
-import { type Scenario, STEP_LIMIT } from './scenario/scenario.ts';
-import { World } from './world/world.ts';
 
 export interface Outcome {
   readonly findings: readonly Finding[];
@@ -23,22 +18,17 @@ export interface Outcome {
   readonly traceHash: string;
 }
 
-/** A scenario set up, to be executed again and again. */
+/** A target to be executed again and again. */
 export class Stage {
-  readonly scenario: Scenario;
-  readonly world: World;
+  readonly target: Target;
+  /** Go on after the first finding of an execution. */
+  keepGoing = false;
   readonly #trace = new Trace();
-  readonly #oracles: OracleBundle;
   #longest = 0;
   #begun = 0;
 
-  /** @param level  which oracles look on */
-  constructor(scenario: Scenario, level: OracleLevel = 'full') {
-    this.scenario = scenario;
-    this.world = new World(scenario.machine);
-    scenario.setUp(this.world);
-    this.world.save();
-    this.#oracles = oraclesFor(this.world, level);
+  constructor(target: Target) {
+    this.target = target;
   }
 
   /** The most steps an execution has taken. */
@@ -52,19 +42,18 @@ export class Stage {
    * @returns null when the strategy has nothing left to try
    */
   execute(strategy: Strategy, seed: number, observers: readonly Observer[] = []): Execution | null {
-    const { scenario, world } = this;
-    if (this.#begun > 0) world.restore();
-    this.#begun += 1;
-    const participants = scenario.participants(world);
+    const { target, keepGoing } = this;
+    const participants = target.begin();
     const actorCount = participants.length;
-    const index = this.#begun - 1;
-    if (!strategy.begin({ index, seed, actorCount, longest: this.#longest })) return null;
+    if (!strategy.begin({ index: this.#begun, seed, actorCount, longest: this.#longest })) return null;
+    this.#begun += 1;
     const execution = new Execution(participants, {
-      mem: world.vm.mem,
+      mem: target.mem,
       strategy,
-      stepLimit: scenario.stepLimit ?? STEP_LIMIT,
-      observers: [...observers, this.#oracles, this.#machineOracle()],
+      stepLimit: target.stepLimit,
+      observers: [...observers, target.oracle],
       trace: this.#trace,
+      keepGoing,
     });
     execution.run();
     this.#longest = Math.max(this.#longest, execution.step);
@@ -85,59 +74,4 @@ export class Stage {
       traceHash: trace.hash(),
     };
   }
-
-  /** What the machine's own code reports while it runs, and the invariants once it is at rest. */
-  #machineOracle(): Observer {
-    const { scenario, world } = this;
-    const reportNew = (execution: Execution, actor?: number): void => {
-      for (const { id, detail } of world.findings.splice(0)) {
-        const who = actor === undefined ? {} : { actor };
-        execution.report({
-          oracle: 'invariant',
-          rule: id,
-          message: detail,
-          key: `${id} ${generic(detail)}`,
-          ...who,
-        });
-      }
-      for (const { rule, message, held, stack } of world.lockFindings.splice(0)) {
-        const who = actor === undefined ? {} : { actor };
-        const details = [...held.map((lock) => `holds ${lock}`), ...stack.split('\n')];
-        execution.report({
-          oracle: 'lock',
-          rule,
-          message,
-          key: `${rule} ${generic(message)}`,
-          details,
-          ...who,
-        });
-      }
-    };
-    return {
-      after: (execution, actor) => {
-        if (world.findings.length > 0 || world.lockFindings.length > 0) reportNew(execution, actor);
-      },
-      atEnd: (execution, stuck) => {
-        // Stuck, somebody may hold the locks that a check takes.
-        if (stuck) return;
-        const { vm } = world;
-        const tlbOf = (vcpu: number) => filledEntries(vm.mem, vm.cpu(vcpu));
-        world.findings.push(...world.alone(checkInvariants(world.control, vm, tlbOf)).findings);
-        reportNew(execution);
-        for (const message of scenario.atEnd?.(world) ?? []) {
-          execution.report({
-            oracle: 'scenario',
-            rule: scenario.name,
-            message,
-            key: `scenario ${generic(message)}`,
-          });
-        }
-      },
-    };
-  }
-}
-
-/** A message without its numbers: what two findings of one cause have in common. */
-function generic(message: string): string {
-  return message.replaceAll(/0x[0-9a-f]+|\d+/g, '#');
 }

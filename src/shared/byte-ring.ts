@@ -79,6 +79,9 @@ export class ByteRing {
   #write(position: number, bytes: Uint8Array): void {
     const { u8 } = this.#mem;
     const data = this.#base + RING.bytes;
+    const first = position % RING_DATA_BYTES;
+    this.#mem.touch(data + first, Math.min(bytes.length, RING_DATA_BYTES - first));
+    if (first + bytes.length > RING_DATA_BYTES) this.#mem.touch(data, first + bytes.length - RING_DATA_BYTES);
     for (let i = 0; i < bytes.length; i++) u8[data + ((position + i) % RING_DATA_BYTES)] = bytes[i]!;
   }
 

@@ -26,6 +26,12 @@ export class Mem {
     this.f64 = new Float64Array(buffer);
   }
 
+  /**
+   * Announces writes through the typed views, which nobody sees otherwise. Nothing happens here; an explorer's memory
+   * notes what a schedule changes.
+   */
+  touch(_addr: number, _bytes: number): void {}
+
   load(addr: number): number {
     return Atomics.load(this.i32, addr >>> 2);
   }

@@ -90,6 +90,7 @@ export const BUG_CLEAR_AFTER_HANDLE = 77;
 export const BUG_SEQ_RESET = 78;
 export const BUG_SET_ACCESS_SLOTS_LOCK = 79;
 export const BUG_RESCAN_AFTER_ACTIVATE = 80;
+export const REF_SLOTS_NEED_SESSION = 81;
 
 export interface Quirk {
   /** Bit of the QUIRKS words; below {@link QUIRK_LIMIT}. */
@@ -122,6 +123,7 @@ export const QUIRKS: readonly Quirk[] = [
   { id: REF_KILLABLE_COMPLETION, item: 'RC-23', name: 'killableCompletion', reference: true, weakness: 'an interrupted wait for the last reference is ignored: the block is freed under its users' },
   { id: REF_RETRY_LEAKS_MAP, item: 'RC-18', name: 'retryLeaksMap', reference: true, weakness: 'a locked access answered RETRY leaves its page mapped' },
   { id: REF_STORE_BY_PIECE, item: 'RC-82', name: 'storeByPiece', reference: true, weakness: 'a read-modify-write across pages answered RETRY at its second page is applied twice to the first' },
+  { id: REF_SLOTS_NEED_SESSION, item: 'RC-83', name: 'slotsNeedSession', reference: true, weakness: 'slots that change between the end of a session and unhook are not followed: a move loses its counts, unhook underflows' },
   { id: BUG_NO_REMOTE_FLUSH, item: 'RC-06', name: 'noRemoteFlush', reference: false, weakness: 'a tightened spte is not followed by a TLB flush' },
   { id: BUG_FLUSH_THEN_TIGHTEN, item: 'RC-08', name: 'flushThenTighten', reference: false, weakness: 'TLBs are flushed before the spte is tightened, not after' },
   { id: BUG_FLUSH_NO_WAIT, item: 'RC-09', name: 'flushNoWait', reference: false, weakness: 'the TLB flush is requested, but nobody waits for it' },

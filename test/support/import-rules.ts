@@ -31,6 +31,7 @@ const PACKAGES: Readonly<Record<string, (file: string) => boolean>> = {
   piscina: isCompositionRoot,
   comlink: (file) => file === 'shared/rpc.ts',
   eventemitter3: (file) => file === 'shared/hub.ts',
+  'iced-x86': (file) => file === 'explore/scenario/asm.ts',
 };
 
 const IMPORT = /^(?:import|export)(\s+type)?\b[^;'"]*\bfrom\s+['"]([^'"]+)['"]|^import\s+['"]([^'"]+)['"]/gm;

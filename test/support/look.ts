@@ -2,6 +2,7 @@
 import type { Finding } from '../../src/explore/engine/finding.ts';
 import { Stage } from '../../src/explore/explorer.ts';
 import type { OracleLevel } from '../../src/explore/oracle/oracles-for.ts';
+import { MachineTarget } from '../../src/explore/scenario/machine-target.ts';
 import type { Scenario } from '../../src/explore/scenario/scenario.ts';
 import { RandomWalk } from '../../src/explore/strategy/random-walk.ts';
 
@@ -12,7 +13,7 @@ export interface Seen {
 }
 
 export function look(scenario: Scenario, schedules = 50, level: OracleLevel = 'full'): Seen {
-  const stage = new Stage(scenario, level);
+  const stage = new Stage(new MachineTarget(scenario, level));
   const strategy = new RandomWalk();
   const found = new Map<string, Finding & { seed: number }>();
   let steps = 0;

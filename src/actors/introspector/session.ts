@@ -242,6 +242,7 @@ export class Session {
     if (!withinPage(gpa, data.length)) return -EINVAL;
     const host = yield* this.#hostAddress(gpa, data.length);
     if (host < 0) return -ENOENT;
+    this.#vm.mem.touch(host, data.length);
     this.#vm.mem.u8.set(data, host);
     const ramPage = Math.floor((host - this.#vm.layout.ram) / 4096);
     yield* codePageWritten(this.#actor, this.#vm, ramPage, -1);

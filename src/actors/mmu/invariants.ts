@@ -107,11 +107,8 @@ export function trackingOf(vm: Vm, slot: Slot, gfn: number): (string | null)[] {
 
 /** I3, I4: policy ⇔ active bit ⇔ exactly one count. */
 function checkTracking(vm: Vm, slots: readonly Slot[], found: Findings): void {
-  // Between the end of a session and unhook the callbacks find no reference: slots that come then are not tracked, and
-  // nobody is asked about their pages. There may be policy without mechanism until unhook forgets it.
-  const orphaned = vm.mem.load(vm.word('KVMI_HOOKED')) === 1 && vm.mem.load(vm.word('KVMI_REF')) === 0;
   for (const slot of slots) {
-    if (orphaned || !isVisible(slot)) continue;
+    if (!isVisible(slot)) continue;
     for (let gfn = slot.baseGfn; gfn < slot.baseGfn + slot.npages; gfn++) {
       for (const broken of trackingOf(vm, slot, gfn)) found.look('I3', broken);
     }

@@ -15,7 +15,12 @@ import {
 } from '../../shared/layout/memslot.ts';
 import { REQ_UNBLOCK } from '../../shared/layout/vcpu.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
-import { REF_CREATE_SLOT_GAP, REF_MOVE_FAIL_NO_RETRACK } from '../../shared/quirks.ts';
+import {
+  BUG_FLUSH_BEFORE_INVALID,
+  BUG_MOVE_CREATE_FIRST,
+  REF_CREATE_SLOT_GAP,
+  REF_MOVE_FAIL_NO_RETRACK,
+} from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { mutexLock, mutexUnlock } from '../../shared/sync/mutex.ts';
 import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
@@ -268,12 +273,16 @@ function* changeSlot(
   const removes = change === 'delete' || change === 'move';
   const creates = change === 'create' || change === 'move';
 
+  const flushEarly = removes && vm.quirk(BUG_FLUSH_BEFORE_INVALID);
+  const flushLate = change === 'move' && vm.quirk(BUG_MOVE_CREATE_FIRST);
+  if (flushEarly && old !== null) yield* pageTrackFlushSlot(actor, vm, old);
+
   yield* mutexLock(actor, vm.slotsArchLock);
   if (removes && old !== null) {
     editInactive(vm, asId, old, { ...old, flags: old.flags | SLOT_INVALID });
     yield* swapActive(actor, vm, asId);
     // From here on nobody uses the valid version: what it mapped and tracked can go.
-    yield* pageTrackFlushSlot(actor, vm, old);
+    if (!flushEarly && !flushLate) yield* pageTrackFlushSlot(actor, vm, old);
     yield* mutexLock(actor, vm.slotsArchLock);
   }
 
@@ -292,6 +301,7 @@ function* changeSlot(
     if (creates) {
       if (!vm.quirk(REF_CREATE_SLOT_GAP)) yield* markPending(actor, vm, next);
       yield* pageTrackCreateSlot(actor, vm, next);
+      if (flushLate && old !== null) yield* pageTrackFlushSlot(actor, vm, old);
     }
   }
 

@@ -23,13 +23,14 @@ import {
   SPTE_X,
 } from '../../shared/layout/spte.ts';
 import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
+import { BUG_INVALID_AS_MMIO, BUG_NO_NOTIFIER_RETRY, BUG_NO_ROOT_RECHECK } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { FAULT_RESULTS, TRACE_FAULT } from '../../shared/trace/kinds.ts';
 import { activeSet, findSlot, GENERATION_IN_FLUX, type Slot, setGeneration } from './memslots.ts';
 import { leaveGuestMode } from './requests.ts';
-import { rootIsStale } from './roots.ts';
+import { rootIsAlive, rootIsStale } from './roots.ts';
 import { dirtyWord, rmapWord } from './slot-arena.ts';
 import {
   isMmio,
@@ -107,10 +108,13 @@ function* resolvePageFault(vcpu: FaultingVcpu, gfn: number, access: number): Pat
   // Sampled before the lookup: an invalidation that ends later shows in it (RC-37).
   yield reading(vm.word('MMU_NOTIFIER_SEQ'));
   const notifierSeq = mem.load(vm.word('MMU_NOTIFIER_SEQ'));
-  const slot = findSlot(vm, set, gfn);
+  let slot = findSlot(vm, set, gfn);
   if (slot !== null && (slot.flags & SLOT_INVALID) !== 0) {
-    yield* awaitPublication(vcpu, published);
-    return 'retry';
+    if (!vm.quirk(BUG_INVALID_AS_MMIO)) {
+      yield* awaitPublication(vcpu, published);
+      return 'retry';
+    }
+    slot = null;
   }
   if (slot !== null && trackedFor(vm, slot, gfn, access)) return 'emulate';
   if (slot !== null && isPresent(spte) && (access & ACCESS_X) === 0) {
@@ -174,6 +178,7 @@ function* fastPageFault(
     const address = spteAddress(vm, root, gfn);
     yield reading(address);
     const old = mem.load64(address);
+    reportIfFreed(vm, index, root);
     if (!isPresent(old)) break;
     if ((spteAccess(old) & access) === access) {
       result = 'spurious';
@@ -198,6 +203,12 @@ function* fastPageFault(
   return result;
 }
 
+/** The oracle of the tables' lifetime: a root that was good after READING_TABLES was published is not freed under it. */
+function reportIfFreed(vm: Vm, index: number, root: number): void {
+  if (!vm.checked || rootIsAlive(vm, root, vm.mem.load(vm.vcpuWord(index, 'ROOT_GEN')))) return;
+  vm.onFinding({ id: 'I7', detail: `vCPU ${index} reads sptes of root ${root}, which was freed under it` });
+}
+
 function* slowPageFault(
   vcpu: FaultingVcpu,
   set: number,
@@ -213,8 +224,9 @@ function* slowPageFault(
   let result: FaultResult;
   const root = mem.load(vm.vcpuWord(index, 'ROOT'));
   // Everything read before the lock was only a hint (L9).
-  if (rootIsStale(vm, root, mem.load(vm.vcpuWord(index, 'ROOT_GEN')))) result = 'retry';
-  else if (slot !== null && (invalidated(vm, gfn, notifierSeq) || !stillVisible(vcpu, slot, gfn)))
+  const stale = rootIsStale(vm, root, mem.load(vm.vcpuWord(index, 'ROOT_GEN')));
+  if (stale && !vm.quirk(BUG_NO_ROOT_RECHECK)) result = 'retry';
+  else if (slot !== null && (invalidated(vm, slot, gfn, notifierSeq) || !stillVisible(vcpu, slot, gfn)))
     result = 'retry';
   else if (slot === null) {
     if ((generation & GENERATION_IN_FLUX) === 0n) install(vm, root, gfn, makeMmioSpte(gfn, generation));
@@ -244,12 +256,14 @@ function stillVisible(vcpu: FaultingVcpu, slot: Slot, gfn: number): boolean {
 }
 
 /** mmu_notifier_retry_hva: was the backing of `gfn` taken away since `seq` was read? mmu_lock held. */
-function invalidated(vm: Vm, gfn: number, seq: number): boolean {
+function invalidated(vm: Vm, slot: Slot, gfn: number, seq: number): boolean {
+  if (vm.quirk(BUG_NO_NOTIFIER_RETRY)) return false;
   const { mem } = vm;
+  const page = slot.ramPage + gfn - slot.baseGfn;
   if (mem.load(vm.word('MMU_NOTIFIER_COUNT')) !== 0) {
     const start = mem.load(vm.word('MMU_NOTIFIER_START'));
     const end = mem.load(vm.word('MMU_NOTIFIER_END'));
-    if (gfn >= start && gfn < end) return true;
+    if (page >= start && page < end) return true;
   }
   return mem.load(vm.word('MMU_NOTIFIER_SEQ')) !== seq;
 }

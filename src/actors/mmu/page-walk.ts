@@ -18,6 +18,7 @@
  */
 import { ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { SLOT_INVALID, SLOT_READONLY } from '../../shared/layout/memslot.ts';
+import { BUG_AD_WRONG_ADDRESS, BUG_DOUBLE_FETCH } from '../../shared/quirks.ts';
 import { type Path, reading, updating } from '../../shared/sync/point.ts';
 import {
   PF_FETCH,
@@ -131,10 +132,17 @@ export function* walkGuest(vm: Vm, asId: number, walk: GuestWalk): Path<WalkResu
         if ((used.entry & bits) === bits) continue;
         // KVM: in read-only memory A and D are not processed; whoever puts tables there has set them.
         if (used.slot === null || (used.slot.flags & SLOT_READONLY) !== 0) continue;
-        yield updating(used.host);
-        if (mem.cas64(used.host, used.entry, used.entry | bits) !== used.entry) continue restart;
+        // As if guest memory lay in RAM as the guest sees it.
+        const assumed = vm.ramPage(used.gfn) + ((used.host - vm.layout.ram) % 4096);
+        const host = vm.quirk(BUG_AD_WRONG_ADDRESS) ? assumed : used.host;
+        yield updating(host);
+        if (mem.cas64(host, used.entry, used.entry | bits) !== used.entry) continue restart;
         used.entry |= bits;
         markDirty(vm, used.slot, used.gfn);
+      }
+      if (vm.quirk(BUG_DOUBLE_FETCH)) {
+        yield reading(step.host);
+        step.entry = mem.load64(step.host);
       }
       const offset = gva & ((1n << shift) - 1n);
       const page = step.entry & PTE_ADDRESS & ~((1n << shift) - 1n);

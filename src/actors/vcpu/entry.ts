@@ -13,6 +13,7 @@ import {
   REQ_TLB_FLUSH,
   REQ_VM_DEAD,
 } from '../../shared/layout/vcpu.ts';
+import { BUG_DEKKER_ORDER } from '../../shared/quirks.ts';
 import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { TRACE_PARKED, TRACE_SERVE } from '../../shared/trace/kinds.ts';
 import { handleIntrospectionRequest } from '../introspector/vcpu-side.ts';
@@ -45,6 +46,8 @@ export function* enterGuest(vcpu: Vcpu): Path<boolean> {
     // ORDER: mode before requests. A requester writes its bit, then reads the mode: one of us sees the other (RC-20).
     yield writing(mode);
     mem.store(mode, IN_GUEST);
+    // There was none before the mode was published.
+    if (vm.quirk(BUG_DEKKER_ORDER)) return true;
     yield reading(requests);
     if (mem.load(requests) === 0) return true;
     yield* exitGuest(vcpu);
@@ -113,6 +116,7 @@ export function* serveRequests(vcpu: Vcpu): Path<boolean> {
 function* park(vcpu: Vcpu): Path<void> {
   const { vm, mem } = vcpu;
   yield* vcpu.leaveSrcu();
+  vcpu.settleFlags();
   mem.store(vcpu.word('PARKED'), 1);
   yield updating(vm.word('PARKED'));
   mem.add(vm.word('PARKED'), 1);

@@ -35,3 +35,13 @@ export interface Finding {
   /** More lines for people: who holds and waits for what, both stacks. */
   readonly details?: readonly string[];
 }
+
+/** A key from a message: without its numbers, which is what findings of one cause have in common. */
+export function genericKey(rule: string, message: string): string {
+  return `${rule} ${generic(message)}`;
+}
+
+/** A text without its numbers. */
+export function generic(text: string): string {
+  return text.replaceAll(/0x[0-9a-f]+|\d+/g, '#');
+}

@@ -36,6 +36,7 @@ import { POINT_KINDS, READING, STEPPING, UPDATING, WRITING } from '../../shared/
 import { RWLOCK } from '../../shared/sync/rw-lock.ts';
 import { TRACE_EMULATE, TRACE_PF } from '../../shared/trace/kinds.ts';
 import type { Execution } from '../engine/execution.ts';
+import { genericKey } from '../engine/finding.ts';
 import type { World } from '../world/world.ts';
 import { FACT_BEGIN, FACT_END, type FactPhase, type Oracle } from './oracle.ts';
 import type { PolicyLedger } from './policy-ledger.ts';
@@ -49,8 +50,9 @@ interface Asked {
 }
 
 const PAGE = 4096;
-const READ_TABLES = [TLB_READ, TLB_FETCH];
-const WRITE_TABLE = [TLB_WRITE];
+const tables = (...kinds: number[]) => kinds.flatMap((kind) => [false, true].map((user) => ({ user, kind })));
+const READ_TABLES = tables(TLB_READ, TLB_FETCH);
+const WRITE_TABLES = tables(TLB_WRITE);
 const KIND_NAMES: Readonly<Record<number, string>> = { 1: 'read', 2: 'write', 4: 'fetch' };
 
 export class AccessOracle implements Oracle {
@@ -140,12 +142,13 @@ export class AccessOracle implements Oracle {
   #directAccess(execution: Execution, actor: number, vcpu: number, host: number, writes: boolean): void {
     const { vm } = this.#world;
     const { i32, u64 } = vm.mem;
+    if (i32[(vm.cpu(vcpu) + CPU.at.TLB_EMPTY) >>> 2] === 1) return;
     const page = host - (host % PAGE);
-    for (const kind of writes ? WRITE_TABLE : READ_TABLES) {
-      const table = vm.tlb(vcpu, false, kind);
+    for (const { user, kind } of writes ? WRITE_TABLES : READ_TABLES) {
+      const table = vm.tlb(vcpu, user, kind);
       for (let at = table; at < table + TLB_ENTRIES * TLB_ENTRY.bytes; at += TLB_ENTRY.bytes) {
         if (i32[at >>> 2] === -1) continue;
-        const gva = Number(u64[at / 8]! & 0xffff_ffffn);
+        const gva = Number(u64[at / 8]! & 0xffff_f000n);
         if ((gva + i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) >>> 0 !== page) continue;
         this.#check(execution, actor, vcpu, i32[(at + TLB_ENTRY.at.GFN) >>> 2]!, 1 << kind, page);
       }
@@ -164,7 +167,7 @@ export class AccessOracle implements Oracle {
       const at = from + offset;
       if (i32[at >>> 2] === -1) continue;
       const access = 1 << (Math.floor(offset / table) % 3);
-      const host = (Number(u64[at / 8]! & 0xffff_ffffn) + i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) >>> 0;
+      const host = (Number(u64[at / 8]! & 0xffff_f000n) + i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) >>> 0;
       this.#check(execution, actor, vcpu, i32[(at + TLB_ENTRY.at.GFN) >>> 2]!, access, host);
     }
   }
@@ -223,7 +226,7 @@ export class AccessOracle implements Oracle {
 
   #report(execution: Execution, actor: number, rule: string, what: string): void {
     const { name } = execution.participants[actor]!;
-    const key = what.replaceAll(/0x[0-9a-f]+|\d+/g, '#');
-    execution.report({ oracle: 'invariant', rule, message: `${name} ${what}`, key: `${rule} ${key}`, actor });
+    const message = `${name} ${what}`;
+    execution.report({ oracle: 'invariant', rule, message, key: genericKey(rule, what), actor });
   }
 }

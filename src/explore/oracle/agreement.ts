@@ -20,8 +20,9 @@ import { POINT_KINDS, UPDATING, WRITING } from '../../shared/sync/point.ts';
 import { RWLOCK } from '../../shared/sync/rw-lock.ts';
 import { FAULT_RESULTS, TRACE_FAULT } from '../../shared/trace/kinds.ts';
 import type { Execution } from '../engine/execution.ts';
+import { generic } from '../engine/finding.ts';
 import type { World } from '../world/world.ts';
-import { FACT_BEGIN, type FactPhase, generic, type Oracle } from './oracle.ts';
+import { FACT_BEGIN, type FactPhase, type Oracle } from './oracle.ts';
 import type { PolicyLedger } from './policy-ledger.ts';
 
 const MMIO = FAULT_RESULTS.indexOf('mmio');

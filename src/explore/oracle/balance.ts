@@ -10,9 +10,10 @@ import { LOCK_BYTES } from '../../shared/sync/lock-class.ts';
 import { RWLOCK } from '../../shared/sync/rw-lock.ts';
 import { SRCU } from '../../shared/sync/srcu.ts';
 import type { Execution } from '../engine/execution.ts';
+import { generic } from '../engine/finding.ts';
 import type { World } from '../world/world.ts';
 import { describeHeld, type HeldLocks } from './held-locks.ts';
-import { generic, type Oracle } from './oracle.ts';
+import type { Oracle } from './oracle.ts';
 
 export class BalanceOracle implements Oracle {
   readonly #world: World;

@@ -6,7 +6,8 @@
  */
 import { POINT_KINDS, WAITING } from '../../shared/sync/point.ts';
 import type { Execution } from '../engine/execution.ts';
-import { generic, type Oracle } from './oracle.ts';
+import { generic } from '../engine/finding.ts';
+import type { Oracle } from './oracle.ts';
 import type { WaitGraph } from './wait-for.ts';
 
 export class DeadlockOracle implements Oracle {

@@ -4,18 +4,12 @@
  * has left behind.
  */
 import { stateHash } from '../../shared/state/hash.ts';
-import type { Execution, Observer } from '../engine/execution.ts';
+import type { Execution } from '../engine/execution.ts';
 import type { Finding } from '../engine/finding.ts';
 import { type Deviation, Replay } from '../engine/schedule.ts';
-import type { Strategy } from '../engine/strategy.ts';
+import type { Stage } from '../explorer.ts';
 import type { World } from '../world/world.ts';
 import { pointName } from './wait-for.ts';
-
-/** What executes: the Stage. */
-export interface Repeatable {
-  readonly world: World;
-  execute(strategy: Strategy, seed: number, observers?: readonly Observer[]): Execution | null;
-}
 
 /** One execution as far as it has to be the same again. */
 export interface Footprint {
@@ -49,20 +43,21 @@ export function footprint(world: World, execution: Execution): Footprint {
  * @returns      null when both are the same
  */
 export function checkRepeats(
-  stage: Repeatable,
+  stage: Stage,
+  world: World,
   schedule: readonly Deviation[],
   seed: number,
   first: Footprint,
 ): Finding | null {
   const execution = stage.execute(new Replay(schedule), seed);
   if (execution === null) return null;
-  const second = footprint(stage.world, execution);
+  const second = footprint(world, execution);
   const at = firstDifference(first, second);
   if (at >= 0) {
     const what = (side: Footprint): string => {
       if (at >= side.steps) return 'it has ended';
       const actor = execution.participants[side.actors[at]!]!.name;
-      return `${actor}, ${pointName(stage.world, side.points[at]!)}`;
+      return `${actor}, ${pointName(world, side.points[at]!)}`;
     };
     return {
       oracle: 'nondeterminism',

@@ -3,6 +3,7 @@
 import type { Finding } from '../engine/finding.ts';
 import { Replay, type Schedule } from '../engine/schedule.ts';
 import { Stage } from '../explorer.ts';
+import { MachineTarget } from '../scenario/machine-target.ts';
 import type { Scenario } from '../scenario/scenario.ts';
 import { OracleBundle } from './bundle.ts';
 import { RaceOracle } from './races.ts';
@@ -12,8 +13,9 @@ import { RaceOracle } from './races.ts';
  * @returns        the same finding with the stacks of both accesses in its details; as it was if it does not come again
  */
 export function explainRace(scenario: Scenario, schedule: Schedule, finding: Finding): Finding {
-  const stage = new Stage(scenario, 'off');
-  const bundle = new OracleBundle(stage.world, [new RaceOracle(stage.world, { stacks: true })]);
-  const execution = stage.execute(new Replay(schedule), 0, [bundle]);
+  const target = new MachineTarget(scenario, 'off');
+  const { world } = target;
+  const bundle = new OracleBundle(world, [new RaceOracle(world, { stacks: true })]);
+  const execution = new Stage(target).execute(new Replay(schedule), 0, [bundle]);
   return execution?.findings.find(({ key }) => key === finding.key) ?? finding;
 }

@@ -22,9 +22,10 @@ import {
   TRACE_UNHOOK,
 } from '../../shared/trace/kinds.ts';
 import type { Execution } from '../engine/execution.ts';
+import { generic } from '../engine/finding.ts';
 import type { SessionCall } from '../world/recorded-session.ts';
 import type { World } from '../world/world.ts';
-import { FACT_BEGIN, FACT_END, type FactPhase, generic, type Oracle } from './oracle.ts';
+import { FACT_BEGIN, FACT_END, type FactPhase, type Oracle } from './oracle.ts';
 import { type Operation, unexplained } from './wing-gong.ts';
 
 /** An operation that is being recorded. */

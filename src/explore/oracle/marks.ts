@@ -7,7 +7,7 @@
  * annotation or the reason.
  */
 import type { MachineLayout } from '../../shared/layout/machine.ts';
-import { placeOf } from './cell-name.ts';
+import { placeOf } from '../../shared/state/cell-name.ts';
 
 /** Announced accesses are marked and order, others are plain. */
 export const NORMAL = 1;

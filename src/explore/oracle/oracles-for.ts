@@ -3,7 +3,6 @@ import type { World } from '../world/world.ts';
 import { AccessOracle } from './accesses.ts';
 import { AgreementOracle } from './agreement.ts';
 import { BalanceOracle } from './balance.ts';
-import { OracleBundle } from './bundle.ts';
 import { DeadlockOracle } from './deadlock.ts';
 import { EventLedger } from './event-ledger.ts';
 import { HeldLocks } from './held-locks.ts';
@@ -20,9 +19,9 @@ import { WaitGraph } from './wait-for.ts';
  */
 export type OracleLevel = 'off' | 'cheap' | 'full';
 
-/** All oracles of a level for one world, as one observer. */
-export function oraclesFor(world: World, level: OracleLevel = 'full'): OracleBundle {
-  if (level === 'off') return new OracleBundle(world, []);
+/** All oracles of a level, for one world: they are put together by a bundle (bundle.ts). */
+export function oraclesFor(world: World, level: OracleLevel = 'full'): Oracle[] {
+  if (level === 'off') return [];
   const held = new HeldLocks();
   const events = new EventLedger(world);
   const policy = new PolicyLedger(world);
@@ -40,5 +39,5 @@ export function oraclesFor(world: World, level: OracleLevel = 'full'): OracleBun
   if (level === 'full') {
     oracles.push(new AgreementOracle(world, policy), new LinearizabilityOracle(world), new RaceOracle(world));
   }
-  return new OracleBundle(world, oracles);
+  return oracles;
 }

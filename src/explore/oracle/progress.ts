@@ -17,8 +17,9 @@ import {
   TRACE_UNHOOK,
 } from '../../shared/trace/kinds.ts';
 import type { Execution } from '../engine/execution.ts';
+import { generic } from '../engine/finding.ts';
 import type { World } from '../world/world.ts';
-import { FACT_END, type FactPhase, generic, type Oracle } from './oracle.ts';
+import { FACT_END, type FactPhase, type Oracle } from './oracle.ts';
 import { pointName, type WaitGraph } from './wait-for.ts';
 
 /** Steps that may go by. */

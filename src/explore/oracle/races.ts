@@ -17,10 +17,11 @@
 import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
 import { CHOOSING, NOTIFYING, POINT_KINDS, RELAXING, STEPPING } from '../../shared/sync/point.ts';
 import type { Execution } from '../engine/execution.ts';
+import { generic } from '../engine/finding.ts';
 import type { World } from '../world/world.ts';
 import { cellName, kindOfCell } from './cell-name.ts';
 import { ATOMIC, classOf, MARKED, NORMAL, PRIVATE, SYNC } from './marks.ts';
-import { generic, type Oracle } from './oracle.ts';
+import type { Oracle } from './oracle.ts';
 import { pointName } from './wait-for.ts';
 import { type AccessKind, LOAD, PEEK, POKE, STORE, UPDATE, watchMem } from './watched-mem.ts';
 

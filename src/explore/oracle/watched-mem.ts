@@ -1,5 +1,5 @@
 /** Tells somebody of every access that goes through one `Mem`. Without this its methods are those of the class. */
-import { Mem } from '../../shared/mem.ts';
+import type { Mem } from '../../shared/mem.ts';
 
 export const LOAD = 0;
 export const STORE = 1;
@@ -18,75 +18,76 @@ export type MemWatcher = (kind: AccessKind, addr: number, bytes: number) => void
  * As own properties of the one object: a class of its own would have to be chosen before the machine is made.
  */
 export function watchMem(mem: Mem, watcher: MemWatcher): void {
-  const own = Mem.prototype;
+  const { load, store, add, or, and, exchange, cas, peek, poke, fill } = mem;
+  const { clear64, load64, store64, exchange64, cas64, load16, store16 } = mem;
   const watched: Partial<Mem> = {
     load(addr) {
       watcher(LOAD, addr, 4);
-      return own.load.call(mem, addr);
+      return load.call(mem, addr);
     },
     store(addr, value) {
       watcher(STORE, addr, 4);
-      own.store.call(mem, addr, value);
+      store.call(mem, addr, value);
     },
     add(addr, delta) {
       watcher(UPDATE, addr, 4);
-      return own.add.call(mem, addr, delta);
+      return add.call(mem, addr, delta);
     },
     or(addr, bits) {
       watcher(UPDATE, addr, 4);
-      return own.or.call(mem, addr, bits);
+      return or.call(mem, addr, bits);
     },
     and(addr, bits) {
       watcher(UPDATE, addr, 4);
-      return own.and.call(mem, addr, bits);
+      return and.call(mem, addr, bits);
     },
     exchange(addr, value) {
       watcher(UPDATE, addr, 4);
-      return own.exchange.call(mem, addr, value);
+      return exchange.call(mem, addr, value);
     },
     cas(addr, expected, value) {
       watcher(UPDATE, addr, 4);
-      return own.cas.call(mem, addr, expected, value);
+      return cas.call(mem, addr, expected, value);
     },
     peek(addr) {
       watcher(PEEK, addr, 4);
-      return own.peek.call(mem, addr);
+      return peek.call(mem, addr);
     },
     poke(addr, value) {
       watcher(POKE, addr, 4);
-      own.poke.call(mem, addr, value);
+      poke.call(mem, addr, value);
     },
     fill(addr, bytes, byte) {
       watcher(POKE, addr, bytes);
-      own.fill.call(mem, addr, bytes, byte);
+      fill.call(mem, addr, bytes, byte);
     },
     clear64(addr, count) {
       watcher(STORE, addr, 8 * count);
-      own.clear64.call(mem, addr, count);
+      clear64.call(mem, addr, count);
     },
     load64(addr) {
       watcher(LOAD, addr, 8);
-      return own.load64.call(mem, addr);
+      return load64.call(mem, addr);
     },
     store64(addr, value) {
       watcher(STORE, addr, 8);
-      own.store64.call(mem, addr, value);
+      store64.call(mem, addr, value);
     },
     exchange64(addr, value) {
       watcher(UPDATE, addr, 8);
-      return own.exchange64.call(mem, addr, value);
+      return exchange64.call(mem, addr, value);
     },
     cas64(addr, expected, value) {
       watcher(UPDATE, addr, 8);
-      return own.cas64.call(mem, addr, expected, value);
+      return cas64.call(mem, addr, expected, value);
     },
     load16(addr) {
       watcher(LOAD, addr, 2);
-      return own.load16.call(mem, addr);
+      return load16.call(mem, addr);
     },
     store16(addr, value) {
       watcher(STORE, addr, 2);
-      own.store16.call(mem, addr, value);
+      store16.call(mem, addr, value);
     },
   };
   Object.assign(mem, watched);

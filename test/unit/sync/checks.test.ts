@@ -187,6 +187,18 @@ test('L2: an allowed wait excuses the wait queue, until it ends, and nothing els
   t.deepEqual(subject.does(sleeps).rules, ['L2', 'L2', 'L2']);
 });
 
+test('L2: the report says what would have been waited for', (t) => {
+  const waits = [takes(lock.connection), sleeps, synchronizes(lock.srcu), awaits];
+  const messages = waits.map(
+    (wait) => new Subject().does(spins(lock.split)).begins(wait).findings[0]!.message,
+  );
+  const names = ['connection_lock', 'the doorbell', 'a grace period of kvm.srcu', 'kvmi_complete'];
+  t.deepEqual(
+    messages,
+    names.map((name) => `may wait for ${name} while holding split_lock, whose holder must not sleep`),
+  );
+});
+
 test('L2: allowed waits nest', (t) => {
   const subject = new Subject().does(writes(lock.mmu));
   subject.checks.allowWait('outer');

@@ -3,16 +3,18 @@ import test from 'ava';
 import { scheduleOf } from '../../../../src/explore/engine/schedule.ts';
 import { Stage } from '../../../../src/explore/explorer.ts';
 import { checkRepeats, footprint } from '../../../../src/explore/oracle/determinism.ts';
+import { MachineTarget } from '../../../../src/explore/scenario/machine-target.ts';
 import type { Scenario } from '../../../../src/explore/scenario/scenario.ts';
 import { RandomWalk } from '../../../../src/explore/strategy/random-walk.ts';
 import { stepping } from '../../../../src/shared/sync/point.ts';
 import { runner, stageOf, storm } from '../../../support/oracle-scenarios.ts';
 
 function check(scenario: Scenario, seed = 1) {
-  const stage = new Stage(scenario);
+  const target = new MachineTarget(scenario);
+  const stage = new Stage(target);
   const execution = stage.execute(new RandomWalk(), seed)!;
-  const first = footprint(stage.world, execution);
-  return checkRepeats(stage, scheduleOf(execution.trace, execution.actorCount), seed, first);
+  const first = footprint(target.world, execution);
+  return checkRepeats(stage, target.world, scheduleOf(execution.trace, execution.actorCount), seed, first);
 }
 
 test('storms repeat, state and all', (t) => {

@@ -4,6 +4,7 @@ import { lookupEntry } from '../../../../src/actors/mmu/access-tree.ts';
 import { spteAddress } from '../../../../src/actors/mmu/spte.ts';
 import { Stage } from '../../../../src/explore/explorer.ts';
 import { explainRace } from '../../../../src/explore/oracle/explain-race.ts';
+import { MachineTarget } from '../../../../src/explore/scenario/machine-target.ts';
 import { RandomWalk } from '../../../../src/explore/strategy/random-walk.ts';
 import type { World } from '../../../../src/explore/world/world.ts';
 import type { Actor } from '../../../../src/shared/sync/actor.ts';
@@ -37,11 +38,11 @@ test('two plain stores that nothing orders', (t) => {
   t.is(more.length, 0);
   t.like(found, {
     rule: 'plain-plain',
-    key: 'race vm.TSC_BASE plain write after step / plain write after step',
+    key: 'race TSC_BASE plain write after step / plain write after step',
   });
   t.regex(
     found!.message,
-    /^vm.TSC_BASE: plain write by (left|right), and a plain write by (left|right) that nothing/,
+    /^TSC_BASE: plain write by (left|right), and a plain write by (left|right) that nothing/,
   );
 });
 
@@ -137,7 +138,7 @@ test('the access tree looked at without its lock (RC-16)', (t) => {
 
 test('both sides with their stacks, when the schedule is executed once more', (t) => {
   const scenario = two(setting, looking(false));
-  const stage = new Stage(scenario);
+  const stage = new Stage(new MachineTarget(scenario));
   const strategy = new RandomWalk();
   for (let seed = 1; seed < 100; seed++) {
     const { findings, schedule } = stage.outcome(strategy, seed)!;
