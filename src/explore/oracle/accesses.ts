@@ -3,7 +3,8 @@
  * without asking.
  *
  *   I1   denied by a command that has returned, and no event for it was answered CONTINUE
- *   I2   there was one, but it was sent before the command that denies it began
+ *   I2   the same, where the command came while the instruction was emulated, or after the event it was approved by, or
+ *        where the TLB entry is one that the command should have flushed
  *   I6   by a TLB entry that the spte does not back, at a time when all flushes have been paid for: whoever takes a
  *        permission away holds mmu_lock until every vCPU has acknowledged
  *   I7   by a TLB entry or an event to another RAM page than the spte says
@@ -62,6 +63,8 @@ export class AccessOracle implements Oracle {
   readonly #vcpu: number[] = [];
   /** Per actor. */
   readonly #asked: Asked[][] = [];
+  /** Per actor: the step at which the instruction began that it emulates. */
+  readonly #emulates: number[] = [];
   /** Step at which a CRASH was over, −1: none. */
   #crashed = -1;
 
@@ -90,6 +93,7 @@ export class AccessOracle implements Oracle {
   ): void {
     if (kind === TRACE_EMULATE) {
       this.#asked[actor]!.length = 0;
+      this.#emulates[actor] = execution.step;
     } else if (kind === TRACE_PF && phase === FACT_BEGIN) {
       const gfn = Math.floor(b / PAGE);
       this.#asked[actor]!.push({ gfn, access: c, sent: execution.step, approved: false });
@@ -129,7 +133,7 @@ export class AccessOracle implements Oracle {
       this.#report(
         execution,
         actor,
-        'I1',
+        since > (this.#emulates[actor] ?? 0) ? 'I2' : 'I1',
         `emulated ${what} takes effect without an event: denied since step ${since}`,
       );
     } else {

@@ -239,7 +239,7 @@ export class RaceOracle implements Oracle {
     const places = sides.map(({ kind, point }) => `${kind} after ${generic(point)}`).sort();
     execution.report({
       oracle: 'race',
-      rule: before.kind.startsWith('plain') && now.kind.startsWith('plain') ? 'plain-plain' : 'marked-plain',
+      rule: 'race',
       message:
         `${cellName(mem, layout, addr)}: ${now.kind} by ${now.name}, and a ${before.kind} by ${before.name} that ` +
         'nothing orders before it',
