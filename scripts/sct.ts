@@ -10,8 +10,22 @@ import { type Program, ProgramTarget } from '../src/explore/program/program.ts';
 import { SCT_SHAPES } from '../src/explore/sct/index.ts';
 import { strategyByName } from '../src/explore/strategy/registry.ts';
 
-const ALL = ['random', 'pct2', 'pct3', 'pct5', 'pos', 'urw', 'surw', 'ipb', 'idb', 'dfs', 'dpor', 'auto'];
-const SYSTEMATIC = ['ipb', 'idb', 'dfs', 'dpor'];
+const ALL = [
+  'random',
+  'pct2',
+  'pct3',
+  'pct5',
+  'pos',
+  'urw',
+  'surw',
+  'ipb',
+  'idb',
+  'dfs',
+  'dpor',
+  'dpor-locks',
+  'auto',
+];
+const SYSTEMATIC = ['ipb', 'idb', 'dfs', 'dpor', 'dpor-locks'];
 
 const { values } = parseArgs({
   options: {

@@ -50,13 +50,18 @@ const CELL_BYTES = 64;
 const RESULTS = 256;
 
 export function randomPlan(prng: Prng, { operations, actors, steps, cells }: PlanOptions): Program {
-  const plan = Array.from({ length: actors }, () =>
-    Array.from({ length: 1 + prng.below(steps) }, (): Step => {
-      const operation = prng.pick(operations);
+  const plan = Array.from({ length: actors }, () => {
+    const timed = new Set<number>();
+    return Array.from({ length: 1 + prng.below(steps) }, (): Step => {
+      const drawn = prng.pick(operations);
       const when = prng.below(4) === 0 ? prng.below(2) : -1;
-      return { operation, cell: prng.below(cells) * CELL_BYTES, value: prng.below(3), when };
-    }),
-  );
+      const cell = prng.below(cells) * CELL_BYTES;
+      // Two timeouts at one cell would be a poll, of which systematic strategies leave some out.
+      const operation = drawn === 'timed wait' && timed.has(cell) ? 'wait' : drawn;
+      if (drawn === 'timed wait') timed.add(cell);
+      return { operation, cell, value: prng.below(3), when };
+    });
+  });
   const parts = plan.map((list, index) => [`actor ${index}`, (actor: Actor) => run(actor, index, list)]);
   const text = plan.map((list) => list.map((s) => `${s.operation}(${s.cell / 64},${s.value})`).join(' '));
   return {

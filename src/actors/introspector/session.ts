@@ -18,6 +18,7 @@ import {
   BUG_REPLY_NO_SEQ_CHECK,
 } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import { WAIT_REPLY } from '../../shared/sync/lock-class.ts';
 import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
 import { readLock, readUnlock } from '../../shared/sync/rw-lock.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
@@ -140,6 +141,7 @@ export class Session {
     const pf = event === KVMI_VCPU_EVENT_PF ? decodePf(data) : null;
     const sent: SessionEvent = { vcpu, seq, event, data, pf };
     this.#open.set(seq, sent);
+    this.#actor.checks?.owes(WAIT_REPLY);
     if (this.#actor.tracer !== null) traceTaken(this.#actor.tracer, sent);
     return { kind: 'event', event: sent };
   }
@@ -159,6 +161,7 @@ export class Session {
     if (this.#actor.tracer !== null) traceAnswered(this.#actor.tracer, event, action);
     const payload = encodeEventReply({ action, event: event.event });
     yield* addJob(this.#actor, this.#vm, to, { kind: KVMI_VCPU_EVENT, seq, vcpu: to, payload });
+    this.#actor.checks?.settles(WAIT_REPLY);
     return 0;
   }
 
@@ -299,6 +302,7 @@ export class Session {
     if (!shutFirst) yield* shutConnection(this.#vm);
     for (const event of this.#open.values()) {
       this.#actor.tracer?.endOn(LANE_OPEN_EVENT + event.vcpu, handleKind(event), -EINTR);
+      this.#actor.checks?.settles(WAIT_REPLY);
     }
     this.#open.clear();
     // Whoever closes for a receiver that has died may come second: the reference is given back once.

@@ -48,12 +48,15 @@ function* getUnseen(actor: Actor, vm: Vm): Path<boolean> {
 export function* kvmiPut(actor: Actor, vm: Vm): Path<void> {
   const word = vm.word('KVMI_REF');
   actor.referenced(-1);
+  actor.checks?.beginSignal('the last put of a KVMI reference');
   yield updating(word);
-  if (vm.mem.add(word, -1) !== 1) return;
-  if (vm.quirk(BUG_RELEASE_IN_PUT)) {
-    // Where the tracking would be dropped.
-    yield* writeLock(actor, vm.mmuLock);
-    yield* writeUnlock(actor, vm.mmuLock);
+  if (vm.mem.add(word, -1) === 1) {
+    if (vm.quirk(BUG_RELEASE_IN_PUT)) {
+      // Where the tracking would be dropped.
+      yield* writeLock(actor, vm.mmuLock);
+      yield* writeUnlock(actor, vm.mmuLock);
+    }
+    yield* complete(actor, vm.kvmiComplete);
   }
-  yield* complete(actor, vm.kvmiComplete);
+  actor.checks?.endSignal();
 }

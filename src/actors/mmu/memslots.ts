@@ -26,6 +26,7 @@ import {
   REF_MOVE_FAIL_NO_RETRACK,
 } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import { HOST_INVALIDATION, LOCK_SLOTS } from '../../shared/sync/lock-class.ts';
 import { mutexLock, mutexUnlock } from '../../shared/sync/mutex.ts';
 import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
@@ -94,7 +95,7 @@ export function setGeneration(vm: Vm, set: number): bigint {
 
 /** All slots of a set, by base gfn. */
 export function slotsOf(vm: Vm, set: number): Slot[] {
-  const count = vm.mem.i32[(set + SLOT_SET.at.COUNT) >>> 2]!;
+  const count = vm.mem.peek(set + SLOT_SET.at.COUNT);
   return Array.from({ length: count }, (_, index) => readSlot(vm, set + SLOT_SET.bytes + index * SLOT.bytes));
 }
 
@@ -104,13 +105,13 @@ export function slotsOf(vm: Vm, set: number): Slot[] {
  * @locking inside a kvm.srcu section (or slots_lock): the set is not edited while a reader may be in it
  */
 export function findSlot(vm: Vm, set: number, gfn: number): Slot | null {
-  const words = vm.mem.i32;
+  const { mem } = vm;
   // SHARED: plain reads. A set is only written while inactive, and reused only after a grace period.
-  const count = words[(set + SLOT_SET.at.COUNT) >>> 2]!;
+  const count = mem.peek(set + SLOT_SET.at.COUNT);
   for (let index = 0; index < count; index++) {
-    const at = (set + SLOT_SET.bytes + index * SLOT.bytes) >>> 2;
-    const base = words[at + (SLOT.at.BASE_GFN >>> 2)]!;
-    if (gfn >= base && gfn < base + words[at + (SLOT.at.NPAGES >>> 2)]!) return readSlot(vm, at * 4);
+    const at = set + SLOT_SET.bytes + index * SLOT.bytes;
+    const base = mem.peek(at + SLOT.at.BASE_GFN);
+    if (gfn >= base && gfn < base + mem.peek(at + SLOT.at.NPAGES)) return readSlot(vm, at);
   }
   return null;
 }
@@ -128,7 +129,7 @@ export function pendingSlot(vm: Vm, asId: number): Slot | null {
 }
 
 function readSlot(vm: Vm, at: number): Slot {
-  const field = (name: keyof typeof SLOT.at) => vm.mem.i32[(at + SLOT.at[name]) >>> 2]!;
+  const field = (name: keyof typeof SLOT.at) => vm.mem.peek(at + SLOT.at[name]);
   return {
     id: field('ID'),
     asId: field('AS_ID'),
@@ -173,6 +174,7 @@ function editInactive(vm: Vm, asId: number, remove: Slot | null, add: Slot | nul
  */
 function* swapActive(actor: Actor, vm: Vm, asId: number): Path<void> {
   const { mem } = vm;
+  actor.checks?.expectHeld('L9', 'slot sets swapped', LOCK_SLOTS);
   const active = activeSet(vm, asId);
   const next = 1 - mem.load(activeIndexWord(vm, asId));
   const inactive = setAddress(vm, asId, next);
@@ -188,9 +190,10 @@ function* swapActive(actor: Actor, vm: Vm, asId: number): Path<void> {
     if (mem.load(vm.word('MN_ACTIVE_INVALIDATE')) === 0 || vm.quirk(BUG_SWAP_DURING_INVALIDATE)) break;
     const seen = mem.load(vm.word('MN_WAITERS'));
     yield* spinUnlock(actor, vm.mnInvalidateLock);
-    actor.checks?.mayBlock('host invalidations in progress');
+    actor.awaiting(HOST_INVALIDATION);
     actor.expect = seen;
     yield waiting(vm.word('MN_WAITERS'));
+    actor.awaited(HOST_INVALIDATION);
   }
   yield writing(activeIndexWord(vm, asId));
   mem.store(activeIndexWord(vm, asId), next);

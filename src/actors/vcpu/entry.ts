@@ -15,6 +15,7 @@ import {
   VCPU_RUNNING,
 } from '../../shared/layout/vcpu.ts';
 import { BUG_CLEAR_AFTER_HANDLE, BUG_DEKKER_ORDER, BUG_PAUSE_ABORTS_BLOCK } from '../../shared/quirks.ts';
+import { WAIT_ACK, WAIT_PARKED } from '../../shared/sync/lock-class.ts';
 import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { TRACE_PARKED, TRACE_SERVE } from '../../shared/trace/kinds.ts';
 import { handleIntrospectionRequest } from '../introspector/vcpu-side.ts';
@@ -49,6 +50,7 @@ export function* enterGuest(vcpu: Vcpu): Path<boolean> {
     yield writing(mode);
     beginTurn(vm, index);
     mem.store(mode, IN_GUEST);
+    vcpu.actor.checks?.owes(WAIT_ACK);
     // There was none before the mode was published.
     if (vm.quirk(BUG_DEKKER_ORDER)) return true;
     yield reading(requests);
@@ -60,6 +62,7 @@ export function* enterGuest(vcpu: Vcpu): Path<boolean> {
 /** Leaves guest mode and becomes a reader of the memslots again. */
 export function* exitGuest(vcpu: Vcpu): Path<void> {
   yield* leaveGuestMode(vcpu.vm, vcpu.index, vcpu.actor.tracer);
+  vcpu.actor.checks?.settles(WAIT_ACK);
   vcpu.count('EXITS');
   yield* vcpu.enterSrcu();
 }
@@ -81,6 +84,7 @@ export function* sleepHalted(vcpu: Vcpu): Path<boolean> {
     return yield* serveRequests(vcpu);
   }
   yield* vcpu.leaveSrcu();
+  actor.checks?.mayBlock('a kick');
   actor.expect = seen;
   yield waiting(vcpu.word('WAKE_SEQ'));
   yield* vcpu.enterSrcu();
@@ -129,6 +133,7 @@ function* park(vcpu: Vcpu): Path<void> {
   const { vm, mem } = vcpu;
   yield* vcpu.leaveSrcu();
   vcpu.settleFlags();
+  vcpu.actor.awaiting(WAIT_PARKED);
   mem.store(vcpu.word('PARKED'), 1);
   yield updating(vm.word('PARKED'));
   mem.add(vm.word('PARKED'), 1);
@@ -144,6 +149,7 @@ function* park(vcpu: Vcpu): Path<void> {
   yield updating(vm.word('PARKED'));
   mem.add(vm.word('PARKED'), -1);
   mem.store(vcpu.word('PARKED'), 0);
+  vcpu.actor.awaited(WAIT_PARKED);
   yield notifying(vm.word('PARKED'));
   mem.notify(vm.word('PARKED'));
   yield* vcpu.enterSrcu();

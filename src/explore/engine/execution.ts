@@ -20,6 +20,7 @@ import {
   type Waiter,
 } from '../../shared/sync/point.ts';
 import type { Finding } from './finding.ts';
+import type { LockTable } from './lock-table.ts';
 import { defaultPick, PRUNE, type Strategy, type View } from './strategy.ts';
 import { FELL_ASLEEP, Trace } from './trace.ts';
 
@@ -32,7 +33,7 @@ export const ACTOR_LIMIT = 30;
 export interface Participant {
   readonly name: string;
   readonly waiter: Pick<Waiter, 'expect' | 'timeoutMs'>;
-  readonly path: Path<unknown>;
+  readonly path: Pick<Path<unknown>, 'next'>;
   /** A server that never ends: the execution is over when all others have ended. */
   readonly background?: boolean;
 }
@@ -63,6 +64,7 @@ export interface ExecutionOptions {
   readonly observers?: readonly Observer[];
   /** Reused between executions. */
   readonly trace?: Trace;
+  readonly locks?: LockTable | null;
   /** Go on after the first finding. Default: end there. */
   readonly keepGoing?: boolean;
 }
@@ -78,6 +80,7 @@ export class Execution implements View {
   readonly participants: readonly Participant[];
   readonly actorCount: number;
   readonly trace: Trace;
+  readonly locks: LockTable | null;
   readonly taken: Int32Array;
   readonly at: Float64Array;
   readonly findings: Finding[] = [];
@@ -116,6 +119,8 @@ export class Execution implements View {
     this.actorCount = count;
     this.trace = options.trace ?? new Trace();
     this.trace.clear();
+    this.locks = options.locks ?? null;
+    this.locks?.watch(participants);
     this.taken = new Int32Array(count);
     this.at = new Float64Array(count).fill(-1);
     this.#mem = options.mem;

@@ -3,6 +3,7 @@
  * by exhausting. It never touches the machine, so one strategy works for every scenario.
  */
 import type { Finding } from './finding.ts';
+import type { LockTable } from './lock-table.ts';
 import type { Trace } from './trace.ts';
 
 /**
@@ -31,6 +32,8 @@ export interface View {
   readonly at: Float64Array;
   /** All steps so far. */
   readonly trace: Trace;
+  /** Kept for strategies that ask for it ({@link Strategy.watchesLocks}). */
+  readonly locks: LockTable | null;
 }
 
 /** What is known before an execution begins. */
@@ -59,6 +62,8 @@ export interface Strategy {
   readonly name: string;
   /** Absent for strategies that never can: everything there is to see has been seen. */
   readonly isComplete?: boolean;
+  /** Does it look at `view.locks`? */
+  readonly watchesLocks?: boolean;
   /** @returns false when there is nothing left to try */
   begin(info: RunInfo): boolean;
   /**

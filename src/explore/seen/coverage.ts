@@ -16,14 +16,15 @@ import { CellTable } from './cell-table.ts';
 import { CountedSet } from './counted-set.ts';
 
 /** Accesses of an actor to a cell beyond this one are not told apart. */
-const ORDINAL_MAX = 15;
+const ORDINAL_BITS = 4;
+const ORDINAL_MAX = 2 ** ORDINAL_BITS - 1;
 
 /** Two hashes for each cell: of its value's last write, of the sum of the reads since, of its queue's last change. */
 const HASHES = 6;
 const WRITE = 0;
 const READ = 2;
 const QUEUE = 4;
-/** Any number but 0, of which `mix` would make 0. */
+/** Where each actor's hashes begin: at any number but 0, of which `mix` would make 0. */
 const SALT = 0x6a09e667;
 
 /** Places in a row of the table by cell and actor. */
@@ -55,7 +56,7 @@ export class Coverage {
   note(trace: Trace): void {
     this.#execution += 1;
     this.newHandOffs = 0;
-    for (let i = 0; i < this.#chain.length; i++) this.#chain[i] = mix(SALT, i);
+    for (let i = 0; i < this.#chain.length; i++) this.#chain[i] = mix(SALT + i);
     this.#asleep.fill(0);
     this.#hash(trace);
     this.newClass = this.classes.add(this.low, this.high);
@@ -79,43 +80,51 @@ export class Coverage {
       asleep[who] = what === FELL_ASLEEP ? 1 : 0;
       const effects = effectsOf(where, slept, what === WAIT_TIMED_OUT);
       const cell = cellOf(where);
-      let low = mix(chain[who * 2]! + what, where | 0);
-      let high = mix(chain[who * 2 + 1]! ^ (where | 0), cell ^ (what << 24));
+      // Sums with different factors of what the step is and what it depends on, mixed once.
+      let low = chain[who * 2]! + Math.imul(cell, 0x9e3779b1) + what;
+      let high = chain[who * 2 + 1]! + Math.imul(where | 0, 0xc2b2ae35) + what;
       if (effects === EVERYTHING) {
-        low = mix(low, touchedLow);
-        high = mix(high, touchedHigh);
+        low = mix(low + Math.imul(touchedLow, 0x27d4eb2f));
+        high = mix(high + Math.imul(touchedHigh, 0x165667b1));
         worldLow = low;
         worldHigh = high;
       } else if (effects !== 0) {
-        const slot = this.#slotOf(cell);
+        const at = this.#slotOf(cell) * HASHES;
         const hashes = this.#hashes;
-        const at = slot * HASHES;
-        low = mix(low, worldLow);
-        high = mix(high, worldHigh);
-        if ((effects & QUEUES) !== 0) {
-          low = mix(low, hashes[at + QUEUE]!);
-          high = mix(high, hashes[at + QUEUE + 1]!);
-        }
-        if ((effects & (READS | WRITES)) !== 0) {
-          low = mix(low, hashes[at + WRITE]!);
-          high = mix(high, hashes[at + WRITE + 1]!);
-          this.#handOff(slot, cell, who, (effects & WRITES) !== 0);
+        low += Math.imul(worldLow, 0x2c1b3c6d);
+        high += Math.imul(worldHigh, 0x297a2d39);
+        const queues = (effects & QUEUES) !== 0;
+        if (queues) {
+          low += Math.imul(hashes[at + QUEUE]!, 0x85ebca6b);
+          high += Math.imul(hashes[at + QUEUE + 1]!, 0x27d4eb2f);
         }
         if ((effects & WRITES) !== 0) {
-          low = mix(low, hashes[at + READ]!);
-          high = mix(high, hashes[at + READ + 1]!);
+          low = mix(low + Math.imul(hashes[at + WRITE]! + Math.imul(hashes[at + READ]!, 5), 0xcc9e2d51));
+          high = mix(
+            high + Math.imul(hashes[at + WRITE + 1]! + Math.imul(hashes[at + READ + 1]!, 9), 0x1b873593),
+          );
           hashes[at + WRITE] = low;
           hashes[at + WRITE + 1] = high;
           hashes[at + READ] = 0;
           hashes[at + READ + 1] = 0;
+          this.#handOff(at / HASHES, cell, who, true);
         } else if ((effects & READS) !== 0) {
+          low = mix(low + Math.imul(hashes[at + WRITE]!, 0xcc9e2d51));
+          high = mix(high + Math.imul(hashes[at + WRITE + 1]!, 0x1b873593));
           hashes[at + READ] = (hashes[at + READ]! + low) | 0;
           hashes[at + READ + 1] = (hashes[at + READ + 1]! + high) | 0;
+          this.#handOff(at / HASHES, cell, who, false);
+        } else {
+          low = mix(low);
+          high = mix(high);
         }
-        if ((effects & QUEUES) !== 0) {
+        if (queues) {
           hashes[at + QUEUE] = low;
           hashes[at + QUEUE + 1] = high;
         }
+      } else {
+        low = mix(low);
+        high = mix(high);
       }
       chain[who * 2] = low;
       chain[who * 2 + 1] = high;
@@ -134,12 +143,13 @@ export class Coverage {
   #handOff(slot: number, cell: number, who: number, writes: boolean): void {
     const ordinals = this.#ordinals;
     const place = slot * ORDINALS + who;
-    const ordinal = Math.min(ORDINAL_MAX, ordinals[place]! + 1);
-    ordinals[place] = ordinal;
-    const me = who * (ORDINAL_MAX + 1) + ordinal + 1;
+    let ordinal = ordinals[place]!;
+    if (ordinal < ORDINAL_MAX) ordinals[place] = ordinal += 1;
+    const me = ((who << ORDINAL_BITS) | ordinal) + 1;
     const writer = this.#writer[slot]!;
-    if (writer !== 0 && Math.floor((writer - 1) / (ORDINAL_MAX + 1)) !== who) {
-      if (this.handOffs.add(mix(cell, writer), mix(me, cell))) this.newHandOffs += 1;
+    if (writer !== 0 && (writer - 1) >> ORDINAL_BITS !== who) {
+      const pair = Math.imul(writer, 0x10001) ^ me;
+      if (this.handOffs.add(mix(cell + Math.imul(pair, 0x9e3779b1)), pair)) this.newHandOffs += 1;
     }
     if (writes) this.#writer[slot] = me;
   }
@@ -174,8 +184,10 @@ export class Coverage {
   }
 }
 
-function mix(hash: number, value: number): number {
-  let x = Math.imul(hash ^ Math.imul(value, 0xcc9e2d51), 0x1b873593);
-  x ^= x >>> 15;
-  return Math.imul(x, 0x85ebca6b) ^ (x >>> 13);
+/** Spreads a sum of a few int32 over 32 bits. @source Appleby, MurmurHash3: fmix32 */
+function mix(sum: number): number {
+  let x = sum | 0;
+  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+  return x ^ (x >>> 16);
 }

@@ -48,6 +48,8 @@ export interface ArmReport {
 
 export class Auto implements Strategy {
   readonly name = 'auto';
+  /** One of its arms does. */
+  readonly watchesLocks = true;
   readonly coverage = new Coverage();
   readonly #arms: Arm[] = armed();
   readonly #findings = new Set<string>();
@@ -74,7 +76,9 @@ export class Auto implements Strategy {
       if (this.#left === 0) this.#nextTurn();
       const arm = this.#arm;
       if (arm.strategy.begin({ ...info, index: arm.executions, longest: arm.longest })) return true;
-      this.#isComplete = arm.strategy.isComplete === true;
+      const { strategy } = arm;
+      this.#isComplete =
+        strategy.isComplete === true && !(strategy instanceof Dpor && strategy.reliesOnLocks);
       this.#open = this.#open.filter((other) => other !== arm);
       this.#left = 0;
     }
@@ -145,6 +149,6 @@ const armed = (): Arm[] =>
     new Pct(2),
     new Urw(),
     new BoundedSearch('delays'),
-    new Dpor(),
+    new Dpor({ trustLocks: true }),
     new Pct(5),
   ].map((strategy) => ({ strategy, worth: 0, turns: 0, executions: 0, longest: 0 }));

@@ -62,9 +62,9 @@ export function kindOf(point: number): number {
   return point & (POINT_KINDS - 1);
 }
 
-/** The cell a point names, numbered by words. */
+/** The cell a point names, numbered by words; an int32. LIMIT: memory of 8 GiB. */
 export function cellOf(point: number): number {
-  return Math.floor(point / (POINT_KINDS * 4));
+  return (point / (POINT_KINDS * 4)) | 0;
 }
 
 /**

@@ -15,6 +15,10 @@
  * - All answers to a `choosing` point are tried, one after the other, where the first has been.
  * - Who relaxes a second time has to wait until somebody else has changed what it looks at; whoever polls otherwise is
  *   held to fairness (fairness.ts). LIMIT: with such actors single traces can be missed.
+ * - `dpor-locks` takes locks for what they promise: an actor that would have to wait for a lock cannot move, all that
+ *   matters of a lock is who has it after whom, and sharers do not matter to each other. That leaves out what happens
+ *   inside of locks under contention, which is most of all traces, and with it what is wrong inside of a lock. When
+ *   nobody can move but for locks, they go and wait for them, so that the engine sees the deadlock.
  * - An execution that ends early (at a finding, or because only servers are left) is taken to go on with one more step
  *   of each actor. LIMIT: what lies behind a finding is seen only by executions that keep going.
  *
@@ -22,6 +26,7 @@
  *   Reduction", JACM 64(4), 2017, algorithm 1; Godefroid, "Partial-Order Methods", 1996, for sleep sets
  */
 import { RELAXING, WAIT_TIMED_OUT, WAITING } from '../../shared/sync/point.ts';
+import { ACQUIRES, type LockTable, SHARED } from '../engine/lock-table.ts';
 import { lowest, PRUNE, type RunEnd, type RunInfo, type Strategy, type View } from '../engine/strategy.ts';
 import { FELL_ASLEEP } from '../engine/trace.ts';
 import { CellTable } from '../seen/cell-table.ts';
@@ -32,12 +37,14 @@ const FIRST_CAPACITY = 256;
 const NONE = -1;
 
 export class Dpor implements Strategy {
-  readonly name = 'dpor';
+  readonly name: string;
+  readonly watchesLocks: boolean;
   readonly #cells = new CellTable();
   readonly #fairness = new Fairness();
   #actorCount = 0;
   #ended = false;
   #blocked = 0;
+  #locks: LockTable | null = null;
 
   // By depth: the state before a step, and what was and is to be tried there. Sets are masks of actors.
   #moves = new Int32Array(FIRST_CAPACITY);
@@ -54,6 +61,10 @@ export class Dpor implements Strategy {
   /** How many of these are about the present execution. */
   #count = 0;
   #point = new Float64Array(FIRST_CAPACITY);
+  /** What it is to a lock: see lock-table.ts. */
+  #use = new Int32Array(FIRST_CAPACITY);
+  /** Of an acquisition that goes to wait: for whom. */
+  #excluding = new Int32Array(FIRST_CAPACITY);
   #effects = new Int32Array(FIRST_CAPACITY);
   #cell = new Int32Array(FIRST_CAPACITY);
   /** Step before it at the same cell, step before it of the same actor, last step before it that touched everything. */
@@ -74,10 +85,20 @@ export class Dpor implements Strategy {
   // Reused: the clock of the step that is being looked at, and first steps of actors.
   #now = new Int32Array(0);
   #first = new Int32Array(0);
+  readonly #joinLater: number[] = [];
 
-  /** Everything has been seen. */
+  constructor({ trustLocks = false } = {}) {
+    this.name = trustLocks ? 'dpor-locks' : 'dpor';
+    this.watchesLocks = trustLocks;
+  }
+
+  /** Everything has been seen; if it {@link reliesOnLocks}, provided that they are right. */
   get isComplete(): boolean {
     return this.#ended;
+  }
+
+  get reliesOnLocks(): boolean {
+    return this.#locks?.isUsed ?? false;
   }
 
   /** Executions that were given up because they led to nothing new. */
@@ -103,6 +124,18 @@ export class Dpor implements Strategy {
   pick(view: View): number {
     const depth = view.step;
     if (depth === this.#actor.length) this.#grow();
+    const { locks } = view;
+    this.#locks = locks;
+    locks?.settle();
+    const actor = this.#pickAt(view, depth);
+    if (actor !== PRUNE && locks !== null) {
+      if (depth >= this.#count) this.#noteUse(actor, depth, view.at[actor]!);
+      locks.step(actor, view.at[actor]!);
+    }
+    return actor;
+  }
+
+  #pickAt(view: View, depth: number): number {
     const fair = this.#fairness.movable(view);
     if (depth > this.#count) this.#take(view);
     if (depth < this.#repeated) return this.#actor[depth]!;
@@ -134,13 +167,18 @@ export class Dpor implements Strategy {
   }
 
   end(view: View, { pruned }: RunEnd): void {
+    this.#locks?.settle();
     if (view.step > this.#count) this.#take(view);
     if (!pruned) {
       for (let rest = view.runnable | view.timed; rest !== 0; rest &= rest - 1) {
         const actor = lowest(rest);
         const timesOut = (view.timed & (1 << actor)) !== 0;
         const effects = effectsOf(view.at[actor]!, this.#isAsleep(view, actor), timesOut);
-        this.#look(actor, this.#count, view.at[actor]!, effects, this.#numberOf(view.at[actor]!, effects));
+        const depth = this.#count;
+        const point = view.at[actor]!;
+        if (depth === this.#actor.length) this.#grow();
+        this.#noteUse(actor, depth, point);
+        this.#look(actor, depth, point, effects, this.#numberOf(point, effects));
       }
     }
     this.#goBack();
@@ -189,6 +227,8 @@ export class Dpor implements Strategy {
       const actor = lowest(rest);
       const timesOut = (trace.timed[depth]! & (1 << actor)) !== 0;
       const other = effectsOf(at[actor]!, this.#isAsleep(view, actor), timesOut);
+      const use = this.#locks?.useOf(actor, at[actor]!) ?? 0;
+      if (commute(use, this.#use[depth]!)) continue;
       if (dependent(cell, effects, cellOf(at[actor]!), other)) sleep &= ~(1 << actor);
     }
     return sleep;
@@ -202,7 +242,12 @@ export class Dpor implements Strategy {
 
   /** Who can move, without those who would only poll the same again. */
   #movesOf({ runnable, timed, at }: View, fair: number): number {
+    const locks = this.#locks;
     let moves = fair;
+    for (let rest = locks === null ? 0 : fair & runnable; rest !== 0; rest &= rest - 1) {
+      const actor = lowest(rest);
+      if (locks?.excluding(actor, at[actor]!) !== 0) moves &= ~(1 << actor);
+    }
     for (let rest = fair & runnable; rest !== 0; rest &= rest - 1) {
       const actor = lowest(rest);
       if (kindOf(at[actor]!) !== RELAXING) continue;
@@ -230,6 +275,12 @@ export class Dpor implements Strategy {
     return 1;
   }
 
+  /** What a step of `actor` at `depth` is to a lock. */
+  #noteUse(actor: number, depth: number, point: number): void {
+    this.#use[depth] = this.#locks?.useOf(actor, point) ?? 0;
+    this.#excluding[depth] = this.#locks?.excluding(actor, point) ?? 0;
+  }
+
   // ── what happened before what ─────────────────────────────────────────────────────────────────────────────────
 
   /** The last step has been taken: notes it, and looks what it races with. */
@@ -241,6 +292,7 @@ export class Dpor implements Strategy {
     const effects = effectsOf(point, this.#isAsleep(view, actor), trace.answer[depth] === WAIT_TIMED_OUT);
     const cell = this.#numberOf(point, effects);
     this.#look(actor, depth, point, effects, cell);
+    if (this.#use[depth] === 0) this.#use[depth] = this.#locks?.tried ?? 0;
 
     const woke = runnable & ~trace.runnable[depth]! & ~(1 << actor);
     this.#point[depth] = point;
@@ -300,17 +352,43 @@ export class Dpor implements Strategy {
     let value = (effects & (READS | WRITES)) !== 0;
     let queue = (effects & QUEUES) !== 0;
     const writes = (effects & WRITES) !== 0;
+    const use = this.#use[depth]!;
+    // Going back over uses of a lock: whoever is inside of a section that excludes the one looked at.
+    let inside = this.#excluding[depth]!;
     for (
       let i = this.#lastAtCell[cell]!;
       i > this.#lastWorld && (value || queue);
       i = this.#beforeAtCell[i]!
     ) {
       const other = this.#effects[i]!;
+      const otherUse = this.#use[i]!;
+      const one = 1 << this.#actor[i]!;
+      if (use !== 0 && otherUse !== 0) {
+        if (this.#actor[i] === actor) {
+          if ((otherUse & ACQUIRES) !== 0) value = false;
+        } else if (!commute(use, otherUse)) {
+          inside &= ~one;
+          this.#depend(i, depth, actor, point);
+          if ((otherUse & SHARED) === 0) value = false;
+        } else if ((use & ACQUIRES) !== 0 && (use & otherUse & SHARED) === 0) {
+          inside |= one;
+          this.#joinLater.push(i);
+        }
+        continue;
+      }
+      if (inside !== 0) {
+        // It could not be the other way around: here the lock is held.
+        this.#joinLater.push(i);
+        continue;
+      }
       const onValue = value && ((other & WRITES) !== 0 || (writes && (other & READS) !== 0));
       if (onValue || (queue && (other & QUEUES) !== 0)) this.#depend(i, depth, actor, point);
       if ((other & WRITES) !== 0) value = false;
       if ((other & QUEUES) !== 0) queue = false;
     }
+    // A release lets the acquisition happen and is no race: the race is with the acquisition before it.
+    for (const i of this.#joinLater) this.#join(i);
+    this.#joinLater.length = 0;
     if (this.#lastWorld !== NONE) this.#depend(this.#lastWorld, depth, actor, point);
   }
 
@@ -386,10 +464,18 @@ export class Dpor implements Strategy {
     this.#beforeOfActor = ints(this.#beforeOfActor);
     this.#beforeWorld = ints(this.#beforeWorld);
     this.#woke = ints(this.#woke);
+    this.#use = ints(this.#use);
+    this.#excluding = ints(this.#excluding);
     this.#wokeTimed = ints(this.#wokeTimed);
     this.#clocks = ints(this.#clocks, this.#actorCount);
     const point = new Float64Array(size);
     point.set(this.#point);
     this.#point = point;
   }
+}
+
+/** Of two uses of one lock: does their order not matter, or is it given? An ordinary step (0) is no use. */
+function commute(a: number, b: number): boolean {
+  if (a === 0 || b === 0) return false;
+  return (a & b & ACQUIRES) === 0 || (a & b & SHARED) !== 0;
 }

@@ -3,10 +3,14 @@
  * but itself. Whoever relaxes twice, and between the two leaves out somebody who could move all the time, has to wait
  * until that one has moved. Schedules in which everybody gets a turn are all left.
  *
+ * A wait that times out twice at one cell is a poll too.
+ *
  * @source Musuvathi and Qadeer, "Fair Stateless Model Checking", PLDI 2008, algorithm 1; relaxing is their yield
  */
+import { WAIT_TIMED_OUT, WAITING } from '../../shared/sync/point.ts';
 import { ACTOR_LIMIT } from '../engine/execution.ts';
 import type { View } from '../engine/strategy.ts';
+import { kindOf } from './dependence.ts';
 
 const ALL = (1 << ACTOR_LIMIT) - 1;
 
@@ -17,6 +21,8 @@ export class Fairness {
   readonly #couldAlways = new Int32Array(ACTOR_LIMIT);
   readonly #disabled = new Int32Array(ACTOR_LIMIT);
   readonly #moved = new Int32Array(ACTOR_LIMIT);
+  /** Where its last timeout was; −1 before the first. */
+  readonly #timedOutAt = new Float64Array(ACTOR_LIMIT);
   #steps = 0;
   /** Does anybody wait behind anybody? Most targets never relax. */
   #any = false;
@@ -28,6 +34,7 @@ export class Fairness {
     this.#disabled.fill(0);
     // The first time one relaxes, it has left out nobody.
     this.#moved.fill(ALL);
+    this.#timedOutAt.fill(-1);
     this.#steps = 0;
     this.#any = false;
     this.#movable = 0;
@@ -50,7 +57,7 @@ export class Fairness {
   }
 
   /** The step before, which `view.last` took. */
-  #note({ last, actorCount, relaxed }: View, can: number): void {
+  #note({ last, actorCount, relaxed, trace }: View, can: number): void {
     const one = 1 << last;
     for (let actor = 0; actor < actorCount; actor++) {
       this.#behind[actor]! &= ~one;
@@ -58,12 +65,15 @@ export class Fairness {
       this.#moved[actor]! |= one;
     }
     this.#disabled[last]! |= this.#movable & ~can;
-    if (!relaxed) return;
+    const timesOut =
+      trace.answer[trace.length - 1] === WAIT_TIMED_OUT && kindOf(trace.point[trace.length - 1]!) === WAITING;
+    if (!relaxed && !timesOut) return;
     const left = (this.#couldAlways[last]! | this.#disabled[last]!) & ~this.#moved[last]! & ~one;
-    if (left !== 0) {
+    if (left !== 0 && (relaxed || this.#timedOutAt[last] === trace.point[trace.length - 1])) {
       this.#behind[last]! |= left;
       this.#any = true;
     }
+    if (timesOut) this.#timedOutAt[last] = trace.point[trace.length - 1]!;
     this.#couldAlways[last] = can;
     this.#disabled[last] = 0;
     this.#moved[last] = 0;

@@ -50,6 +50,10 @@ const ENTRIES: Readonly<Record<string, Entry>> = {
   },
   dfs: { about: 'every schedule', make: () => new BoundedSearch('none') },
   dpor: { about: 'one schedule of every trace', make: () => new Dpor() },
+  'dpor-locks': {
+    about: 'the same, where locks are right: nothing of what happens inside of them',
+    make: () => new Dpor({ trustLocks: true }),
+  },
   rr: { about: 'everybody in turn, for 1, 2, 3, … steps', make: () => new RoundRobin() },
 };
 

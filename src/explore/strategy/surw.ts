@@ -11,6 +11,7 @@
  *
  * @source Zhao, Wolff, Mathur and Roychoudhury, "Selectively Uniform Concurrency Testing", ASPLOS 2025
  */
+import { RELAXING } from '../../shared/sync/point.ts';
 import { ACTOR_LIMIT } from '../engine/execution.ts';
 import {
   nthOf,
@@ -22,7 +23,7 @@ import {
 } from '../engine/strategy.ts';
 import { AccessProfile, isAccess } from './access-profile.ts';
 import { Answers } from './answers.ts';
-import { cellOf } from './dependence.ts';
+import { cellOf, kindOf } from './dependence.ts';
 import { Dice } from './dice.ts';
 import { candidates } from './turn.ts';
 
@@ -81,6 +82,10 @@ export class Surw implements Strategy {
           continue;
         }
         this.#left[actor]! -= 1;
+        this.#intended = -1;
+        this.#held = 0;
+      } else if (kindOf(point) === RELAXING) {
+        // It may wait for somebody who is held back.
         this.#intended = -1;
         this.#held = 0;
       }

@@ -40,6 +40,12 @@ export class JournaledMem extends Mem {
     this.#forget();
   }
 
+  /** These ranges as they were, whoever has written. */
+  rewindAll(ranges: readonly (readonly [from: number, to: number])[]): void {
+    for (const [from, to] of ranges) this.u8.set(this.#image.subarray(from, to), from);
+    this.#forget();
+  }
+
   /** Address of the first byte in these ranges that is not as it was at {@link mark}; −1 when all are. */
   firstDifference(ranges: readonly (readonly [from: number, to: number])[]): number {
     for (const [from, to] of ranges) {
@@ -98,6 +104,18 @@ export class JournaledMem extends Mem {
   override cas(addr: number, expected: number, value: number): number {
     this.#word(addr);
     return super.cas(addr, expected, value);
+  }
+  override poke(addr: number, value: number): void {
+    this.#word(addr);
+    super.poke(addr, value);
+  }
+  override fill(addr: number, bytes: number, byte: number): void {
+    this.touch(addr, bytes);
+    super.fill(addr, bytes, byte);
+  }
+  override clear64(addr: number, count: number): void {
+    this.touch(addr, 8 * count);
+    super.clear64(addr, count);
   }
   override store64(addr: number, value: bigint): void {
     this.#word(addr);

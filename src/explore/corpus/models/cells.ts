@@ -21,7 +21,16 @@ export function wordsOf<Names extends string>(layout: Struct<Names>): (vm: Vm, f
 }
 
 function modelLock(place: number, name: string): LockClass {
-  return { id: LOCK_CLASSES.length + place, name, rank: 5, kind: 'spinlock', sleep: false };
+  return {
+    id: LOCK_CLASSES.length + place,
+    subclass: 0,
+    name,
+    rank: 5,
+    kind: 'spinlock',
+    sleep: false,
+    waits: 'spins',
+    fair: true,
+  };
 }
 
 const LOCK_TDP_PAGES = modelLock(0, 'tdp_mmu_pages_lock');

@@ -26,12 +26,12 @@ import {
   policyItem,
   R,
   restricts,
-  type Scene,
+  type Setting,
   scenarioOf,
   VICTIM,
   W,
   write,
-} from './scene.ts';
+} from './setting.ts';
 
 // The store crosses into a restricted page, so both of its pieces are emulated; the tool tightens the page of the first.
 const emuCheckThenAct = policyItem(
@@ -65,7 +65,7 @@ const eventUnderTreeLock = policyItem(
 );
 
 /** A store to a restricted page, against a tool that forgets the page. */
-const storeAgainstRemoval: Scene = {
+const storeAgainstRemoval: Setting = {
   policy: [[GFN, R]],
   participants: (world) => [
     world.vcpuRunner(0, [write(GFN, 1)]),
@@ -76,13 +76,13 @@ const storeAgainstRemoval: Scene = {
 
 const accessAfterUnlock = policyItem(
   BUG_ACCESS_AFTER_UNLOCK,
-  { depth: 2, origin: 'MUT', rules: ['I12'], place: 'mmu/gfn-access.ts: restrictedPageAccess' },
+  { depth: 2, origin: 'MUT', rules: ['I12', 'race'], place: 'mmu/gfn-access.ts: restrictedPageAccess' },
   storeAgainstRemoval,
 );
 
 const noTreeReadLock = policyItem(
   BUG_NO_TREE_READ_LOCK,
-  { depth: 2, origin: 'MUT', rules: ['I12'], place: 'mmu/gfn-access.ts: restrictedPageAccess' },
+  { depth: 2, origin: 'MUT', rules: ['I12', 'race'], place: 'mmu/gfn-access.ts: restrictedPageAccess' },
   storeAgainstRemoval,
 );
 

@@ -1,5 +1,4 @@
 /** Faults that rely on what they saw before, and entries that are taken apart under them. */
-import { setGfnAccess } from '../../../actors/mmu/gfn-access.ts';
 import { activeSet, setMemoryRegion, slotsOf } from '../../../actors/mmu/memslots.ts';
 import { ageGfn } from '../../../actors/mmu/protect.ts';
 import { zapAllRoots } from '../../../actors/mmu/roots.ts';
@@ -19,16 +18,16 @@ import {
   before,
   GFN,
   LOGGED,
-  NOT_W,
   PAGE,
   PageWatch,
   read,
   runner,
-  type Scene,
+  type Setting,
   SLOT,
+  takesW,
   tlbItem,
   write,
-} from './scene.ts';
+} from './setting.ts';
 
 const noNotifierRetry = tlbItem(
   BUG_NO_NOTIFIER_RETRY,
@@ -79,7 +78,7 @@ const spteNonAtomicClear = tlbItem(
 );
 
 /** A vCPU stores to a page that is read-only for the dirty log, while the tool takes W away from it. No event: that is not the point. */
-function storeAgainstTool(): Scene {
+function storeAgainstTool(): Setting {
   return {
     setUp(world) {
       world.slot(LOGGED);
@@ -88,20 +87,20 @@ function storeAgainstTool(): Scene {
     },
     participants(world) {
       const tool = world.actor('tool');
-      return [world.vcpuRunner(0, [write(GFN, 2)]), runner(tool, setGfnAccess(tool, world.vm, GFN, NOT_W))];
+      return [world.vcpuRunner(0, [write(GFN, 2)]), runner(tool, takesW(world, tool))];
     },
   };
 }
 
 const wpSkipRo = tlbItem(
   BUG_WP_SKIP_RO,
-  { depth: 1, origin: 'HIST', rules: ['I5', 'I1'], place: 'mmu/protect.ts: protectForTracking' },
+  { depth: 2, origin: 'HIST', rules: ['I5'], place: 'mmu/protect.ts: protectForTracking' },
   storeAgainstTool,
 );
 
 const spteTwoWords = tlbItem(
   BUG_SPTE_TWO_WORDS,
-  { depth: 2, origin: 'MUT', rules: ['I5'], place: 'mmu/protect.ts: clearBits' },
+  { depth: 3, origin: 'MUT', rules: ['I5', 'torn'], place: 'mmu/protect.ts: clearBits' },
   storeAgainstTool,
 );
 

@@ -1,6 +1,5 @@
 /** Flushes that are left out, come to nobody, or are forgotten. */
 import { harvestDirtyLog } from '../../../actors/mmu/dirty-log.ts';
-import { setGfnAccess } from '../../../actors/mmu/gfn-access.ts';
 import { activeSet, slotsOf } from '../../../actors/mmu/memslots.ts';
 import { writeProtectSlot } from '../../../actors/mmu/protect.ts';
 import { zapAllRoots } from '../../../actors/mmu/roots.ts';
@@ -23,15 +22,15 @@ import {
   before,
   GFN,
   LOGGED,
-  NOT_W,
   PAGE,
   PageWatch,
   read,
   runner,
   SLOT,
+  takesW,
   tlbItem,
   write,
-} from './scene.ts';
+} from './setting.ts';
 
 /** Somebody takes W from the page by a command of the tool's; from its acknowledgement on each store needs an event. */
 class Tightening {
@@ -50,7 +49,7 @@ class Tightening {
   }
 
   *#tighten(): Path<void> {
-    yield* setGfnAccess(this.#actor, this.#world.vm, GFN, NOT_W);
+    yield* takesW(this.#world, this.#actor);
     if (this.#world.events.length === 0) this.#watch.closed = 'that had been tightened, without an event';
   }
 
@@ -196,7 +195,7 @@ export function isLogged({ vm }: World, page: number): boolean {
 
 const freeNoWalkWait = tlbItem(
   BUG_FREE_NO_WALK_WAIT,
-  { depth: 2, origin: 'MUT', rules: ['I7'], place: 'mmu/roots.ts: zapAllRoots' },
+  { depth: 2, origin: 'MUT', rules: ['I7', 'I6'], place: 'mmu/roots.ts: zapAllRoots' },
   () => ({
     setUp(world) {
       world.slot(LOGGED);

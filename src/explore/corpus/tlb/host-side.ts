@@ -10,10 +10,10 @@ import type { CorpusItem } from '../item.ts';
 import { destroyVcpu, queueFault, worker } from '../models/async-fault.ts';
 import { makePage, mapAndWrite, putPage } from '../models/owned-page.ts';
 import { mapFirst, shootDown, storesBetweenSwitches } from '../models/steal-time.ts';
-import { runner, type Scene, tlbItem } from './scene.ts';
+import { runner, type Setting, tlbItem } from './setting.ts';
 
 /** vCPU 0 stores through a mapping, switched out and in; vCPU 1 changes it and shoots the old translation down. */
-function shootdown(stores: number): Scene {
+function shootdown(stores: number): Setting {
   return {
     machine: { vcpuCount: 2 },
     setUp: ({ vm }) => mapFirst(vm),

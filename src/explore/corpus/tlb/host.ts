@@ -1,10 +1,10 @@
-/** A host that takes pages away and gives them back, for scenes. */
+/** A host that takes pages away and gives them back, for settings. */
 import { invalidateRangeEnd, invalidateRangeStart } from '../../../actors/mmu/host-invalidation.ts';
 import { isPresent, spteAddress } from '../../../actors/mmu/spte.ts';
 import { ROOT_LIMIT } from '../../../shared/layout/spte.ts';
 import { type Path, stepping } from '../../../shared/sync/point.ts';
 import type { World } from '../../world/world.ts';
-import { GFN, type PageWatch } from './scene.ts';
+import { GFN, type PageWatch } from './setting.ts';
 
 /** Steps for which the host has the page to itself. */
 const LOOKS = 6;

@@ -24,7 +24,7 @@ import { bannedAndLarge, faultRegion, trackPageOfRegion } from '../models/large-
 import { agePage, mapClean, pageContents, storeByGuest, swapOut } from '../models/leaf-accounting.ts';
 import { fillPool, takeShadowPage, unsyncCounts, unsyncPage } from '../models/shadow-pages.ts';
 import { faultTable, strayTables, zapTables } from '../models/table-pages.ts';
-import { runner, tlbItem } from './scene.ts';
+import { runner, tlbItem } from './setting.ts';
 
 const TWO_VCPUS = { vcpuCount: 2 };
 

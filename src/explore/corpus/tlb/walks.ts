@@ -1,12 +1,13 @@
 /** The walk of the guest's own tables: entries that are read twice, or written where they are not. */
 import { type GuestWalk, type WalkResult, walkGuest } from '../../../actors/mmu/page-walk.ts';
+import type { Access } from '../../../actors/vcpu/access-program.ts';
 import { ACCESS_R, ACCESS_W } from '../../../shared/layout/cpu.ts';
 import { BUG_AD_WRONG_ADDRESS, BUG_DOUBLE_FETCH } from '../../../shared/quirks.ts';
 import type { Path } from '../../../shared/sync/point.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_RW, PTE_US } from '../../../shared/x86/paging.ts';
 import type { World } from '../../world/world.ts';
 import type { CorpusItem } from '../item.ts';
-import { GFN, PAGE, SLOT, tlbItem } from './scene.ts';
+import { before, GFN, PAGE, SLOT, tlbItem } from './setting.ts';
 
 /** gfns of the tables through which gva 0 is found. */
 const PML4 = GFN;
@@ -53,9 +54,9 @@ function* walk(world: World, index: number, access: number): Path<WalkResult> {
   return result;
 }
 
-/** The guest on vCPU 1 writes the first entry of a table. */
-function writesEntry(world: World, gfn: number, value: bigint) {
-  return world.vcpuRunner(1, [{ kind: 'write', gpa: gfn * PAGE, size: 8, value }]);
+/** Writes the first entry of the table in frame `gfn`. */
+function writeEntry(gfn: number, value: bigint): Access {
+  return { kind: 'write', gpa: gfn * PAGE, size: 8, value };
 }
 
 const doubleFetch = tlbItem(
@@ -65,14 +66,17 @@ const doubleFetch = tlbItem(
     let result: WalkResult | null = null;
     return {
       machine: { vcpuCount: 2 },
-      setUp: (world) => tables(world, entry(ONE, OPEN | USED)),
+      setUp(world) {
+        tables(world, entry(ONE, OPEN | USED));
+        before(world, 1, writeEntry(PT, entry(ONE, OPEN | USED)));
+      },
       participants(world) {
         const walks = function* (): Path<void> {
           result = yield* walk(world, 0, ACCESS_R | ACCESS_W);
         };
         return [
           { name: 'vcpu 0', waiter: world.vcpus[0]!.actor, path: walks() },
-          writesEntry(world, PT, entry(OTHER, PTE_P | USED)),
+          world.vcpuRunner(1, [writeEntry(PT, entry(OTHER, PTE_P | USED))]),
         ];
       },
       atEnd: () =>
@@ -105,10 +109,11 @@ const adWrongAddress = tlbItem(
         world.slot(BYSTANDER);
         fill(world, FAR.ramPage, leaf);
         fill(world, BYSTANDER.ramPage, leaf);
+        before(world, 1, writeEntry(PD, entry(PT, OPEN | USED)));
       },
       participants: (world) => [
         { name: 'vcpu 0', waiter: world.vcpus[0]!.actor, path: walk(world, 0, ACCESS_R) },
-        writesEntry(world, PD, entry(FAR.baseGfn, OPEN | USED)),
+        world.vcpuRunner(1, [writeEntry(PD, entry(FAR.baseGfn, OPEN | USED))]),
       ],
       atEnd: ({ vm }) =>
         vm.mem.load64(vm.ramPage(BYSTANDER.ramPage)) === leaf

@@ -11,7 +11,7 @@ import type { SlotRequest } from '../../../actors/mmu/memslots.ts';
 import type { Access } from '../../../actors/vcpu/access-program.ts';
 import { ACCESS_R, ACCESS_X } from '../../../shared/layout/cpu.ts';
 import { SLOT_LOG_DIRTY } from '../../../shared/layout/memslot.ts';
-import { QUIRKS } from '../../../shared/quirks.ts';
+import { quirkById } from '../../../shared/quirks.ts';
 import type { Actor } from '../../../shared/sync/actor.ts';
 import { drive, type Path } from '../../../shared/sync/point.ts';
 import type { Participant } from '../../engine/execution.ts';
@@ -24,9 +24,6 @@ export const GFN = 8;
 export const SLOT: SlotRequest = { id: 1, asId: 0, flags: 0, baseGfn: GFN, npages: 4, ramPage: GFN };
 export const LOGGED: SlotRequest = { ...SLOT, flags: SLOT_LOG_DIRTY };
 
-/** What the tool leaves of a page. */
-export const NOT_W = ACCESS_R | ACCESS_X;
-
 /** What differs from item to item. */
 export interface ItemFacts {
   readonly depth: number;
@@ -36,23 +33,23 @@ export interface ItemFacts {
 }
 
 /** The machine of an item's scenario, and who does what in it. Made anew for each scenario: it may keep notes. */
-export interface Scene {
+export interface Setting {
   readonly machine?: WorldOptions;
   setUp?(world: World): void;
   participants(world: World): readonly Participant[];
   atEnd?(world: World): readonly (string | Broken)[];
 }
 
-/** The item of quirk `id`: its scene with the quirk, or without. */
-export function tlbItem(id: number, facts: ItemFacts, scene: () => Scene): CorpusItem {
-  const quirk = QUIRKS[id]!;
+/** The item of quirk `id`: its setting with the quirk, or without. */
+export function tlbItem(id: number, facts: ItemFacts, setting: () => Setting): CorpusItem {
+  const quirk = quirkById(id);
   return {
     id: quirk.item,
     name: quirk.name,
     title: quirk.weakness,
     ...facts,
     scenario(mutated) {
-      const { machine, setUp, participants, atEnd } = scene();
+      const { machine, setUp, participants, atEnd } = setting();
       return {
         name: quirk.item.toLowerCase() + (mutated ? '' : '-correct'),
         title: quirk.weakness,
@@ -81,6 +78,11 @@ export function read(gfn: number): Access {
 
 export function write(gfn: number, value: number): Access {
   return { kind: 'write', gpa: gfn * PAGE, size: 1, value: BigInt(value) };
+}
+
+/** The tool's command that takes W away from {@link GFN}, on the path of `actor`. */
+export function takesW(world: World, actor: Actor): Path<number> {
+  return world.newSession(actor).setPageAccess(GFN * PAGE, ACCESS_R | ACCESS_X, { needSlot: false });
 }
 
 /** A receiver that lets every access through. */
