@@ -46,7 +46,7 @@ export function buryVcpu(machine: Actor, vm: Vm, index: number): void {
   mem.store(word('WAITING'), 0);
   mem.store(word('KVMI_BLOCK'), 0);
   drive(machine, leaveGuestMode(vm, index));
-  drive(machine, endTurn(vm, index));
+  drive(machine, endTurn(machine, vm, index));
   if (mem.exchange(word('PARKED'), 0) === 1) mem.add(vm.word('PARKED'), -1);
   if (mem.cas(word('ENDED'), 0, 1) === 0) mem.add(vm.word('LIVE_VCPUS'), -1);
   mem.notify(vm.word('PARKED'));

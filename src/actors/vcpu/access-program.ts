@@ -40,7 +40,7 @@ const BITS = { read: ACCESS_R, write: ACCESS_W, execute: ACCESS_X } as const;
  */
 export function* runAccess(vcpu: Vcpu, access: Access): Path<boolean> {
   const goesOn = yield* carryOut(vcpu, access);
-  yield* endTurn(vcpu.vm, vcpu.index);
+  yield* endTurn(vcpu.actor, vcpu.vm, vcpu.index);
   return goesOn;
 }
 

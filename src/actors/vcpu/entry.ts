@@ -35,7 +35,7 @@ export function* enterGuest(vcpu: Vcpu): Path<boolean> {
   const requests = requestWord(vm, index);
   const mode = vm.vcpuWord(index, 'MODE');
   for (;;) {
-    yield* endTurn(vm, index);
+    yield* endTurn(vcpu.actor, vm, index);
     yield reading(requests);
     if (mem.load(requests) !== 0) {
       if (!(yield* serveRequests(vcpu))) return false;
@@ -48,7 +48,7 @@ export function* enterGuest(vcpu: Vcpu): Path<boolean> {
     yield* vcpu.leaveSrcu();
     // ORDER: mode before requests. A requester writes its bit, then reads the mode: one of us sees the other (RC-20).
     yield writing(mode);
-    beginTurn(vm, index);
+    beginTurn(vcpu.actor, vm, index);
     mem.store(mode, IN_GUEST);
     vcpu.actor.checks?.owes(WAIT_ACK);
     // There was none before the mode was published.
@@ -74,7 +74,7 @@ export function* exitGuest(vcpu: Vcpu): Path<void> {
 export function* sleepHalted(vcpu: Vcpu): Path<boolean> {
   const { vm, mem, index, actor } = vcpu;
   const requests = requestWord(vm, index);
-  yield* endTurn(vm, index);
+  yield* endTurn(vcpu.actor, vm, index);
   // ORDER: the wake word before the requests. A kick after this load is not slept over.
   yield reading(vcpu.word('WAKE_SEQ'));
   const seen = mem.load(vcpu.word('WAKE_SEQ'));

@@ -54,7 +54,7 @@ export function* runVcpu(vcpu: Vcpu, limits: RunLimits = {}): Path<void> {
   while (yield* turn(vcpu, limits)) {
     // Once more.
   }
-  yield* endTurn(vm, vcpu.index);
+  yield* endTurn(vcpu.actor, vm, vcpu.index);
   yield* vcpu.leaveSrcu();
   vcpu.settleFlags();
   const left = mem.load(state);

@@ -266,14 +266,14 @@ export class Vcpu implements IntrospectedVcpu {
   /** The default build waits outside kvm.srcu, so that memslots can change meanwhile (RC-25). */
   *beforeEventWait(): Path<void> {
     this.#leftTurn = (this.mem.load(this.word('TURN')) & 1) === 1;
-    yield* endTurn(this.vm, this.index);
+    yield* endTurn(this.actor, this.vm, this.index);
     this.#leftSection = !this.vm.quirk(REF_SRCU_ACROSS_EVENT) && this.#section >= 0;
     if (this.#leftSection) yield* this.leaveSrcu();
   }
 
   *afterEventWait(): Path<void> {
     if (this.#leftSection) yield* this.enterSrcu();
-    if (this.#leftTurn) beginTurn(this.vm, this.index);
+    if (this.#leftTurn) beginTurn(this.actor, this.vm, this.index);
     if (this.#pendingRegisters !== null && this.mem.load(this.word('REPLY_ERROR')) === 0) {
       const view = new DataView(this.#pendingRegisters.buffer);
       for (const [i, reg] of KVM_REGS_ORDER.entries()) this.setGpr(reg, view.getBigUint64(i * 8, true));

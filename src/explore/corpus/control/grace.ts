@@ -20,9 +20,9 @@ import { firstFilter, isFiltered, setFilter } from '../models/event-filter.ts';
 import { lockedBoth, vmConfigured } from '../models/lock-ring.ts';
 import { registerOneShot, unregisterAfterwards } from '../models/one-shot-tracker.ts';
 import { registerTracker } from '../models/second-tracker.ts';
-import { commands } from '../policy/scene.ts';
-import { allowsAll, GFN, NOT_W, PAGE, runner, SLOT, tlbItem, write } from '../tlb/scene.ts';
-import { CONTINUE, changesSlot, hooked, OTHER_SLOT, onTopOf } from './scene.ts';
+import { commands } from '../policy/setting.ts';
+import { allowsAll, GFN, PAGE, runner, SLOT, tlbItem, write } from '../tlb/setting.ts';
+import { CONTINUE, changesSlot, hooked, NOT_W, OTHER_SLOT, onTopOf } from './setting.ts';
 
 const srcuAcrossEvent = tlbItem(
   REF_SRCU_ACROSS_EVENT,

@@ -23,8 +23,8 @@ import type { Participant } from '../../engine/execution.ts';
 import type { World } from '../../world/world.ts';
 import type { CorpusItem } from '../item.ts';
 import { createVcpu, unborn, useBlock } from '../models/vcpu-birth.ts';
-import { allowsAll, GFN, NOT_W, read, runner, SLOT, tlbItem, write } from '../tlb/scene.ts';
-import { CONTINUE, haltedUntilStopped, hooked, stops, unhooks, unhooksKillable } from './scene.ts';
+import { allowsAll, GFN, read, runner, SLOT, tlbItem, write } from '../tlb/setting.ts';
+import { CONTINUE, haltedUntilStopped, hooked, NOT_W, stops, unhooks, unhooksKillable } from './setting.ts';
 
 const lostWakeupReply = tlbItem(
   BUG_LOST_WAKEUP_REPLY,

@@ -15,9 +15,9 @@ import type { World } from '../../world/world.ts';
 import type { CorpusItem } from '../item.ts';
 import { allocateRmaps, changeFlags, useRmaps } from '../models/lazy-arch.ts';
 import { lookUp, writeClock } from '../models/slot-cache.ts';
-import { StoreWatch } from '../policy/scene.ts';
-import { before, GFN, NOT_W, read, runner, SLOT, tlbItem, write } from '../tlb/scene.ts';
-import { changesSlot, OTHER_SLOT } from './scene.ts';
+import { StoreWatch } from '../policy/setting.ts';
+import { before, GFN, read, runner, SLOT, tlbItem, write } from '../tlb/setting.ts';
+import { changesSlot, NOT_W, OTHER_SLOT } from './setting.ts';
 
 const DELETED = { ...SLOT, npages: 0 };
 

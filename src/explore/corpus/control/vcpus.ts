@@ -12,9 +12,9 @@ import type { Path } from '../../../shared/sync/point.ts';
 import type { Participant } from '../../engine/execution.ts';
 import type { World } from '../../world/world.ts';
 import type { CorpusItem } from '../item.ts';
-import { commands } from '../policy/scene.ts';
-import { allowsAll, before, GFN, NOT_W, PageWatch, runner, tlbItem, write } from '../tlb/scene.ts';
-import { CONTINUE, haltedUntilStopped, hooked, stops } from './scene.ts';
+import { commands } from '../policy/setting.ts';
+import { allowsAll, before, GFN, PageWatch, runner, tlbItem, write } from '../tlb/setting.ts';
+import { CONTINUE, haltedUntilStopped, hooked, NOT_W, stops } from './setting.ts';
 
 // No event, for nobody listens to them; but the page is tracked, so that the store is emulated.
 const pauseIgnoresEmu = tlbItem(

@@ -18,9 +18,9 @@ import { type Path, reading } from '../../../shared/sync/point.ts';
 import type { CorpusItem } from '../item.ts';
 import { closeDevice, createDevice, openVm } from '../models/handle.ts';
 import { makeNote } from '../models/page-notes.ts';
-import { restricts } from '../policy/scene.ts';
-import { allowsAll, GFN, NOT_W, PAGE, runner, SLOT, tlbItem, write } from '../tlb/scene.ts';
-import { byHand, hooked } from './scene.ts';
+import { restricts } from '../policy/setting.ts';
+import { allowsAll, GFN, PAGE, runner, SLOT, tlbItem, write } from '../tlb/setting.ts';
+import { byHand, hooked, NOT_W } from './setting.ts';
 
 const TWO_VCPUS = { vcpuCount: 2 };
 

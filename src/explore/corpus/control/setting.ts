@@ -16,6 +16,7 @@ import { kick, makeRequest } from '../../../actors/mmu/requests.ts';
 import type { Vm } from '../../../actors/mmu/vm.ts';
 import { sleepHalted } from '../../../actors/vcpu/entry.ts';
 import type { Vcpu } from '../../../actors/vcpu/vcpu.ts';
+import { ACCESS_R, ACCESS_X } from '../../../shared/layout/cpu.ts';
 import { REQ_STOP, VCPU_HALTED } from '../../../shared/layout/vcpu.ts';
 import type { Quirks } from '../../../shared/quirks.ts';
 import { choosing, type Path } from '../../../shared/sync/point.ts';
@@ -23,8 +24,10 @@ import type { Participant } from '../../engine/execution.ts';
 import { withQuirks } from '../../scenario/scenario.ts';
 import type { World } from '../../world/world.ts';
 import type { CorpusItem } from '../item.ts';
-import { GFN, PAGE, SLOT, write } from '../tlb/scene.ts';
+import { GFN, PAGE, SLOT, write } from '../tlb/setting.ts';
 
+/** What the tool leaves of a page. */
+export const NOT_W = ACCESS_R | ACCESS_X;
 export const CONTINUE = KVMI_EVENT_ACTION_CONTINUE;
 export const OTHER_SLOT: SlotRequest = {
   id: 2,
