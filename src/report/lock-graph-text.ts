@@ -24,7 +24,9 @@ export function lockGraphText(graph: ShownLockGraph): string {
     'sections entered, which nobody waits for',
     ...listed(entries),
     '',
-    ...(cycles.length === 0 ? ['no circle: what was seen here cannot deadlock, in whatever order it comes'] : cycles.flatMap(cycleLines)),
+    ...(cycles.length === 0
+      ? ['no circle: what was seen here cannot deadlock, in whatever order it comes']
+      : cycles.flatMap(cycleLines)),
     '',
     `${classes.length} classes, ${edges.length} edges, ${cycles.length} circles`,
     '',
