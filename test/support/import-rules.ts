@@ -28,7 +28,7 @@ export interface Exception extends Edge {
 
 /** Packages, and the files that may import them. */
 const PACKAGES: Readonly<Record<string, (file: string) => boolean>> = {
-  piscina: isCompositionRoot,
+  piscina: (file) => isCompositionRoot(file) || file.startsWith('explore/controlled/'),
   comlink: (file) => file === 'shared/rpc.ts',
   eventemitter3: (file) => file === 'shared/hub.ts',
   'iced-x86': (file) => file === 'explore/scenario/asm.ts',

@@ -26,7 +26,7 @@ import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
 import { BUG_INVALID_AS_MMIO, BUG_NO_NOTIFIER_RETRY, BUG_NO_ROOT_RECHECK } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { LOCK_MMU, SRCU_KVM, WAIT_ACK } from '../../shared/sync/lock-class.ts';
-import { type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
+import { type Path, reading, relaxing, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { FAULT_RESULTS, TRACE_FAULT } from '../../shared/trace/kinds.ts';
 import { activeSet, findSlot, GENERATION_IN_FLUX, type Slot, setGeneration } from './memslots.ts';
@@ -148,6 +148,21 @@ function* awaitPublication(vcpu: FaultingVcpu, published: number): Path<void> {
   yield* vcpu.enterSrcu();
 }
 
+/**
+ * For an instruction that met the INVALID slot of `gfn` elsewhere than in a fault of that page: while the slot is still
+ * INVALID the vCPU sleeps, as above, before it starts again.
+ *
+ * @locking as {@link handlePageFault}: nothing found in the section before it may be used after it
+ */
+export function* awaitSlot(vcpu: FaultingVcpu, gfn: number): Path<void> {
+  const { vm, index } = vcpu;
+  // ORDER: the count before the set, as in resolvePageFault.
+  yield reading(vm.word('SLOT_PUBLICATIONS'));
+  const published = vm.mem.load(vm.word('SLOT_PUBLICATIONS'));
+  const slot = findSlot(vm, activeSet(vm, vm.mem.load(vm.vcpuWord(index, 'AS_ID'))), gfn);
+  if (slot !== null && (slot.flags & SLOT_INVALID) !== 0) yield* awaitPublication(vcpu, published);
+}
+
 /** page_fault_handle_page_track; unlike stock KVM it does not ask for a present entry. A hint, read without locks. */
 function trackedFor(vm: Vm, slot: Slot, gfn: number, access: number): boolean {
   if ((access & ACCESS_R) !== 0 && isTracked(vm, slot, gfn, TRACK_PREREAD)) return true;
@@ -226,14 +241,17 @@ function* slowPageFault(
   const { mem } = vm;
   const generation = setGeneration(vm, set);
   yield* writeLock(actor, vm.mmuLock);
+  let hostIsAtIt = false;
   let result: FaultResult;
   actor.checks?.expectHeld('L9', 'an spte decided and installed', LOCK_MMU);
   const root = mem.load(vm.vcpuWord(index, 'ROOT'));
   // Everything read before the lock was only a hint (L9).
   const stale = rootIsStale(vm, root, mem.load(vm.vcpuWord(index, 'ROOT_GEN')));
   if (stale && !vm.quirk(BUG_NO_ROOT_RECHECK)) result = 'retry';
-  else if (slot !== null && (invalidated(vm, slot, gfn, notifierSeq) || !stillVisible(vcpu, slot, gfn)))
+  else if (slot !== null && invalidated(vm, slot, gfn, notifierSeq)) {
     result = 'retry';
+    hostIsAtIt = true;
+  } else if (slot !== null && !stillVisible(vcpu, slot, gfn)) result = 'retry';
   else if (slot === null) {
     if ((generation & GENERATION_IN_FLUX) === 0n) install(vm, root, gfn, makeMmioSpte(gfn, generation));
     result = 'mmio';
@@ -248,6 +266,7 @@ function* slowPageFault(
     result = (spteAccess(spte) & access) === access ? 'fixed-slow' : 'emulate';
   }
   yield* writeUnlock(actor, vm.mmuLock);
+  if (hostIsAtIt) yield relaxing(vm.word('MMU_NOTIFIER_COUNT'));
   return result;
 }
 

@@ -32,7 +32,7 @@ export const ACTOR_LIMIT = 30;
 export interface Participant {
   readonly name: string;
   readonly waiter: Pick<Waiter, 'expect' | 'timeoutMs'>;
-  readonly path: Path<unknown>;
+  readonly path: Pick<Path<unknown>, 'next'>;
   /** A server that never ends: the execution is over when all others have ended. */
   readonly background?: boolean;
 }

@@ -291,7 +291,7 @@ class Recorder implements Observer {
   }
 
   /** `path`, which says when it moves. */
-  *#following(actor: number, path: Path<unknown>): Path<unknown> {
+  *#following(actor: number, path: Participant['path']): Path<unknown> {
     for (let answer = 0; ; ) {
       this.#moving = actor;
       const next = path.next(answer);

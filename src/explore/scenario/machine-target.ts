@@ -47,8 +47,9 @@ export class MachineTarget implements Target {
     return this.scenario.stepLimit ?? STEP_LIMIT;
   }
 
-  begin(): readonly Participant[] {
-    if (this.#begun) this.world.restore();
+  /** @param how  `everything`: others than this thread have written too, so that nothing is known of what changed */
+  begin(how: { everything: boolean } = { everything: false }): readonly Participant[] {
+    if (this.#begun) this.world.restore(how);
     this.#begun = true;
     return this.scenario.participants(this.world);
   }

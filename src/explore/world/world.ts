@@ -16,6 +16,7 @@ import type { Core } from '../../actors/vcpu/isa/core.ts';
 import { filledEntries, flushTlb } from '../../actors/vcpu/tlb.ts';
 import { Vcpu, type VcpuSurroundings } from '../../actors/vcpu/vcpu.ts';
 import { CPU, CPU_SCRATCH_UOP } from '../../shared/layout/cpu.ts';
+import { machineLayout } from '../../shared/layout/machine.ts';
 import type { LockValidator } from '../../shared/lockdep/validator.ts';
 import type { Quirks } from '../../shared/quirks.ts';
 import { Actor } from '../../shared/sync/actor.ts';
@@ -70,17 +71,13 @@ export class World {
   /** The CPU structs: the core writes them unseen. */
   readonly #cpus: readonly (readonly [from: number, to: number])[];
 
-  constructor(options: WorldOptions = {}) {
+  /** @param shared  the memory of a world with equal options, in another thread; it is left as it is */
+  constructor(options: WorldOptions = {}, shared?: WebAssembly.Memory) {
     const { vcpuCount = 1, quirks = [], strict = false, ramPages = 64, gfnCount = 128 } = options;
     const { accessLimit = 64 } = options;
-    const { memory, layout } = allocateMemory({
-      vcpuCount,
-      ramPages,
-      gfnCount,
-      accessLimit,
-      traceBytes: 0,
-      actorCount: vcpuCount + 2,
-    });
+    const config = { vcpuCount, ramPages, gfnCount, accessLimit, traceBytes: 0, actorCount: vcpuCount + 2 };
+    const { memory, layout } =
+      shared === undefined ? allocateMemory(config) : { memory: shared, layout: machineLayout(config) };
     this.#options = options;
     this.#mem = new JournaledMem(memory);
     this.vm = new Vm(this.#mem, layout);
@@ -90,10 +87,14 @@ export class World {
     ]);
     this.vm.onFinding = (finding) => this.findings.push(finding);
     this.#core = options.core?.(this.vm);
+    if (shared === undefined) this.#initialize(quirks, strict);
+    this.populate();
+  }
+
+  #initialize(quirks: Quirks, strict: boolean): void {
     const boot = new Actor({ id: 1, name: 'boot', mem: this.vm.mem, spinLimit: 0 });
     drive(boot, initializeVm(boot, this.vm, { quirks, strict, checked: true }));
-    for (let index = 0; index < vcpuCount; index++) flushTlb(this.vm.mem, this.vm.cpu(index));
-    this.#populate();
+    for (let index = 0; index < this.vm.vcpuCount; index++) flushTlb(this.vm.mem, this.vm.cpu(index));
   }
 
   /** VM control: memslots, hook, unhook. */
@@ -126,14 +127,15 @@ export class World {
   }
 
   /** The machine as it was saved, with new actors, vCPUs and session. Paths made before must not be used again. */
-  restore(): void {
-    this.#mem.rewind(this.#cpus);
+  restore({ everything } = { everything: false }): void {
+    if (everything) this.#mem.rewindAll(this.#kept());
+    else this.#mem.rewind(this.#cpus);
     if (this.#options.lockTimes === true) {
       // Statistics are written unseen.
       const { stats, config } = this.vm.layout;
       this.#mem.u8.fill(0, stats, stats + config.actorCount * STATS_BYTES);
     }
-    this.#populate();
+    this.populate();
   }
 
   /** Address of a byte that {@link restore} has not brought back; −1 when there is none. Looks at everything: slow. */
@@ -153,7 +155,8 @@ export class World {
     return [...ranges, [from, vm.layout.bytes]];
   }
 
-  #populate(): void {
+  /** New actors, vCPUs and session on the memory as it is. */
+  populate(): void {
     for (const list of [this.actors, this.vcpus, this.findings, this.lockFindings, this.consoles])
       list.length = 0;
     const { surroundings } = this.#options;
