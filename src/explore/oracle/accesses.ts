@@ -57,6 +57,7 @@ const WRITE_TABLES = tables(TLB_WRITE);
 const KIND_NAMES: Readonly<Record<number, string>> = { 1: 'read', 2: 'write', 4: 'fetch' };
 
 export class AccessOracle implements Oracle {
+  readonly kinds = [TRACE_EMULATE, TRACE_PF];
   readonly #world: World;
   readonly #policy: PolicyLedger;
   /** Per actor: its vCPU, −1 for others. */

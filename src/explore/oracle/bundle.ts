@@ -6,6 +6,7 @@
  */
 
 import type { Actor, LockTrace } from '../../shared/sync/actor.ts';
+import { TRACE_KINDS } from '../../shared/trace/kinds.ts';
 import { Tracer } from '../../shared/trace/tracer.ts';
 import type { Execution, Observer } from '../engine/execution.ts';
 import type { World } from '../world/world.ts';
@@ -59,7 +60,8 @@ export class OracleBundle implements Observer {
   readonly woken?: (execution: Execution, sleeper: number, waker: number) => void;
   readonly #world: World;
   readonly #wires: Wires[] = [];
-  readonly #facts: readonly Oracle[];
+  /** By kind. */
+  readonly #facts: readonly (readonly Oracle[])[];
   readonly #locks: readonly Oracle[];
   readonly #calls: readonly Oracle[];
   readonly #effects: readonly Oracle[];
@@ -70,7 +72,7 @@ export class OracleBundle implements Observer {
     const having = (hook: keyof Oracle) => oracles.filter((oracle) => oracle[hook] !== undefined);
     this.oracles = oracles;
     this.#world = world;
-    this.#facts = having('fact');
+    this.#facts = TRACE_KINDS.map(({ id }) => having('fact').filter(({ kinds = [] }) => kinds.includes(id)));
     this.#locks = having('lock');
     this.#calls = having('call');
     this.#effects = having('effect');
@@ -103,7 +105,7 @@ export class OracleBundle implements Observer {
       if (actor === undefined) continue;
       this.#wires[index] ??= this.#wire(index);
       const { tracer, locks } = this.#wires[index]!;
-      if (this.#facts.length > 0) actor.tracer = tracer;
+      if (this.#toldFacts) actor.tracer = tracer;
       if (this.#locks.length > 0) actor.trace = locks;
     }
     if (this.#calls.length > 0) {
@@ -140,11 +142,15 @@ export class OracleBundle implements Observer {
     for (const oracle of this.oracles) oracle.finish?.(execution);
   }
 
+  get #toldFacts(): boolean {
+    return this.oracles.some(({ fact }) => fact !== undefined);
+  }
+
   #wire(index: number): Wires {
     const tracer = new FactTracer(this.#world, index, (actor, phase, kind, a, b, c) => {
       const running = this.#execution;
       if (running === null) return;
-      for (const oracle of this.#facts) oracle.fact!(running, actor, phase, kind, a, b, c);
+      for (const oracle of this.#facts[kind]!) oracle.fact!(running, actor, phase, kind, a, b, c);
     });
     const locks: LockTrace = (event, cls, addr, mode, side) => {
       const running = this.#execution;
