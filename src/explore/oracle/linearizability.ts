@@ -206,7 +206,12 @@ export class LinearizabilityOracle implements Oracle {
   #add(
     history: History,
     gfn: number,
-    operation: { called: number; text: () => string; apply: (state: number) => number | null; after?: number },
+    operation: {
+      called: number;
+      text: () => string;
+      apply: (state: number) => number | null;
+      after?: number;
+    },
   ): Recorded {
     let list = history.get(gfn);
     if (list === undefined) {

@@ -27,16 +27,7 @@ export type OracleName =
 export const ORACLE_LEVELS = {
   off: [],
   cheap: ['deadlock', 'progress', 'events', 'accesses', 'balance'],
-  full: [
-    'deadlock',
-    'progress',
-    'events',
-    'accesses',
-    'balance',
-    'agreement',
-    'linearizability',
-    'races',
-  ],
+  full: ['deadlock', 'progress', 'events', 'accesses', 'balance', 'agreement', 'linearizability', 'races'],
 } as const satisfies Readonly<Record<string, readonly OracleName[]>>;
 
 export type OracleLevel = keyof typeof ORACLE_LEVELS | readonly OracleName[];

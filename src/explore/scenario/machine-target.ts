@@ -16,7 +16,7 @@ export class MachineTarget implements Target {
   #begun = false;
 
   /** @param level  which oracles look on, beside what the machine checks of itself */
-  constructor(scenario: Scenario, level: OracleLevel = 'full') {
+  constructor(scenario: Scenario, level: OracleLevel = 'cheap') {
     this.scenario = scenario;
     this.world = new World(scenario.machine);
     scenario.setUp(this.world);
