@@ -33,7 +33,8 @@ const imports = new Map(
     [...text.matchAll(IMPORT)].map((match) => posix.join(posix.dirname(file), match[3]!)),
   ]),
 );
-const workers = files.filter((file) => file.endsWith('.worker.js'));
+// Workers of explorers take steps: theirs are not erased.
+const workers = files.filter((file) => /^actors\/.*\.worker\.js$/.test(file));
 const reachable = closure(workers, (file) => imports.get(file) ?? []);
 const importers = (file: string) => [...imports].filter(([, to]) => to.includes(file)).map(([from]) => from);
 const concerned = closure([POINT], importers);

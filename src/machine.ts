@@ -55,6 +55,8 @@ import { CPU } from './shared/layout/cpu.ts';
 import { TRACE_BYTES } from './shared/layout/trace.ts';
 import { REQ_STOP, VCPU_CRASHED, VCPU_STATE_NAMES } from './shared/layout/vcpu.ts';
 import { STOP_NOW, STOP_ORDERLY } from './shared/layout/vm.ts';
+import { cycleLines, cycleText } from './shared/lockdep/cycle-text.ts';
+import { LockGraph, type SeenEdge } from './shared/lockdep/lock-graph.ts';
 import { Prng } from './shared/prng.ts';
 import { REFERENCE_QUIRKS } from './shared/quirks.ts';
 import { expose } from './shared/rpc.ts';
@@ -99,6 +101,8 @@ type Phase = 'boarding' | 'ready' | 'running' | 'ending' | 'ended';
 export class Machine {
   readonly introspector: IntrospectorFront;
   readonly control: ControlFront;
+  /** Who has waited for what under what, in all threads. Stays empty without `lockdep`. */
+  readonly lockGraph = new LockGraph();
   /** Settles when every thread is gone: never rejects, what went wrong is in the report. */
   readonly ended: Promise<RunReport>;
 
@@ -167,7 +171,11 @@ export class Machine {
     this.#plan = plan;
     const { memory } = allocateMemory(plan.config);
     const task = (actor: number, name: string) => ({ memory, config, actor, name, lockdep });
-    const identity = identify(task(vcpuCount + 2, 'machine'), (finding) => this.#found(finding));
+    const identity = identify(
+      task(vcpuCount + 2, 'machine'),
+      (finding) => this.#found(finding),
+      (edge) => this.#learnLockEdge(edge),
+    );
     this.#vm = identity.vm;
     this.#actor = identity.actor;
     this.#furnish();
@@ -362,6 +370,7 @@ export class Machine {
 
   #receive(message: ThreadMessage): void {
     if (message.is === 'finding') this.#found(message.finding);
+    else if (message.is === 'lockEdge') this.#learnLockEdge(message.edge);
     else if (message.is === 'failure') this.#fail(errorOf(message.error));
     else if (message.is === 'opcodes') {
       for (const [name, count] of Object.entries(message.counts)) {
@@ -391,6 +400,14 @@ export class Machine {
     if (times === 1 && this.#findings.size >= FINDINGS_MAX) return;
     this.#findings.set(key, { ...finding, times });
     if (times === 1) this.#announce('finding', { id: finding.id, title: finding.detail });
+  }
+
+  /** Threads learn for themselves; what only all of them together could do to each other is found here. */
+  #learnLockEdge(edge: SeenEdge): void {
+    const { cycle } = this.lockGraph.add(edge);
+    if (cycle === null) return;
+    const detail = [`predicted deadlock: ${cycleText(cycle)}`, ...cycleLines(cycle)].join('\n  ');
+    this.#found({ id: 'I11/CYCLE', detail });
   }
 
   /** The run is not what it was meant to be. */

@@ -9,6 +9,8 @@
  * @source spec section 12, "Known weaknesses of the reference"; the race corpus
  */
 
+import { invariant } from './invariant.ts';
+
 export const REF_CREATE_SLOT_GAP = 0;
 export const REF_TRACK_INVALID_SLOT = 1;
 export const REF_MOVE_FAIL_NO_RETRACK = 2;
@@ -202,6 +204,13 @@ export function quirkWords(quirks: Quirks): Int32Array<ArrayBuffer> {
   const words = new Int32Array(QUIRK_LIMIT / 32);
   for (const id of quirks) words[id >>> 5]! |= 1 << (id & 31);
   return words;
+}
+
+/** @param id  a constant of this file */
+export function quirkById(id: number): Quirk {
+  const quirk = QUIRKS.find((candidate) => candidate.id === id);
+  invariant(quirk !== undefined, `no quirk has the id ${id}`);
+  return quirk;
 }
 
 /** @returns undefined when none has this name */

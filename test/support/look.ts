@@ -13,7 +13,7 @@ export interface Seen {
 }
 
 export function look(scenario: Scenario, schedules = 50, level: OracleLevel = 'full'): Seen {
-  const stage = new Stage(new MachineTarget(scenario, level));
+  const stage = new Stage(new MachineTarget(scenario, { oracles: level }));
   const strategy = new RandomWalk();
   const found = new Map<string, Finding & { seed: number }>();
   let steps = 0;

@@ -1,12 +1,13 @@
 /**
  * Probabilistic concurrency testing, as small as tests need it: who has the highest priority runs; at depth − 1 random
- * steps whoever runs falls below everybody.
+ * steps, and when it relaxes, whoever runs falls below everybody.
  *
  * @source Burckhardt, Kothari, Musuvathi, Nagarakatte: "A Randomized Scheduler with Probabilistic Guarantees of Finding
  *         Bugs", ASPLOS 2010
  */
 import { lowest, type RunInfo, type Strategy, type View } from '../../src/explore/engine/strategy.ts';
 import { Prng } from '../../src/shared/prng.ts';
+import { POINT_KINDS, RELAXING } from '../../src/shared/sync/point.ts';
 
 /** Assumed length of the first execution. */
 const FIRST_LENGTH = 100;
@@ -38,15 +39,18 @@ export class Pct implements Strategy {
     return true;
   }
 
-  pick({ runnable, timed, step }: View): number {
+  pick({ runnable, timed, step, last, trace }: View): number {
     const from = runnable !== 0 ? runnable : timed;
-    let best = this.#best(from);
-    if (this.#changes.includes(step)) {
-      this.#lowest -= 1;
-      this.#priority[best] = this.#lowest;
-      best = this.#best(from);
-    }
-    return best;
+    if (step > 0 && trace.point[step - 1]! % POINT_KINDS === RELAXING) this.#demote(last);
+    const best = this.#best(from);
+    if (!this.#changes.includes(step)) return best;
+    this.#demote(best);
+    return this.#best(from);
+  }
+
+  #demote(actor: number): void {
+    this.#lowest -= 1;
+    this.#priority[actor] = this.#lowest;
   }
 
   choose(_view: View, _actor: number, ways: number): number {

@@ -14,7 +14,16 @@ import { STOP_NOW } from '../../shared/layout/vm.ts';
 import { BUG_EVENT_UNDER_TREE_LOCK } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import type { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
-import { type Path, reading, stepping, updating, waiting, writing } from '../../shared/sync/point.ts';
+import { WAIT_REPLY } from '../../shared/sync/lock-class.ts';
+import {
+  type Path,
+  reading,
+  relaxing,
+  stepping,
+  updating,
+  waiting,
+  writing,
+} from '../../shared/sync/point.ts';
 import { readLock, readUnlock } from '../../shared/sync/rw-lock.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
 import {
@@ -229,7 +238,7 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
   yield writing(word('WAITING'));
   mem.store(word('WAITING'), 1);
   yield* vcpu.beforeEventWait();
-  actor.checks?.waitingForIntrospector();
+  actor.awaiting(WAIT_REPLY);
   const sent = yield* post(vcpu, {
     kind: KVMI_VCPU_EVENT,
     seq,
@@ -259,6 +268,7 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
     actor.expect = seen;
     yield waiting(word('WAKE_SEQ'));
   }
+  actor.awaited(WAIT_REPLY);
   vcpu.replySpin.learn(actor.clock() - sentAt);
   mem.store(word('STATE'), state);
   yield* vcpu.afterEventWait();
@@ -354,7 +364,10 @@ function* pfEvent(vcpu: IntrospectedVcpu, gpa: number, gva: bigint, access: numb
       if (vm.mem.load(vm.word('DEAD')) !== 0 || vm.mem.load(vm.word('STOP')) === STOP_NOW) return STOPPED;
       // kvmi_msg_send_vcpu_pf: a transport error means CONTINUE. `--strict` retries instead (RC-35).
       vcpu.count('PF_FAIL_OPEN', kind);
-      return vm.mem.load(vm.word('STRICT')) === 1 ? STOPPED : { kind: 'approved', version };
+      if (vm.mem.load(vm.word('STRICT')) === 0) return { kind: 'approved', version };
+      // Until the receiver has released this vCPU there is no other answer.
+      yield relaxing(vm.word('KVMI_SHUT'));
+      return STOPPED;
     default:
       if (action === KVMI_EVENT_ACTION_CRASH) vcpu.count('PF_CRASH', kind);
       yield* handleCommonEventActions(vcpu, action);

@@ -22,6 +22,7 @@ import {
   REF_MOVE_FAIL_NO_RETRACK,
 } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import { HOST_INVALIDATION, LOCK_SLOTS } from '../../shared/sync/lock-class.ts';
 import { mutexLock, mutexUnlock } from '../../shared/sync/mutex.ts';
 import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
@@ -167,6 +168,7 @@ function editInactive(vm: Vm, asId: number, remove: Slot | null, add: Slot | nul
  */
 function* swapActive(actor: Actor, vm: Vm, asId: number): Path<void> {
   const { mem } = vm;
+  actor.checks?.expectHeld('L9', 'slot sets swapped', LOCK_SLOTS);
   const active = activeSet(vm, asId);
   const next = 1 - mem.load(activeIndexWord(vm, asId));
   const inactive = setAddress(vm, asId, next);
@@ -180,9 +182,10 @@ function* swapActive(actor: Actor, vm: Vm, asId: number): Path<void> {
     if (mem.load(vm.word('MN_ACTIVE_INVALIDATE')) === 0) break;
     const seen = mem.load(vm.word('MN_WAITERS'));
     yield* spinUnlock(actor, vm.mnInvalidateLock);
-    actor.checks?.mayBlock('host invalidations in progress');
+    actor.awaiting(HOST_INVALIDATION);
     actor.expect = seen;
     yield waiting(vm.word('MN_WAITERS'));
+    actor.awaited(HOST_INVALIDATION);
   }
   yield writing(activeIndexWord(vm, asId));
   mem.store(activeIndexWord(vm, asId), next);

@@ -6,6 +6,7 @@
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { OUTSIDE_GUEST, READING_TABLES, REQ_TLB_FLUSH } from '../../shared/layout/vcpu.ts';
 import { BUG_TLB_FILL_RACE } from '../../shared/quirks.ts';
+import { WAIT_ACK } from '../../shared/sync/lock-class.ts';
 import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
 import { VECTOR_GP } from '../../shared/x86/vectors.ts';
 import { mayWriteDirectly } from '../mmu/code-map.ts';
@@ -109,6 +110,7 @@ export function* fillTlb(vcpu: Vcpu, fill: TlbFill): Path<boolean> {
   const address = spteAddress(vm, root, gfn);
   yield writing(vcpu.word('MODE'));
   mem.store(vcpu.word('MODE'), READING_TABLES);
+  vcpu.actor.checks?.owes(WAIT_ACK);
   yield reading(address);
   const spte = mem.load64(address);
   if (vm.quirk(BUG_TLB_FILL_RACE)) yield* takeFlush(vcpu);
@@ -125,5 +127,6 @@ export function* fillTlb(vcpu: Vcpu, fill: TlbFill): Path<boolean> {
   yield writing(vcpu.word('MODE'));
   mem.store(vcpu.word('MODE'), OUTSIDE_GUEST);
   yield* leaveGuestMode(vm, index, vcpu.actor.tracer);
+  vcpu.actor.checks?.settles(WAIT_ACK);
   return !blocked;
 }

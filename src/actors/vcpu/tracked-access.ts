@@ -23,7 +23,7 @@ import { type PfVerdict, pfEventEnabled, trackPreAccess } from '../introspector/
 import { readPolicy } from '../mmu/access-tree.ts';
 import { codePageWritten } from '../mmu/code-map.ts';
 import { gfnToSlot, type Slot } from '../mmu/memslots.ts';
-import { markDirty } from '../mmu/page-fault.ts';
+import { awaitSlot, markDirty } from '../mmu/page-fault.ts';
 import { askBefore, dispatch, pageTrackStored, type TrackedAccess } from '../mmu/page-track.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -121,13 +121,17 @@ interface Place {
   readonly host: number;
 }
 
-/** Looks a piece's memory up, after the event that may have been waited for outside kvm.srcu. */
+/** Looks a piece's memory up, after the event that may have been waited for outside kvm.srcu. Holding nothing else. */
 function* locate(vcpu: Vcpu, gpa: number, access: number): Path<Place | 'mmio' | 'retry'> {
   const { vm, mem } = vcpu;
   const gfn = Math.floor(gpa / 4096);
   const slot = yield* gfnToSlot(vm, mem.load(vcpu.word('AS_ID')), gfn);
   if (slot === null || gfn >= vm.layout.config.gfnCount) return 'mmio';
-  if ((slot.flags & SLOT_INVALID) !== 0) return vm.quirk(BUG_INVALID_AS_MMIO) ? 'mmio' : 'retry';
+  if ((slot.flags & SLOT_INVALID) !== 0) {
+    if (vm.quirk(BUG_INVALID_AS_MMIO)) return 'mmio';
+    yield* awaitSlot(vcpu, gfn);
+    return 'retry';
+  }
   if (access === ACCESS_W && (slot.flags & SLOT_READONLY) !== 0) return 'mmio';
   const ramPage = slot.ramPage + gfn - slot.baseGfn;
   return { slot, gfn, ramPage, host: vm.ramPage(ramPage) + (gpa % 4096) };

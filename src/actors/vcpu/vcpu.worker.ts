@@ -81,6 +81,7 @@ function* untilStarted(vcpu: Vcpu): Path<boolean> {
     }
     if (mem.load(vm.word('STOP')) === STOP_NOW) return false;
     if (mem.load(vm.word('STARTED')) === 1) return true;
+    actor.checks?.mayBlock('the start');
     actor.expect = seen;
     yield waiting(wake);
   }

@@ -6,7 +6,7 @@ import { entriesOf, entryCount } from '../../actors/mmu/access-tree.ts';
 import { MEM_ACCESS, POOL, TREE_FANOUT, TREE_LEVELS, TREE_NODE } from '../../shared/layout/access-tree.ts';
 import { VCPU_LOCKS, VM_LOCKS } from '../../shared/layout/machine.ts';
 import { Actor } from '../../shared/sync/actor.ts';
-import { LOCK_BYTES } from '../../shared/sync/lock-class.ts';
+import { DONE_KVMI, LOCK_BYTES } from '../../shared/sync/lock-class.ts';
 import { RWLOCK } from '../../shared/sync/rw-lock.ts';
 import { SRCU } from '../../shared/sync/srcu.ts';
 import type { Execution } from '../engine/execution.ts';
@@ -92,7 +92,7 @@ export class BalanceOracle implements Oracle {
     // Of actors that have not ended it is not known how many references they are inside of: any number will do.
     const busy = execution.participants.some(
       ({ waiter }, actor) =>
-        !execution.hasEnded(actor) && waiter instanceof Actor && waiter.checks?.inside('kvmi_ref') === true,
+        !execution.hasEnded(actor) && waiter instanceof Actor && waiter.checks?.holds(DONE_KVMI) === true,
     );
     if (busy ? count >= receiver : count === receiver) return;
     const what = `${count} KVMI references are left; ${receiver === 1 ? 'only the receiver has one' : 'nobody has one'}`;

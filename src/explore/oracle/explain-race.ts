@@ -13,7 +13,7 @@ import { RaceOracle } from './races.ts';
  * @returns        the same finding with the stacks of both accesses in its details; as it was if it does not come again
  */
 export function explainRace(scenario: Scenario, schedule: Schedule, finding: Finding): Finding {
-  const target = new MachineTarget(scenario, 'off');
+  const target = new MachineTarget(scenario, { oracles: 'off' });
   const { world } = target;
   const bundle = new OracleBundle(world, [new RaceOracle(world, { stacks: true })]);
   const execution = new Stage(target).execute(new Replay(schedule), 0, [bundle]);

@@ -18,7 +18,7 @@ import { jobRing, messageRing } from '../../actors/introspector/vcpu-side.ts';
 import { VCPU, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import { holderOf } from '../../shared/sync/futex.ts';
-import { LOCK_BYTES } from '../../shared/sync/lock-class.ts';
+import { DONE_KVMI, LOCK_BYTES } from '../../shared/sync/lock-class.ts';
 import { RWLOCK } from '../../shared/sync/rw-lock.ts';
 import { SRCU } from '../../shared/sync/srcu.ts';
 import type { Execution } from '../engine/execution.ts';
@@ -168,7 +168,7 @@ export class WaitGraph {
     const edges: WaitEdge[] = [];
     for (const [other, { waiter }] of execution.participants.entries()) {
       if (other === actor || !(waiter instanceof Actor)) continue;
-      const inside = waiter.checks?.inside('kvmi_ref') ?? false;
+      const inside = waiter.checks?.holds(DONE_KVMI) ?? false;
       const receives =
         waiter === world.receiver && this.#load(world.vm.word('KVMI_RECEIVER')) === 1 && !inside;
       if (inside) edges.push({ to: other, because: 'has a KVMI reference' });

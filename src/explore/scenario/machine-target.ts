@@ -6,8 +6,14 @@ import { genericKey } from '../engine/finding.ts';
 import type { Target } from '../engine/target.ts';
 import { OracleBundle } from '../oracle/bundle.ts';
 import { type OracleLevel, oraclesFor } from '../oracle/oracles-for.ts';
-import { World } from '../world/world.ts';
+import { World, type WorldOptions } from '../world/world.ts';
 import { type Scenario, STEP_LIMIT } from './scenario.ts';
+
+/** More of the world than the scenario asks for: a lock validator, lock statistics. */
+export interface MachineTargetOptions extends Pick<WorldOptions, 'validator' | 'lockTimes'> {
+  /** Which oracles look on, beside what the machine checks of itself. Default: all. */
+  readonly oracles?: OracleLevel;
+}
 
 export class MachineTarget implements Target {
   readonly scenario: Scenario;
@@ -15,10 +21,10 @@ export class MachineTarget implements Target {
   readonly oracle: Observer;
   #begun = false;
 
-  /** @param level  which oracles look on, beside what the machine checks of itself */
-  constructor(scenario: Scenario, level: OracleLevel = 'cheap') {
+  constructor(scenario: Scenario, options: MachineTargetOptions = {}) {
+    const { oracles = 'full', ...more } = options;
     this.scenario = scenario;
-    this.world = new World(scenario.machine);
+    this.world = new World({ ...scenario.machine, ...more });
     scenario.setUp(this.world);
     this.world.save();
     const own: Observer = {
@@ -31,7 +37,7 @@ export class MachineTarget implements Target {
         if (!stuck) this.#checkAtRest(execution);
       },
     };
-    this.oracle = new OracleBundle(this.world, [own, ...oraclesFor(this.world, level)]);
+    this.oracle = new OracleBundle(this.world, [own, ...oraclesFor(this.world, oracles)]);
   }
 
   get name(): string {
@@ -50,8 +56,9 @@ export class MachineTarget implements Target {
     return this.scenario.stepLimit ?? STEP_LIMIT;
   }
 
-  begin(): readonly Participant[] {
-    if (this.#begun) this.world.restore();
+  /** @param how  `everything`: others than this thread have written too, so that nothing is known of what changed */
+  begin(how: { everything: boolean } = { everything: false }): readonly Participant[] {
+    if (this.#begun) this.world.restore(how);
     this.#begun = true;
     return this.scenario.participants(this.world);
   }
@@ -69,8 +76,8 @@ export class MachineTarget implements Target {
         ...who,
       });
     }
-    for (const { rule, message, held, stack } of world.lockFindings.splice(0)) {
-      const details = [...held.map((lock) => `holds ${lock}`), ...stack.split('\n')];
+    for (const { rule, message, held, stack, details: edges } of world.lockFindings.splice(0)) {
+      const details = [...held.map((lock) => `holds ${lock}`), ...stack.split('\n'), ...edges];
       execution.report({ oracle: 'lock', rule, message, key: genericKey(rule, message), details, ...who });
     }
   }

@@ -40,6 +40,12 @@ export class JournaledMem extends Mem {
     this.#forget();
   }
 
+  /** These ranges as they were, whoever has written. */
+  rewindAll(ranges: readonly (readonly [from: number, to: number])[]): void {
+    for (const [from, to] of ranges) this.u8.set(this.#image.subarray(from, to), from);
+    this.#forget();
+  }
+
   /** Address of the first byte in these ranges that is not as it was at {@link mark}; −1 when all are. */
   firstDifference(ranges: readonly (readonly [from: number, to: number])[]): number {
     for (const [from, to] of ranges) {

@@ -16,10 +16,13 @@ import type { Core } from '../../actors/vcpu/isa/core.ts';
 import { filledEntries, flushTlb } from '../../actors/vcpu/tlb.ts';
 import { Vcpu, type VcpuSurroundings } from '../../actors/vcpu/vcpu.ts';
 import { CPU, CPU_SCRATCH_UOP } from '../../shared/layout/cpu.ts';
+import { machineLayout } from '../../shared/layout/machine.ts';
+import type { LockValidator } from '../../shared/lockdep/validator.ts';
 import type { Quirks } from '../../shared/quirks.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import { LockChecks, type LockFinding } from '../../shared/sync/checks.ts';
 import { drive, type Path } from '../../shared/sync/point.ts';
+import { STATS_BYTES } from '../../shared/sync/stats.ts';
 import type { Participant } from '../engine/execution.ts';
 import { JournaledMem } from './journaled-mem.ts';
 import { type CallListener, RecordedSession } from './recorded-session.ts';
@@ -33,6 +36,10 @@ export interface WorldOptions {
   readonly gfnCount?: number;
   /** Pages that may be restricted at one time. */
   readonly accessLimit?: number;
+  /** Learns the order graph of all its actors; whoever gives it may keep it from run to run. */
+  readonly validator?: LockValidator;
+  /** Keep lock statistics, by {@link World.clock}. Default: none, they cost time. */
+  readonly lockTimes?: boolean;
   /** What its vCPUs execute guest code with. */
   readonly core?: (vm: Vm) => Core;
   /** Of every vCPU. */
@@ -58,21 +65,19 @@ export class World {
   readonly lockFindings: LockFinding[] = [];
   /** What each vCPU's guest has written to the console port. */
   readonly consoles: string[] = [];
+  /** What time it is for lock statistics, ns. */
+  clock: () => number = () => 0;
   readonly #mem: JournaledMem;
   /** The CPU structs: the core writes them unseen. */
   readonly #cpus: readonly (readonly [from: number, to: number])[];
 
-  constructor(options: WorldOptions = {}) {
+  /** @param shared  the memory of a world with equal options, in another thread; it is left as it is */
+  constructor(options: WorldOptions = {}, shared?: WebAssembly.Memory) {
     const { vcpuCount = 1, quirks = [], strict = false, ramPages = 64, gfnCount = 128 } = options;
     const { accessLimit = 64 } = options;
-    const { memory, layout } = allocateMemory({
-      vcpuCount,
-      ramPages,
-      gfnCount,
-      accessLimit,
-      traceBytes: 0,
-      actorCount: vcpuCount + 2,
-    });
+    const config = { vcpuCount, ramPages, gfnCount, accessLimit, traceBytes: 0, actorCount: vcpuCount + 2 };
+    const { memory, layout } =
+      shared === undefined ? allocateMemory(config) : { memory: shared, layout: machineLayout(config) };
     this.#options = options;
     this.#mem = new JournaledMem(memory);
     this.vm = new Vm(this.#mem, layout);
@@ -82,10 +87,14 @@ export class World {
     ]);
     this.vm.onFinding = (finding) => this.findings.push(finding);
     this.#core = options.core?.(this.vm);
+    if (shared === undefined) this.#initialize(quirks, strict);
+    this.populate();
+  }
+
+  #initialize(quirks: Quirks, strict: boolean): void {
     const boot = new Actor({ id: 1, name: 'boot', mem: this.vm.mem, spinLimit: 0 });
     drive(boot, initializeVm(boot, this.vm, { quirks, strict, checked: true }));
-    for (let index = 0; index < vcpuCount; index++) flushTlb(this.vm.mem, this.vm.cpu(index));
-    this.#populate();
+    for (let index = 0; index < this.vm.vcpuCount; index++) flushTlb(this.vm.mem, this.vm.cpu(index));
   }
 
   /** VM control: memslots, hook, unhook. */
@@ -118,9 +127,15 @@ export class World {
   }
 
   /** The machine as it was saved, with new actors, vCPUs and session. Paths made before must not be used again. */
-  restore(): void {
-    this.#mem.rewind(this.#cpus);
-    this.#populate();
+  restore({ everything } = { everything: false }): void {
+    if (everything) this.#mem.rewindAll(this.#kept());
+    else this.#mem.rewind(this.#cpus);
+    if (this.#options.lockTimes === true) {
+      // Statistics are written unseen.
+      const { stats, config } = this.vm.layout;
+      this.#mem.u8.fill(0, stats, stats + config.actorCount * STATS_BYTES);
+    }
+    this.populate();
   }
 
   /** Address of a byte that {@link restore} has not brought back; −1 when there is none. Looks at everything: slow. */
@@ -140,7 +155,8 @@ export class World {
     return [...ranges, [from, vm.layout.bytes]];
   }
 
-  #populate(): void {
+  /** New actors, vCPUs and session on the memory as it is. */
+  populate(): void {
     for (const list of [this.actors, this.vcpus, this.findings, this.lockFindings, this.consoles])
       list.length = 0;
     const { surroundings } = this.#options;
@@ -167,12 +183,19 @@ export class World {
   /** One more actor, with its own locks: a second control thread, the host. */
   actor(name: string): Actor {
     const { mem } = this.vm;
-    const checks = new LockChecks({ actor: name, onFinding: (finding) => this.lockFindings.push(finding) });
+    const checks = new LockChecks({
+      actor: name,
+      onFinding: (finding) => this.lockFindings.push(finding),
+      validator: this.#options.validator ?? null,
+    });
+    const id = this.#nextActorId++;
+    const timed = this.#options.lockTimes === true && id <= this.vm.layout.config.actorCount;
     const actor = new Actor({
-      id: this.#nextActorId++,
+      id,
       name,
       mem,
       checks,
+      ...(timed ? { stats: this.vm.layout.stats + (id - 1) * STATS_BYTES, clock: () => this.clock() } : {}),
       spinLimit: 0,
       quirks: this.vm.quirkWords,
     });

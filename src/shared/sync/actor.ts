@@ -96,10 +96,21 @@ export class Actor implements Waiter {
   /** Got (`by` = 1) or is about to give back (−1) a KVMI reference, which is no lock but counts for the rules. */
   referenced(by: 1 | -1): void {
     if (this.checks !== null) {
-      if (by > 0) this.checks.enter('kvmi_ref');
-      else this.checks.leave('kvmi_ref');
+      if (by > 0) this.checks.owes(DONE_KVMI);
+      else this.checks.settles(DONE_KVMI);
     }
     if (this.#stats !== null) this.#stats.hold(DONE_KVMI, by);
+  }
+
+  /** Is about to wait for something that is no lock (kind 'event'), until {@link awaited}. */
+  awaiting(cls: LockClass): void {
+    if (this.checks !== null) this.checks.awaiting(cls);
+    if (this.#stats !== null) this.#stats.waitBegins(cls);
+  }
+
+  awaited(cls: LockClass): void {
+    if (this.#stats !== null) this.#stats.waitEnds(cls);
+    if (this.checks !== null) this.checks.awaited();
   }
 
   /** Before the release becomes visible. */

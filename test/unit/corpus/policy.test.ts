@@ -62,11 +62,15 @@ for (const item of policyItems) {
   });
 }
 
-test('each item has the name of its quirk, and none is there twice', (t) => {
-  for (const { id, name } of policyItems) {
-    const quirk = QUIRKS.find(({ item }) => item === id);
-    // RC-35 is a policy of the machine, not a mistake.
-    t.is(quirk?.name, id === 'RC-35' ? undefined : name);
+test('each item has the name of its quirk and switches that one on, and none is there twice', (t) => {
+  for (const item of policyItems) {
+    const { id, name } = item;
+    t.deepEqual(item.scenario(false).machine.quirks ?? [], []);
+    // A policy of the machine, not a mistake.
+    if (id === 'RC-35') continue;
+    const quirk = QUIRKS.find((candidate) => candidate.item === id);
+    t.is(quirk?.name, name);
+    t.deepEqual(item.scenario(true).machine.quirks, [quirk?.id]);
   }
   t.is(new Set(policyItems.map(({ id }) => id)).size, policyItems.length);
 });

@@ -26,12 +26,12 @@ import {
   policyItem,
   R,
   restricts,
-  type Scene,
+  type Setting,
   scenarioOf,
   VICTIM,
   W,
   write,
-} from './scene.ts';
+} from './setting.ts';
 
 // The store crosses into a restricted page, so both of its pieces are emulated; the tool tightens the page of the first.
 const emuCheckThenAct = policyItem(
@@ -65,7 +65,7 @@ const eventUnderTreeLock = policyItem(
 );
 
 /** A store to a restricted page, against a tool that forgets the page. */
-const storeAgainstRemoval: Scene = {
+const storeAgainstRemoval: Setting = {
   policy: [[GFN, R]],
   participants: (world) => [
     world.vcpuRunner(0, [write(GFN, 1)]),

@@ -3,7 +3,7 @@ import { setMemoryRegion } from '../../../actors/mmu/memslots.ts';
 import { BUG_TRACKER_TABLE_UNLOCKED } from '../../../shared/quirks.ts';
 import type { CorpusItem } from '../item.ts';
 import { registerTracker } from '../models/second-tracker.ts';
-import { allowsAll, GFN, policyItem, R, VICTIM, write } from './scene.ts';
+import { allowsAll, GFN, policyItem, R, VICTIM, write } from './setting.ts';
 
 const LOW = { id: 0, asId: 0, flags: 0, baseGfn: 0, npages: 4, ramPage: 0 };
 

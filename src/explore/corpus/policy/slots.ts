@@ -1,4 +1,5 @@
 /** Policy and slots that come and go: tracking that is not added, or dropped and not added again. */
+import { unhook } from '../../../actors/introspector/hook.ts';
 import { setMemoryRegion } from '../../../actors/mmu/memslots.ts';
 import {
   BUG_FLUSH_BEFORE_INVALID,
@@ -8,15 +9,17 @@ import {
   REF_ACTIVE_KEY_NO_AS,
   REF_CREATE_SLOT_GAP,
   REF_MOVE_FAIL_NO_RETRACK,
+  REF_SLOTS_NEED_SESSION,
   REF_TRACK_INVALID_SLOT,
 } from '../../../shared/quirks.ts';
 import { choosing, type Path } from '../../../shared/sync/point.ts';
 import type { World } from '../../world/world.ts';
 import type { CorpusItem } from '../item.ts';
-import { GFN, PAGE, policyItem, R, restricts, StoreWatch, VICTIM, W, write, X } from './scene.ts';
+import { commands, GFN, PAGE, policyItem, R, restricts, StoreWatch, VICTIM, W, write, X } from './setting.ts';
 
 const DELETED = { ...VICTIM, npages: 0 };
 const MOVED = { ...VICTIM, baseGfn: 16 };
+const OVERLAPPING = { ...VICTIM, baseGfn: GFN + 1 };
 
 const createSlotGap = policyItem(
   REF_CREATE_SLOT_GAP,
@@ -138,11 +141,27 @@ const moveCreateFirst = policyItem(
   { depth: 0, origin: 'MUT', rules: ['I3'], place: 'mmu/memslots.ts: changeSlot' },
   {
     policy: [[GFN + 1, R | W]],
+    participants: (world) => [world.controlRunner(setMemoryRegion(world.control, world.vm, OVERLAPPING))],
+  },
+);
+
+// The session ends and the slot moves, in whatever order; the places overlap as above. Then unhook.
+const slotsNeedSession = policyItem(
+  REF_SLOTS_NEED_SESSION,
+  { depth: 1, origin: 'REF', rules: ['I4', 'I3'], place: 'mmu/gfn-access.ts: withPolicy' },
+  {
+    policy: [[GFN + 1, R | W]],
     participants: (world) => [
-      world.controlRunner(setMemoryRegion(world.control, world.vm, { ...VICTIM, baseGfn: GFN + 1 })),
+      commands(world, (session) => session.close()),
+      world.controlRunner(moveAndUnhook(world)),
     ],
   },
 );
+
+function* moveAndUnhook({ control, vm }: World): Path<void> {
+  yield* setMemoryRegion(control, vm, OVERLAPPING);
+  yield* unhook(control, vm);
+}
 
 export const slotItems: readonly CorpusItem[] = [
   createSlotGap,
@@ -153,4 +172,5 @@ export const slotItems: readonly CorpusItem[] = [
   flushSlotReadLock,
   flushBeforeInvalid,
   moveCreateFirst,
+  slotsNeedSession,
 ];

@@ -26,18 +26,18 @@ import {
   policyItem,
   R,
   restricts,
-  type Scene,
+  type Setting,
   StoreWatch,
   W,
   write,
   X,
-} from './scene.ts';
+} from './setting.ts';
 
 /** vCPU 0 has stored to the page: it is mapped, and W is in the TLB. */
 const storedBefore = (world: World): void => world.alone(world.program(0, [write(GFN, 1)]));
 
 /** A vCPU that has stored to the page and stores again, against a tool that leaves `access` of it. */
-function storeAgainst(access: number, prepare = storedBefore): Scene {
+function storeAgainst(access: number, prepare = storedBefore): Setting {
   return {
     prepare,
     participants(world) {

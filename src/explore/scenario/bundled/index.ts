@@ -2,5 +2,6 @@
 import type { Scenario } from '../scenario.ts';
 import { createSlot } from './create-slot.ts';
 import { flush } from './flush.ts';
+import { lockTour } from './lock-tour.ts';
 
-export const BUNDLED: readonly Scenario[] = [createSlot, flush];
+export const BUNDLED: readonly Scenario[] = [createSlot, flush, lockTour];

@@ -10,7 +10,7 @@ import { stepping } from '../../../../src/shared/sync/point.ts';
 import { runner, stageOf, storm } from '../../../support/oracle-scenarios.ts';
 
 function check(scenario: Scenario, seed = 1) {
-  const target = new MachineTarget(scenario, 'full');
+  const target = new MachineTarget(scenario);
   const stage = new Stage(target);
   const execution = stage.execute(new RandomWalk(), seed)!;
   const first = footprint(target.world, execution);

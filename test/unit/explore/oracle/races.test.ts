@@ -138,7 +138,7 @@ test('the access tree looked at without its lock (RC-16)', (t) => {
 
 test('both sides with their stacks, when the schedule is executed once more', (t) => {
   const scenario = two(setting, looking(false));
-  const stage = new Stage(new MachineTarget(scenario, 'full'));
+  const stage = new Stage(new MachineTarget(scenario));
   const strategy = new RandomWalk();
   for (let seed = 1; seed < 100; seed++) {
     const { findings, schedule } = stage.outcome(strategy, seed)!;

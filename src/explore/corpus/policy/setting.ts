@@ -1,6 +1,6 @@
 /**
- * What the items about access policy and page tracking have in common: a machine of one vCPU or two and a few pages,
- * a tool that runs a script of commands while its receiver answers events, and a watch over a page's stores.
+ * What the items about access policy and page tracking have in common: a machine of one vCPU and a few pages, a tool
+ * that runs a script of commands while its receiver answers events, and a watch over a page's stores.
  *
  *   gfn       RAM page   what
  *   ────────  ─────────  ──────────────────────────────────────────
@@ -8,11 +8,11 @@
  *   16 … 19              where it is moved to
  */
 import { KVMI_EVENT_ACTION_CONTINUE } from '../../../actors/introspector/kvmi/constants.ts';
-import { Session, type SessionEvent } from '../../../actors/introspector/session.ts';
+import type { Session, SessionEvent } from '../../../actors/introspector/session.ts';
 import type { SlotRequest } from '../../../actors/mmu/memslots.ts';
 import type { Access } from '../../../actors/vcpu/access-program.ts';
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../../shared/layout/cpu.ts';
-import { QUIRKS } from '../../../shared/quirks.ts';
+import { quirkById } from '../../../shared/quirks.ts';
 import type { Path } from '../../../shared/sync/point.ts';
 import type { Participant } from '../../engine/execution.ts';
 import type { Scenario } from '../../scenario/scenario.ts';
@@ -28,9 +28,8 @@ export const PAGE = 4096;
 export const GFN = 8;
 export const VICTIM: SlotRequest = { id: 1, asId: 0, flags: 0, baseGfn: GFN, npages: 4, ramPage: GFN };
 
-/** The machine of a scene, and who does what in it. */
-export interface Scene {
-  readonly machine?: WorldOptions;
+/** What a machine is like in the beginning, and who does what in it. */
+export interface Setting {
   /** Default: {@link VICTIM}. */
   readonly slots?: readonly SlotRequest[];
   /** What is left allowed on some pages from the start, with a slot or without. */
@@ -47,16 +46,16 @@ export interface ItemFacts {
   readonly place: string;
 }
 
-/** The item of quirk `id`: its scene with the quirk, or without. */
-export function policyItem(id: number, facts: ItemFacts, scene: Scene): CorpusItem {
-  const quirk = QUIRKS[id]!;
+/** The item of quirk `id`: its setting with the quirk, or without. */
+export function policyItem(id: number, facts: ItemFacts, setting: Setting): CorpusItem {
+  const quirk = quirkById(id);
   return {
     id: quirk.item,
     name: quirk.name,
     title: quirk.weakness,
     ...facts,
     scenario: (mutated) =>
-      scenarioOf(quirk.item, quirk.weakness, mutated, { quirks: mutated ? [id] : [] }, scene),
+      scenarioOf(quirk.item, quirk.weakness, mutated, { quirks: mutated ? [id] : [] }, setting),
   };
 }
 
@@ -66,22 +65,22 @@ export function scenarioOf(
   title: string,
   mutated: boolean,
   variant: WorldOptions,
-  scene: Scene,
+  setting: Setting,
 ): Scenario {
   return {
     name: item.toLowerCase() + (mutated ? '' : '-correct'),
     title,
-    machine: { ramPages: 24, gfnCount: 32, accessLimit: 8, ...scene.machine, ...variant },
+    machine: { ramPages: 24, gfnCount: 32, accessLimit: 8, ...variant },
     setUp(world) {
-      for (const slot of scene.slots ?? [VICTIM]) world.slot(slot);
+      for (const slot of setting.slots ?? [VICTIM]) world.slot(slot);
       world.hook();
       world.enablePf(...world.vcpus.keys());
-      for (const [gfn, access] of scene.policy ?? []) {
+      for (const [gfn, access] of setting.policy ?? []) {
         world.alone(world.session.setPageAccess(gfn * PAGE, access, { needSlot: false }));
       }
-      scene.prepare?.(world);
+      setting.prepare?.(world);
     },
-    participants: (world) => scene.participants(world),
+    participants: (world) => setting.participants(world),
   };
 }
 
@@ -91,7 +90,7 @@ export function scenarioOf(
  */
 export function commands(world: World, script: (session: Session) => Path<unknown>): Participant {
   const actor = world.actor('tool');
-  return { name: 'tool', waiter: actor, path: script(new Session(actor, world.vm)) };
+  return { name: 'tool', waiter: actor, path: script(world.newSession(actor)) };
 }
 
 /** Commands that leave `access` allowed on one page after the other. */
@@ -168,7 +167,7 @@ export class StoreWatch {
     return { ...runner, path: this.#over(runner.path, index) };
   }
 
-  *#over(path: Path<unknown>, vcpu: number): Path<void> {
+  *#over(path: Participant['path'], vcpu: number): Path<void> {
     const { vm } = this.#world;
     let byte = vm.mem.u8[this.#host]!;
     for (let step = path.next(0); step.done !== true; ) {
