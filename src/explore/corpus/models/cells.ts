@@ -23,11 +23,11 @@ export function wordsOf<Names extends string>(layout: Struct<Names>): (vm: Vm, f
 function modelLock(place: number, name: string): LockClass {
   return {
     id: LOCK_CLASSES.length + place,
+    subclass: 0,
     name,
     rank: 5,
     kind: 'spinlock',
     sleep: false,
-    subclass: 0,
     waits: 'spins',
     fair: true,
   };
