@@ -39,6 +39,7 @@ import { IntrospectorFront } from './machine/introspector-front.ts';
 import { bury, buryControl, buryIntrospector, buryVcpu } from './machine/lost-actor.ts';
 import { describeRegion, type MachineOptions, type MachinePlan, planMachine } from './machine/options.ts';
 import { Watchdog, whereabouts } from './machine/watchdog.ts';
+import { workerFile } from './machine/worker-file.ts';
 import {
   type Counters,
   type Ending,
@@ -54,6 +55,8 @@ import { CPU } from './shared/layout/cpu.ts';
 import { TRACE_BYTES } from './shared/layout/trace.ts';
 import { REQ_STOP, VCPU_CRASHED, VCPU_STATE_NAMES } from './shared/layout/vcpu.ts';
 import { STOP_NOW, STOP_ORDERLY } from './shared/layout/vm.ts';
+import { cycleLines, cycleText } from './shared/lockdep/cycle-text.ts';
+import { LockGraph, type SeenEdge } from './shared/lockdep/lock-graph.ts';
 import { Prng } from './shared/prng.ts';
 import { REFERENCE_QUIRKS } from './shared/quirks.ts';
 import { expose } from './shared/rpc.ts';
@@ -93,14 +96,13 @@ const CONSOLE_CHARS_MAX = 1_000_000;
 /** How long a check waits for vCPUs that are with the tool. */
 const CHECK_GIVE_UP_MS = 200;
 
-const EXTENSION = import.meta.url.slice(-3);
-const workerUrl = (path: string) => new URL(`./actors/${path}${EXTENSION}`, import.meta.url).href;
-
 type Phase = 'boarding' | 'ready' | 'running' | 'ending' | 'ended';
 
 export class Machine {
   readonly introspector: IntrospectorFront;
   readonly control: ControlFront;
+  /** Who has waited for what under what, in all threads. Stays empty without `lockdep`. */
+  readonly lockGraph = new LockGraph();
   /** Settles when every thread is gone: never rejects, what went wrong is in the report. */
   readonly ended: Promise<RunReport>;
 
@@ -118,8 +120,11 @@ export class Machine {
   readonly #handlerPort: MessagePort;
   readonly #trace: TraceCollector | null;
   readonly #watchdog: Watchdog;
-  readonly #timers: ReturnType<typeof setInterval>[] = [];
+  readonly #drainer: ReturnType<typeof setInterval> | null;
+  #ticker: ReturnType<typeof setInterval> | null = null;
   #phase: Phase = 'boarding';
+  /** Settles when the threads know what somebody listens to: whoever listens before the start misses nothing. */
+  #watching: Promise<unknown> = Promise.resolve();
   #resolveEnded: (report: RunReport) => void = () => {};
   #startedMs = 0;
   #endedMs = 0;
@@ -164,9 +169,13 @@ export class Machine {
     const { config, lockdep } = plan;
     const { vcpuCount } = config;
     this.#plan = plan;
-    const memory = allocate(plan);
+    const { memory } = allocateMemory(plan.config);
     const task = (actor: number, name: string) => ({ memory, config, actor, name, lockdep });
-    const identity = identify(task(vcpuCount + 2, 'machine'), (finding) => this.#found(finding));
+    const identity = identify(
+      task(vcpuCount + 2, 'machine'),
+      (finding) => this.#found(finding),
+      (edge) => this.#learnLockEdge(edge),
+    );
     this.#vm = identity.vm;
     this.#actor = identity.actor;
     this.#furnish();
@@ -193,7 +202,7 @@ export class Machine {
       atomics: 'disabled',
     });
     const launch: Launch = (what, worker, transfer, signal) =>
-      this.#pool.run(what, { filename: workerUrl(worker), transferList: [...transfer], signal });
+      this.#pool.run(what, { filename: workerFile(worker), transferList: [...transfer], signal });
     const onMessage = (message: ThreadMessage) => this.#receive(message);
 
     const toIntrospector = new MessageChannel();
@@ -247,7 +256,7 @@ export class Machine {
         }),
     );
     for (const thread of this.#everyone()) void thread.exit.then((error) => this.#exited(thread, error));
-    if (this.#trace !== null) this.#every(TRACE_DRAIN_MS, () => this.#trace?.drain());
+    this.#drainer = this.#trace === null ? null : setInterval(() => this.#trace?.drain(), TRACE_DRAIN_MS);
   }
 
   /** Lets the vCPUs run. @throws SimError SIM_USAGE when it runs already, SIM_CLOSED when it has ended */
@@ -255,6 +264,7 @@ export class Machine {
     if (this.#phase === 'running') throw new SimError('SIM_USAGE', 'the machine runs already');
     this.#mustLive();
     await this.introspector.settled();
+    await this.#watching;
     this.#mustLive();
     this.#phase = 'running';
     this.#startedMs = performance.now();
@@ -262,7 +272,7 @@ export class Machine {
     const { mem } = this.#vm;
     mem.store(this.#vm.word('STARTED'), 1);
     for (let index = 0; index < this.#vm.vcpuCount; index++) drive(this.#actor, kick(this.#vm, index));
-    this.#every(TICK_MS, () => this.#tick());
+    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
     if (this.#plan.script !== null) await this.control.runScript(this.#plan.script);
   }
 
@@ -360,6 +370,7 @@ export class Machine {
 
   #receive(message: ThreadMessage): void {
     if (message.is === 'finding') this.#found(message.finding);
+    else if (message.is === 'lockEdge') this.#learnLockEdge(message.edge);
     else if (message.is === 'failure') this.#fail(errorOf(message.error));
     else if (message.is === 'opcodes') {
       for (const [name, count] of Object.entries(message.counts)) {
@@ -389,6 +400,14 @@ export class Machine {
     if (times === 1 && this.#findings.size >= FINDINGS_MAX) return;
     this.#findings.set(key, { ...finding, times });
     if (times === 1) this.#announce('finding', { id: finding.id, title: finding.detail });
+  }
+
+  /** Threads learn for themselves; what only all of them together could do to each other is found here. */
+  #learnLockEdge(edge: SeenEdge): void {
+    const { cycle } = this.lockGraph.add(edge);
+    if (cycle === null) return;
+    const detail = [`predicted deadlock: ${cycleText(cycle)}`, ...cycleLines(cycle)].join('\n  ');
+    this.#found({ id: 'I11/CYCLE', detail });
   }
 
   /** The run is not what it was meant to be. */
@@ -482,11 +501,13 @@ export class Machine {
     const ignoreEnd = (error: unknown) => {
       if (!(error instanceof SimError)) throw error;
     };
-    if (name === 'slot') this.#controlCalls.call((remote) => remote.watch(on)).catch(ignoreEnd);
+    let told: Promise<void> | null = null;
+    if (name === 'slot') told = this.#controlCalls.call((remote) => remote.watch(on)).catch(ignoreEnd);
     if (name === 'pageFault' || name === 'reply') {
       const either = this.#hub.listenerCount('pageFault') + this.#hub.listenerCount('reply') > 0;
-      this.#introspectorCalls.call((remote) => remote.watch(either)).catch(ignoreEnd);
+      told = this.#introspectorCalls.call((remote) => remote.watch(either)).catch(ignoreEnd);
     }
+    this.#watching = Promise.all([this.#watching, told]);
   }
 
   // ── ends of threads ───────────────────────────────────────────────────────────────────────────────────────
@@ -574,14 +595,12 @@ export class Machine {
   #finish(ending: Ending): void {
     if (this.#phase === 'ending' || this.#phase === 'ended') return;
     this.#phase = 'ending';
+    if (this.#ticker !== null) clearInterval(this.#ticker);
     this.#endedMs = performance.now();
-    const closed = () => new SimError('SIM_CLOSED', 'the machine has ended');
     void this.#shutDown()
       .then(() => this.#report(ending))
       .then((report) => {
         this.#phase = 'ended';
-        this.#introspectorCalls.refuse(closed);
-        this.#controlCalls.refuse(closed);
         this.#resolveEnded(report);
       });
   }
@@ -593,8 +612,7 @@ export class Machine {
     const control = this.#controlThread;
     const vcpusEnded = Promise.all(this.#vcpus.map(({ exit }) => exit));
     const scriptEnd = this.#quiet(this.#controlCalls, (c) => c.stopScript());
-    // Calls are answered one after the other: with this answer VM control holds nothing any more.
-    const controlIdle = !this.#blocked && (await within(END_GRACE_MS, scriptEnd));
+    if (!this.#blocked) await within(END_GRACE_MS, scriptEnd);
     if (!this.#blocked && this.#startedMs > 0) await this.#askGuest(vcpusEnded);
     vm.mem.store(vm.word('STOP'), STOP_ORDERLY);
     this.#kickAll(REQ_STOP);
@@ -614,14 +632,22 @@ export class Machine {
       await within(FORCE_GRACE_MS, vcpusEnded);
       for (const thread of this.#vcpus) this.#end(thread, null);
     }
+    // Calls are answered one after the other: with this answer VM control holds nothing any more. It may have had to
+    // wait for a vCPU that waited for the tool.
+    const controlIdle = !this.#blocked && (await within(END_GRACE_MS, scriptEnd));
     if (controlIdle && !left()) this.#checkStanding();
     void this.#quiet(this.#controlCalls, (c) => c.end());
     void this.#quiet(this.#introspectorCalls, (i) => i.end());
+    // No call may come after these: a thread whose task is over is taken down wherever it is.
+    const closed = () => new SimError('SIM_CLOSED', 'the machine has ended');
+    this.#controlCalls.refuse(closed);
+    this.#introspectorCalls.refuse(closed);
+    if (!controlIdle) this.#end(control, null);
     const all = Promise.all(this.#everyone().map(({ exit }) => exit));
     await within(this.#blocked ? FORCE_GRACE_MS : END_GRACE_MS, all);
     for (const thread of [introspector, control]) this.#end(thread, null);
     await all;
-    for (const timer of this.#timers) clearInterval(timer);
+    if (this.#drainer !== null) clearInterval(this.#drainer);
     await this.#pool.destroy();
     this.#introspectorCalls.close();
     this.#controlCalls.close();
@@ -746,10 +772,6 @@ export class Machine {
     });
   }
 
-  #every(ms: number, body: () => void): void {
-    this.#timers.push(setInterval(body, ms));
-  }
-
   /** A call on the way out: a thread that has gone already needs no telling. */
   async #quiet<Api>(calls: ThreadCalls<Api>, body: Parameters<ThreadCalls<Api>['call']>[0]): Promise<void> {
     try {
@@ -757,18 +779,6 @@ export class Machine {
     } catch (error) {
       if (!(error instanceof SimError)) throw error;
     }
-  }
-}
-
-function allocate(plan: MachinePlan): WebAssembly.Memory {
-  try {
-    return allocateMemory(plan.config).memory;
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new SimError('SIM_CONFIG_RANGE', `no memory for a machine with ${plan.ramBytes} bytes of RAM`, {
-      hint: 'give it less, or close other programs',
-      cause: error,
-    });
   }
 }
 

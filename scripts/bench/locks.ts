@@ -8,9 +8,10 @@
 import { argv } from 'node:process';
 import { pathToFileURL } from 'node:url';
 import { Bench } from 'tinybench';
+import { LockValidator } from '../../src/shared/lockdep/validator.ts';
 import { Mem } from '../../src/shared/mem.ts';
 import { Actor } from '../../src/shared/sync/actor.ts';
-import { LockChecks } from '../../src/shared/sync/checks.ts';
+import { LockChecks, type LockFinding } from '../../src/shared/sync/checks.ts';
 import { Completion, complete, waitForCompletion } from '../../src/shared/sync/completion.ts';
 import {
   DONE_KVMI,
@@ -47,6 +48,7 @@ const srcu = new Srcu(4 * LOCK_BYTES, SRCU_KVM);
 const done = new Completion(5 * LOCK_BYTES, DONE_KVMI);
 const queue = new WaitQueue(6 * LOCK_BYTES);
 const BARE = 7 * LOCK_BYTES;
+const NESTED = 'srcu, mmu_lock and access_tree_lock nested';
 
 function* spinPairs(actor: Actor): Path<void> {
   for (let i = 0; i < BATCH; i++) {
@@ -96,7 +98,7 @@ const PAIRS: Readonly<Record<string, (actor: Actor) => Path<void>>> = {
       yield* wakeUp(actor, queue);
     }
   },
-  *'srcu, mmu_lock and access_tree_lock nested'(actor) {
+  *[NESTED](actor) {
     for (let i = 0; i < BATCH; i++) {
       const side = yield* srcuReadLock(actor, srcu);
       yield* writeLock(actor, rw);
@@ -126,14 +128,24 @@ export async function run(): Promise<LockCost[]> {
   const clock = () => Number(process.hrtime.bigint());
   const counted = new Actor({ id: 1, name: 'counted', mem, stats: STATS_BLOCK, clock });
   bench.add('spinlock, with statistics', () => drive(counted, spinPairs(counted)));
-  const checks = new LockChecks({
-    actor: 'checked',
-    onFinding: ({ rule, message }) => {
+  const actorWith = (validator: LockValidator | null) => {
+    const onFinding = ({ rule, message }: LockFinding) => {
       throw new Error(`${rule}: ${message}`);
-    },
-  });
-  const checked = new Actor({ id: 1, name: 'checked', mem, checks });
+    };
+    return new Actor({
+      id: 1,
+      name: 'checked',
+      mem,
+      checks: new LockChecks({ actor: 'checked', onFinding, validator }),
+    });
+  };
+  const checked = actorWith(null);
+  const validated = actorWith(new LockValidator());
+  const nested = PAIRS[NESTED]!;
   bench.add('spinlock, rules checked', () => drive(checked, spinPairs(checked)));
+  bench.add('spinlock, rules and order graph', () => drive(validated, spinPairs(validated)));
+  bench.add(`${NESTED}, rules checked`, () => drive(checked, nested(checked)));
+  bench.add(`${NESTED}, rules and order graph`, () => drive(validated, nested(validated)));
 
   await bench.run();
   return bench.tasks.map(({ name, result }) => {

@@ -3,9 +3,12 @@ import type { MessagePort } from 'node:worker_threads';
 import type { SimError, SimErrorCode } from '../shared/errors.ts';
 import type { MachineFacts } from '../shared/hub.ts';
 import { type LayoutConfig, machineLayout } from '../shared/layout/machine.ts';
+import type { SeenEdge } from '../shared/lockdep/lock-graph.ts';
+import { LockValidator } from '../shared/lockdep/validator.ts';
 import { Mem } from '../shared/mem.ts';
 import { Actor } from '../shared/sync/actor.ts';
-import { LockChecks } from '../shared/sync/checks.ts';
+import { LockChecks, type LockFinding } from '../shared/sync/checks.ts';
+import { adopt } from '../shared/sync/point.ts';
 import { STATS_BYTES } from '../shared/sync/stats.ts';
 import { TRACE_FINDING } from '../shared/trace/kinds.ts';
 import { Tracer } from '../shared/trace/tracer.ts';
@@ -18,7 +21,7 @@ export interface ThreadTask {
   /** Index of the actor among all of the machine, from 0: vCPUs first, then introspector, control, machine. */
   readonly actor: number;
   readonly name: string;
-  /** Check the lock rules, with the place where each lock was taken. */
+  /** Check the lock rules, and learn the order graph. */
   readonly lockdep: boolean;
   /** Facts, findings and failures go to the main thread through it, as {@link ThreadMessage}s. */
   readonly facts: MessagePort;
@@ -36,6 +39,8 @@ export interface ErrorNote {
 export type ThreadMessage =
   | { readonly is: 'fact'; readonly name: keyof MachineFacts; readonly fact: unknown }
   | { readonly is: 'finding'; readonly finding: OracleFinding }
+  /** A new edge of this thread's order graph. */
+  | { readonly is: 'lockEdge'; readonly edge: SeenEdge }
   /** Undefined opcodes that a vCPU has met, by name. */
   | { readonly is: 'opcodes'; readonly counts: Readonly<Record<string, number>> }
   /** The run goes on, but not as it was meant to. */
@@ -59,6 +64,7 @@ const FINDING_LIMIT = 20;
 export function identify(
   task: Omit<ThreadTask, 'facts'>,
   onFinding: (finding: OracleFinding) => void,
+  onLockEdge: (edge: SeenEdge) => void = () => {},
 ): Identity {
   const layout = machineLayout(task.config);
   const vm = new Vm(new Mem(task.memory), layout);
@@ -72,12 +78,11 @@ export function identify(
   const checks = task.lockdep
     ? new LockChecks({
         actor: task.name,
-        traceStacks: true,
-        onFinding: (f) =>
-          vm.onFinding({
-            id: `I11/${f.rule}`,
-            detail: `${f.actor}: ${f.message}\n  held: ${f.held.join('; ') || 'nothing'}\n  ${f.stack.replaceAll('\n', '\n  ')}`,
-          }),
+        validator: new LockValidator({ onEdge: onLockEdge }),
+        onFinding: (finding) => {
+          // Whoever has the edges of all threads finds the circles of this one among them.
+          if (finding.rule !== 'CYCLE') vm.onFinding(lockFinding(finding));
+        },
       })
     : null;
   const actor = new Actor({
@@ -100,7 +105,13 @@ export function identify(
 /** Begins a worker's work. */
 export function startThread(task: ThreadTask): Thread {
   const send = (message: ThreadMessage) => task.facts.postMessage(message);
-  const identity = identify(task, (finding) => send({ is: 'finding', finding }));
+  const identity = identify(
+    task,
+    (finding) => send({ is: 'finding', finding }),
+    // At once: a thread that waits for ever has said before what it waits for.
+    (edge) => send({ is: 'lockEdge', edge }),
+  );
+  adopt(identity.actor);
   return {
     ...identity,
     announce: (name, fact) => send({ is: 'fact', name, fact }),
@@ -111,6 +122,11 @@ export function startThread(task: ThreadTask): Thread {
         error: { code, message, hint, cause: cause === undefined ? null : causeText(cause) },
       }),
   };
+}
+
+function lockFinding({ rule, actor, message, held, stack, details }: LockFinding): OracleFinding {
+  const lines = [`held: ${held.join('; ') || 'nothing'}`, ...stack.split('\n'), ...details];
+  return { id: `I11/${rule}`, detail: [`${actor}: ${message}`, ...lines].join('\n  ') };
 }
 
 function causeText(cause: unknown): string {

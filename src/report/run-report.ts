@@ -3,8 +3,7 @@ import type { OracleFinding, Vm } from '../actors/mmu/vm.ts';
 import type { ExitCode, SimError } from '../shared/errors.ts';
 import { CPU } from '../shared/layout/cpu.ts';
 import { type VCPU, VCPU_EXITED, VCPU_STATE_NAMES } from '../shared/layout/vcpu.ts';
-import { LOCK_CLASSES } from '../shared/sync/lock-class.ts';
-import { STATS, STATS_BYTES, statsAddress } from '../shared/sync/stats.ts';
+import { type LockTimes, lockTimesOf } from '../shared/sync/lock-times.ts';
 import type { TraceSummary } from '../shared/trace/collector.ts';
 
 /** Why a run ended. */
@@ -47,15 +46,6 @@ export interface EventReport {
   readonly unanswered: number;
 }
 
-export interface LockReport {
-  readonly name: string;
-  readonly acquisitions: number;
-  /** Times it was busy; for srcu, grace periods. */
-  readonly waits: number;
-  readonly waitNsMax: number;
-  readonly holdNsMax: number;
-}
-
 /** Counts so far, while the machine runs or after. */
 export interface Counters {
   readonly instructions: number;
@@ -66,7 +56,7 @@ export interface Counters {
   readonly faults: Readonly<Record<'fast' | 'slow' | 'spurious' | 'retry' | 'mmio' | 'emulated', number>>;
   readonly flushes: { readonly requests: number; readonly acknowledged: number; readonly waitNsMax: number };
   readonly slots: Readonly<Record<'created' | 'deleted' | 'moved' | 'reflagged' | 'failed', number>>;
-  readonly locks: readonly LockReport[];
+  readonly locks: readonly LockTimes[];
 }
 
 /** An oracle that fired, however often it said the same. */
@@ -140,7 +130,7 @@ export function readCounters(vm: Vm): Counters {
       reflagged: word('SLOT_FLAGS'),
       failed: word('SLOT_FAILURES'),
     },
-    locks: readLocks(vm),
+    locks: lockTimesOf(vm.mem, vm.layout.stats, vm.layout.config.actorCount),
   };
 }
 
@@ -171,21 +161,4 @@ function sum(vm: Vm, name: keyof typeof VCPU.at, kind = 0): number {
   for (let index = 0; index < vm.vcpuCount; index++)
     total += vm.mem.i64[vm.vcpuWord(index, name) / 8 + kind]!;
   return Number(total);
-}
-
-function readLocks(vm: Vm): LockReport[] {
-  const { stats, config } = vm.layout;
-  return LOCK_CLASSES.map((cls) => {
-    const report = { name: cls.name, acquisitions: 0, waits: 0, waitNsMax: 0, holdNsMax: 0 };
-    for (let actor = 0; actor < config.actorCount; actor++) {
-      const at = statsAddress(stats + actor * STATS_BYTES, cls);
-      const value = (name: 'ACQUISITIONS' | 'CONTENDED' | 'WAIT_NS_MAX' | 'HOLD_NS_MAX') =>
-        vm.mem.f64[(at + STATS.at[name]) / 8]!;
-      report.acquisitions += value('ACQUISITIONS');
-      report.waits += value('CONTENDED');
-      report.waitNsMax = Math.max(report.waitNsMax, value('WAIT_NS_MAX'));
-      report.holdNsMax = Math.max(report.holdNsMax, value('HOLD_NS_MAX'));
-    }
-    return report;
-  }).filter((report) => report.acquisitions + report.waits > 0);
 }

@@ -113,7 +113,7 @@ function pairs(record: Readonly<Record<string, number>>): string {
 }
 
 /** Columns as wide as what is in them: the first `left` ones flush left, numbers flush right. */
-function table(rows: readonly (readonly string[])[], left: number): string[] {
+export function table(rows: readonly (readonly string[])[], left: number): string[] {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   return rows.map((row) =>
     row

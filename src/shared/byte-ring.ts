@@ -69,16 +69,19 @@ export class ByteRing {
 
   // SHARED: plain accesses. Between head and tail everything belongs to the consumer, the rest to the producer.
   #word(position: number): number {
-    return this.#mem.i32[(this.#base + RING.bytes + (position % RING_DATA_BYTES)) >>> 2]!;
+    return this.#mem.peek(this.#base + RING.bytes + (position % RING_DATA_BYTES));
   }
   #putWord(position: number, value: number): void {
-    this.#mem.i32[(this.#base + RING.bytes + (position % RING_DATA_BYTES)) >>> 2] = value;
+    this.#mem.poke(this.#base + RING.bytes + (position % RING_DATA_BYTES), value);
   }
 
   /** Byte by byte: messages are short, and a view of a part costs more than copying one. */
   #write(position: number, bytes: Uint8Array): void {
     const { u8 } = this.#mem;
     const data = this.#base + RING.bytes;
+    const first = position % RING_DATA_BYTES;
+    this.#mem.touch(data + first, Math.min(bytes.length, RING_DATA_BYTES - first));
+    if (first + bytes.length > RING_DATA_BYTES) this.#mem.touch(data, first + bytes.length - RING_DATA_BYTES);
     for (let i = 0; i < bytes.length; i++) u8[data + ((position + i) % RING_DATA_BYTES)] = bytes[i]!;
   }
 

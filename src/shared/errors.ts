@@ -43,6 +43,10 @@ const CODES = {
   SIM_TOOL_FAILED:   EXIT.USAGE,
   /** A command of the introspection tool that the machine refuses: its `errno` says why. */
   SIM_COMMAND:       EXIT.USAGE,
+  /** A token that cannot be replayed here: damaged, of another version, of another scenario. */
+  SIM_TOKEN:         EXIT.USAGE,
+  /** A scenario that cannot be executed, or not repeated: it throws, never ends, uses time or randomness. */
+  SIM_SCENARIO:      EXIT.USAGE,
   /** The machine was used after it was closed. */
   SIM_CLOSED:        EXIT.USAGE,
   /** The guest cannot go on: triple fault, or an event answered CRASH. */

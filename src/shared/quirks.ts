@@ -9,6 +9,8 @@
  * @source spec section 12, "Known weaknesses of the reference"; the race corpus
  */
 
+import { invariant } from './invariant.ts';
+
 export const REF_CREATE_SLOT_GAP = 0;
 export const REF_TRACK_INVALID_SLOT = 1;
 export const REF_MOVE_FAIL_NO_RETRACK = 2;
@@ -90,6 +92,7 @@ export const BUG_CLEAR_AFTER_HANDLE = 77;
 export const BUG_SEQ_RESET = 78;
 export const BUG_SET_ACCESS_SLOTS_LOCK = 79;
 export const BUG_RESCAN_AFTER_ACTIVATE = 80;
+export const REF_SLOTS_NEED_SESSION = 81;
 
 export interface Quirk {
   /** Bit of the QUIRKS words; below {@link QUIRK_LIMIT}. */
@@ -122,6 +125,7 @@ export const QUIRKS: readonly Quirk[] = [
   { id: REF_KILLABLE_COMPLETION, item: 'RC-23', name: 'killableCompletion', reference: true, weakness: 'an interrupted wait for the last reference is ignored: the block is freed under its users' },
   { id: REF_RETRY_LEAKS_MAP, item: 'RC-18', name: 'retryLeaksMap', reference: true, weakness: 'a locked access answered RETRY leaves its page mapped' },
   { id: REF_STORE_BY_PIECE, item: 'RC-82', name: 'storeByPiece', reference: true, weakness: 'a read-modify-write across pages answered RETRY at its second page is applied twice to the first' },
+  { id: REF_SLOTS_NEED_SESSION, item: 'RC-83', name: 'slotsNeedSession', reference: true, weakness: 'slots that change between the end of a session and unhook are not followed: a move loses its counts, unhook underflows' },
   { id: BUG_NO_REMOTE_FLUSH, item: 'RC-06', name: 'noRemoteFlush', reference: false, weakness: 'a tightened spte is not followed by a TLB flush' },
   { id: BUG_FLUSH_THEN_TIGHTEN, item: 'RC-08', name: 'flushThenTighten', reference: false, weakness: 'TLBs are flushed before the spte is tightened, not after' },
   { id: BUG_FLUSH_NO_WAIT, item: 'RC-09', name: 'flushNoWait', reference: false, weakness: 'the TLB flush is requested, but nobody waits for it' },
@@ -200,6 +204,13 @@ export function quirkWords(quirks: Quirks): Int32Array<ArrayBuffer> {
   const words = new Int32Array(QUIRK_LIMIT / 32);
   for (const id of quirks) words[id >>> 5]! |= 1 << (id & 31);
   return words;
+}
+
+/** @param id  a constant of this file */
+export function quirkById(id: number): Quirk {
+  const quirk = QUIRKS.find((candidate) => candidate.id === id);
+  invariant(quirk !== undefined, `no quirk has the id ${id}`);
+  return quirk;
 }
 
 /** @returns undefined when none has this name */

@@ -1,7 +1,12 @@
 /** A machine from create to its end: what may be called when, what it announces, how it says it went. */
 import test from 'ava';
 import { Machine, SimError } from '../../src/index.ts';
+import { pathsAreErased } from '../../src/machine/worker-file.ts';
 import { boot, nextFact, PAGE, until } from '../support/boot.ts';
+
+test.serial('threads run erased paths, unless the environment asks for driven ones', (t) => {
+  t.is(pathsAreErased(), process.env['FAULTLINE_DRIVEN'] !== '1');
+});
 
 test.serial('a machine runs to the end of its guest and reports it', async (t) => {
   const machine = await boot(t, { guest: 'hello', vcpuCount: 2, ramBytes: 4 * 1024 ** 2 });
@@ -236,5 +241,23 @@ test.serial('options that no machine can be built with are refused by name', asy
   ] as const) {
     const error = await t.throwsAsync(Machine.create(options), { instanceOf: SimError, message });
     t.is(error!.code, code);
+  }
+});
+
+test.serial('a machine that is stopped in the middle of its checks ends all the same', async (t) => {
+  for (let round = 0; round < 10; round++) {
+    const machine = await boot(t, { endless: true, checkEveryMs: 1, ramBytes: 64 * PAGE });
+    const checking = new Promise<void>((resolve) => {
+      machine.on('vcpuState', () => resolve());
+    });
+    await machine.start();
+    await checking;
+    await machine.control.checkInvariants();
+    const late = machine.control.checkInvariants();
+    const report = await machine.stop();
+    await late;
+    t.is(report.ending, 'stopped');
+    t.regex(report.stateHash ?? '', /^[0-9a-f]{16}$/);
+    await t.throwsAsync(machine.control.checkInvariants(), { message: 'the machine has ended' });
   }
 });

@@ -127,3 +127,18 @@ test.serial('a thread that dies with a lock stops the machine, which names the l
   });
   t.is(report.stateHash, null);
 });
+
+test.serial(
+  'a vCPU whose own code throws is lost like one that is killed, with what was thrown as the cause',
+  async (t) => {
+    const machine = await boot(t, {
+      accesses: [[{ kind: 'write', gpa: 0, size: 8, value: 'no bigint' as never }], [write(6 * PAGE)]],
+    });
+    await machine.start();
+    const report = await machine.ended;
+    t.is(report.error?.code, 'SIM_VCPU_LOST');
+    t.true(report.error?.cause instanceof Error);
+    t.is(report.vcpus[0]!.state, 'lost');
+    t.is(report.vcpus[1]!.state, 'exited');
+  },
+);

@@ -2,6 +2,7 @@
  * Schedules led by hand to where a race was found or suspected, each named for what must not happen.
  */
 import test from 'ava';
+import { shutConnection, unhook } from '../../src/actors/introspector/hook.ts';
 import { KVMI_EVENT_ACTION_CONTINUE as CONTINUE } from '../../src/actors/introspector/kvmi/constants.ts';
 import { activeSet, findSlot, setMemoryRegion } from '../../src/actors/mmu/memslots.ts';
 import { handlePageFault } from '../../src/actors/mmu/page-fault.ts';
@@ -10,7 +11,7 @@ import { dirtyWord } from '../../src/actors/mmu/slot-arena.ts';
 import type { Access } from '../../src/actors/vcpu/access-program.ts';
 import type { Vcpu } from '../../src/actors/vcpu/vcpu.ts';
 import { SLOT_LOG_DIRTY } from '../../src/shared/layout/memslot.ts';
-import { updating, writing } from '../../src/shared/sync/point.ts';
+import { notifying, relaxing, updating, waiting, writing } from '../../src/shared/sync/point.ts';
 import { RWLOCK } from '../../src/shared/sync/rw-lock.ts';
 import { Puppet } from '../support/puppet.ts';
 import { SmallMachine, type SmallMachineOptions } from '../support/small-machine.ts';
@@ -83,4 +84,67 @@ test('a fast fault does not give back W under a root that was freed and is anoth
   t.is(vm.mem.u8[vm.ramPage(VICTIM.ramPage + 1)], 9);
   const other = findSlot(vm, activeSet(vm, 1), 33)!;
   t.is(vm.mem.load(dirtyWord(vm, other.arch, 1)) & 2, 2, 'the store is in the log of its slot (I14)');
+});
+
+for (const [what, places] of [
+  ['onto itself', [33]],
+  ['away and back', [64, VICTIM.baseGfn]],
+] as const) {
+  test(`a slot moved ${what} between the end of a session and unhook owes no track counts`, (t) => {
+    const machine = stage();
+    const { vm, control, session } = machine;
+    machine.access(34, R);
+    machine.alone(session.close());
+    for (const baseGfn of places) machine.alone(setMemoryRegion(control, vm, { ...VICTIM, baseGfn }));
+    machine.alone(unhook(control, vm));
+    t.deepEqual(machine.verdict(), []);
+  });
+}
+
+test('a MOVE that fails between the end of a session and unhook gives all track counts back', (t) => {
+  const machine = stage();
+  const { vm, control, session } = machine;
+  machine.access(34, R);
+  machine.alone(session.close());
+  vm.mem.store(vm.word('FAIL_ALLOCATIONS'), 1);
+  t.true(machine.alone(setMemoryRegion(control, vm, { ...VICTIM, baseGfn: 33 })) < 0);
+  machine.alone(unhook(control, vm));
+  t.deepEqual(machine.verdict(), []);
+});
+
+test('a store that begins where no slot is sleeps while the slot of its end is INVALID', (t) => {
+  const machine = stage();
+  const { vm, control } = machine;
+  const deletion = new Puppet(setMemoryRegion(control, vm, { ...VICTIM, npages: 0 }));
+  deletion.until(notifying(vm.word('SLOT_PUBLICATIONS')));
+  const vcpu = new Puppet(machine.program(0, [{ kind: 'write', gpa: 32 * PAGE - 4, size: 8, value: 1n }]));
+  // Its fault is that of the first page, again and again: only the emulator meets the INVALID slot.
+  const asleep = waiting(vm.word('SLOT_PUBLICATIONS'));
+  for (let steps = 0; steps < 500 && vcpu.point !== asleep; steps++) vcpu.step();
+  t.is(vcpu.point, asleep);
+
+  machine.together(
+    1,
+    { name: 'vcpu 0', waiter: machine.vcpus[0]!.actor, path: vcpu.path },
+    { name: 'control', waiter: control, path: deletion.path },
+  );
+  t.deepEqual(machine.verdict(), []);
+});
+
+test('a strict vCPU that gets no answer lets others move before it asks again', (t) => {
+  const machine = stage({ strict: true });
+  const { vm, session, receiver } = machine;
+  machine.access(33, R);
+  machine.alone(shutConnection(vm));
+  const vcpu = new Puppet(machine.program(0, [write(33 * PAGE, 9n)]));
+  vcpu.until(relaxing(vm.word('KVMI_SHUT')), 3);
+  t.is(vm.mem.u8[vm.ramPage(VICTIM.ramPage + 1)], 0);
+
+  machine.together(
+    1,
+    { name: 'vcpu 0', waiter: machine.vcpus[0]!.actor, path: vcpu.path },
+    { name: 'receiver', waiter: receiver, path: session.close() },
+  );
+  t.is(vm.mem.u8[vm.ramPage(VICTIM.ramPage + 1)], 9, 'released, nobody is asked any more');
+  t.deepEqual(machine.verdict(), []);
 });

@@ -1,23 +1,13 @@
-/**
- * A small machine whose vCPUs execute guest code in one thread, in an order that a seed decides.
- *
- *   gpa                    gfn              RAM pages      what
- *   ─────────────────────  ───────────────  ─────────────  ──────────────────────────────────────────
- *   0x0000000 … 0x3fffff   0x0000 … 0x03ff  0 … 0x3ff      slot 0: boot tables, stacks, images
- *   0x2000000 … 0x203ffff  0x2000 … 0x203f  0x400 … 0x43f  slot 1, the victim: pages to restrict
- */
-import { hook } from '../../src/actors/introspector/hook.ts';
-import { KVM_REGS_BYTES, KVMI_EVENT_ACTION_CONTINUE } from '../../src/actors/introspector/kvmi/constants.ts';
-import { Session, type SessionEvent, type SessionMessage } from '../../src/actors/introspector/session.ts';
 import type { Vm } from '../../src/actors/mmu/vm.ts';
 import { Core, compileCore } from '../../src/actors/vcpu/isa/core.ts';
 import { type RunLimits, runVcpu } from '../../src/actors/vcpu/run-loop.ts';
 import { flushTlb } from '../../src/actors/vcpu/tlb.ts';
 import type { Vcpu } from '../../src/actors/vcpu/vcpu.ts';
+import type { Registers } from '../../src/explore/world/tool-side.ts';
 import { bootState, PAGE_DIRECTORY_GPA, writeBootTables } from '../../src/image/boot.ts';
 import { writeInitialState } from '../../src/machine/initial-state.ts';
 import { OUTSIDE_GUEST } from '../../src/shared/layout/vcpu.ts';
-import { type Path, reading, stepping, waiting } from '../../src/shared/sync/point.ts';
+import type { Path } from '../../src/shared/sync/point.ts';
 import { PTE_PS } from '../../src/shared/x86/paging.ts';
 import { SmallMachine, type SmallMachineOptions, type Tool } from './small-machine.ts';
 import type { Runner } from './together.ts';
@@ -38,14 +28,7 @@ export const VICTIM_SLOT = {
 /** Where {@link GuestMachine.load} puts code unless told otherwise. */
 export const CODE_GPA = 0x200000;
 
-/** Order of struct kvm_regs. */
-const REGISTER_NAMES = [
-  'rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rsp', 'rbp',
-  'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15', 'rip', 'rflags',
-] as const; // biome-ignore format: table
-export type RegisterName = (typeof REGISTER_NAMES)[number];
-/** What GET_REGISTERS answers and SET_REGISTERS takes, by name. */
-export type Registers = Record<RegisterName, bigint>;
+export type { RegisterName, Registers } from '../../src/explore/world/tool-side.ts';
 
 export interface GuestMachineOptions extends Omit<SmallMachineOptions, 'core' | 'ramPages' | 'gfnCount'> {
   /** Called before each run of the core in guest mode, with the number of its vCPU. */
@@ -53,12 +36,6 @@ export interface GuestMachineOptions extends Omit<SmallMachineOptions, 'core' | 
 }
 
 export class GuestMachine extends SmallMachine {
-  /** A session for control paths, which have an actor of their own: for commands that need no answer of a vCPU. */
-  readonly commands: Session;
-  /** Messages that came while somebody waited for an answer. */
-  readonly #later: SessionMessage[] = [];
-  #hungUp = false;
-
   constructor(options: GuestMachineOptions = {}) {
     const { onGuestMode } = options;
     super({
@@ -67,7 +44,6 @@ export class GuestMachine extends SmallMachine {
       gfnCount: VICTIM_GFN + 2 * VICTIM_PAGES,
       core: (vm) => (onGuestMode === undefined ? newCore(vm) : new WatchedCore(vm, onGuestMode)),
     });
-    this.commands = new Session(this.control, this.vm);
     this.slot(LOW_SLOT);
     this.slot(VICTIM_SLOT);
     writeBootTables(this.ram(0, LOW_PAGES * 4096), { vcpuCount: this.vcpus.length });
@@ -144,112 +120,18 @@ export class GuestMachine extends SmallMachine {
   }
 
   // ── the tool's side ───────────────────────────────────────────────────────────────────────────────────────
-  /**
-   * The receiver thread with a tool behind it. A connection that somebody else shuts is closed, as the kernel's
-   * receiver does on its way out, and with the next hook it begins again.
-   */
-  override toolRunner(tool: Tool): Runner {
-    const serve = function* (machine: GuestMachine): Path<void> {
-      for (;;) {
-        while (machine.#hungUp) yield stepping();
-        const { session } = machine;
-        const message = yield* machine.#nextMessage();
-        if (message === null) {
-          yield* machine.hangUp();
-          continue;
-        }
-        if (message.kind === 'answer') {
-          machine.answers.push(message);
-          continue;
-        }
-        machine.events.push(message.event);
-        const action = yield* toolAnswer(tool, message.event, session);
-        yield* session.reply(message.event.vcpu, message.event.seq, action);
-      }
-    };
-    return { name: 'receiver', waiter: this.receiver, path: serve(this), background: true };
-  }
-
   /** Hooks once more, from the control path, after an unhook. @returns the session number, or a negative errno */
   *rehook(): Path<number> {
-    const number = yield* hook(this.control, this.vm);
-    if (number > 0) {
-      this.session = new Session(this.receiver, this.vm);
-      this.#later.length = 0;
-      this.#hungUp = false;
-    }
-    return number;
+    return yield* this.tool.rehook(this.control);
   }
-
-  /** The next message, slept for if need be; null once the connection is shut. */
-  *#nextMessage(): Path<SessionMessage | null> {
-    const kept = this.#later.shift();
-    if (kept !== undefined) return kept;
-    const bell = this.vm.word('RECEIVER_BELL');
-    for (;;) {
-      yield reading(bell);
-      const seen = this.vm.mem.load(bell);
-      const message = yield* this.session.poll();
-      if (message !== null) return message;
-      if (this.session.shut) return null;
-      this.receiver.expect = seen;
-      yield waiting(bell);
-    }
-  }
-
-  /** The tool goes away: connection shut, vCPUs released. */
   *hangUp(): Path<void> {
-    if (this.#hungUp) return;
-    this.#hungUp = true;
-    yield* this.session.close();
+    yield* this.tool.hangUp();
   }
-
-  /** Sleeps until the answer to command `seq` comes; what comes before it is served later. */
-  *#answerTo(seq: number): Path<SessionMessage & { kind: 'answer' }> {
-    const before: SessionMessage[] = [];
-    for (;;) {
-      const message = yield* this.#nextMessage();
-      if (message === null) throw new ConnectionLost(seq);
-      if (message.kind === 'answer' && message.seq === seq) {
-        this.#later.unshift(...before);
-        return message;
-      }
-      before.push(message);
-    }
-  }
-
-  /** GET_REGISTERS, answered. */
   *registers(vcpu: number): Path<Registers> {
-    const answer = yield* this.#answerTo(yield* this.session.getRegisters(vcpu));
-    const view = new DataView(answer.data.buffer, answer.data.byteOffset, answer.data.byteLength);
-    const values = REGISTER_NAMES.map((name, i) => [name, view.getBigUint64(i * 8, true)]);
-    return Object.fromEntries(values) as Registers;
+    return yield* this.tool.registers(vcpu);
   }
-
-  /** SET_REGISTERS: those given, the others as they are. @returns the answer's error */
   *setRegisters(vcpu: number, changes: Partial<Registers>): Path<number> {
-    const all = { ...(yield* this.registers(vcpu)), ...changes };
-    const bytes = new Uint8Array(KVM_REGS_BYTES);
-    const view = new DataView(bytes.buffer);
-    for (const [i, name] of REGISTER_NAMES.entries()) view.setBigUint64(i * 8, all[name], true);
-    const answer = yield* this.#answerTo(yield* this.session.setRegisters(vcpu, bytes));
-    return answer.error;
-  }
-}
-
-/** A command of the tool has no answer any more. The tool's own answer does not matter then. */
-class ConnectionLost extends Error {
-  constructor(seq: number) {
-    super(`connection shut before the answer to command ${seq}`);
-  }
-}
-
-function* toolAnswer(tool: Tool, event: SessionEvent, session: Session): Path<number> {
-  try {
-    return yield* tool(event, session);
-  } catch (error) {
-    if (error instanceof ConnectionLost) return KVMI_EVENT_ACTION_CONTINUE;
-    throw error;
+    return yield* this.tool.setRegisters(vcpu, changes);
   }
 }
 

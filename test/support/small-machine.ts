@@ -3,7 +3,8 @@ import type { Participant } from '../../src/explore/engine/execution.ts';
 import { World } from '../../src/explore/world/world.ts';
 import { together } from './together.ts';
 
-export type { Tool, WorldOptions as SmallMachineOptions } from '../../src/explore/world/world.ts';
+export type { Tool } from '../../src/explore/world/tool-side.ts';
+export type { WorldOptions as SmallMachineOptions } from '../../src/explore/world/world.ts';
 
 export class SmallMachine extends World {
   /** How long a runner tends to go on (see together.ts). */

@@ -61,7 +61,7 @@ export function* hook(actor: Actor, vm: Vm): Path<number> {
 }
 
 /**
- * kvmi_unhook: asks the receiver to go, waits until nobody uses the block, takes the notifier away, drops all policy.
+ * kvmi_unhook: asks the receiver to go, waits until nobody uses the block, drops all policy, takes the notifier away.
  *
  * @param interrupted  the wait for the last reference is interrupted by a signal. The reference build ignores that and
  *                     frees under its users (RC-23); ours waits uninterruptibly, so it makes no difference
@@ -81,9 +81,10 @@ export function* unhook(actor: Actor, vm: Vm, interrupted = false): Path<boolean
         detail: `unhook frees the introspection block with ${mem.load(vm.word('KVMI_REF'))} references left`,
       });
     }
+    // ORDER: policy before the node. A slot that changes between the two would not be followed (RC-83).
+    yield* clearAllAccess(actor, vm);
     yield* unregisterNotifier(actor, vm, mem.load(vm.word('KVMI_NODE')) - 1);
     mem.store(vm.word('KVMI_NODE'), 0);
-    yield* clearAllAccess(actor, vm);
     yield writing(vm.word('KVMI_HOOKED'));
     mem.store(vm.word('KVMI_HOOKED'), 0);
   }

@@ -87,7 +87,7 @@ export default async function introspectorThread(task: IntrospectorTask): Promis
     close: () => session().close(),
   };
   expose(api, task.control);
-  await receive(vm, {
+  await receive(vm, actor.clock, {
     take: () => host?.poll() ?? false,
     look: () => {
       if (host?.shut === true) detach('the connection was shut');

@@ -12,6 +12,7 @@ import type { RingRecord } from '../../shared/byte-ring.ts';
 import { LANE_OPEN_EVENT } from '../../shared/layout/trace.ts';
 import { REQ_INTROSPECTION, REQ_UNBLOCK } from '../../shared/layout/vcpu.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import { WAIT_REPLY } from '../../shared/sync/lock-class.ts';
 import { type Path, reading, updating } from '../../shared/sync/point.ts';
 import { readLock, readUnlock } from '../../shared/sync/rw-lock.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
@@ -131,6 +132,7 @@ export class Session {
     const pf = event === KVMI_VCPU_EVENT_PF ? decodePf(data) : null;
     const sent: SessionEvent = { vcpu, seq, event, data, pf };
     this.#open.set(seq, sent);
+    this.#actor.checks?.owes(WAIT_REPLY);
     if (this.#actor.tracer !== null) traceTaken(this.#actor.tracer, sent);
     return { kind: 'event', event: sent };
   }
@@ -147,6 +149,7 @@ export class Session {
     if (this.#actor.tracer !== null) traceAnswered(this.#actor.tracer, event, action);
     const payload = encodeEventReply({ action, event: event.event });
     yield* addJob(this.#actor, this.#vm, vcpu, { kind: KVMI_VCPU_EVENT, seq, vcpu, payload });
+    this.#actor.checks?.settles(WAIT_REPLY);
     return 0;
   }
 
@@ -242,6 +245,7 @@ export class Session {
     if (!withinPage(gpa, data.length)) return -EINVAL;
     const host = yield* this.#hostAddress(gpa, data.length);
     if (host < 0) return -ENOENT;
+    this.#vm.mem.touch(host, data.length);
     this.#vm.mem.u8.set(data, host);
     const ramPage = Math.floor((host - this.#vm.layout.ram) / 4096);
     yield* codePageWritten(this.#actor, this.#vm, ramPage, -1);
@@ -275,6 +279,7 @@ export class Session {
     }
     for (const event of this.#open.values()) {
       this.#actor.tracer?.endOn(LANE_OPEN_EVENT + event.vcpu, handleKind(event), -EINTR);
+      this.#actor.checks?.settles(WAIT_REPLY);
     }
     this.#open.clear();
     // Whoever closes for a receiver that has died may come second: the reference is given back once.

@@ -46,31 +46,34 @@ export class LocalSession implements ToolSession {
     return this.#now(() => {
       // A text that is no access becomes bits that the session refuses, so that it counts as one of the batch.
       const entries = pages.map(({ gpa, access }) => ({ gpa, access: accessBits(access) }));
-      this.#check('setPageAccess', this.#session.setPagesAccess(entries, { needSlot: opts.visible ?? true }));
+      const needSlot = opts.visible ?? true;
+      this.#check('setPageAccess', () => this.#session.setPagesAccess(entries, { needSlot }));
     });
   }
 
   getPageAccess(gpa: number): Promise<PageAccess> {
-    return this.#now(() => accessText(this.#check('getPageAccess', this.#session.getPageAccess(gpa))));
+    return this.#now(() => accessText(this.#check('getPageAccess', () => this.#session.getPageAccess(gpa))));
   }
 
   controlEvents(vcpu: number, kind: ToolEventKind, enable: boolean): Promise<void> {
     const id = EVENT_IDS[kind];
     if (id === undefined) return refused(new CommandError('controlEvents', -EINVAL, `'${kind}' is no event`));
-    const path = this.#session.controlEvents(vcpu, id, enable);
+    const path = () => this.#session.controlEvents(vcpu, id, enable);
     return quiet(this.#job('controlEvents', vcpu, path).then(() => undefined));
   }
 
   pauseVcpu(vcpu: number, opts: { readonly wait?: boolean } = {}): Promise<void> {
     return this.#now(() => {
       this.#mustLive('pauseVcpu', vcpu);
-      this.#check('pauseVcpu', this.#session.pause(vcpu, opts.wait ?? false));
+      this.#check('pauseVcpu', () => this.#session.pause(vcpu, opts.wait ?? false));
     });
   }
 
   getRegisters(vcpu: number): Promise<Registers> {
     return quiet(
-      this.#job('getRegisters', vcpu, this.#session.getRegisters(vcpu)).then((data) => decodeRegisters(data)),
+      this.#job('getRegisters', vcpu, () => this.#session.getRegisters(vcpu)).then((data) =>
+        decodeRegisters(data),
+      ),
     );
   }
 
@@ -80,7 +83,7 @@ export class LocalSession implements ToolSession {
       return refused(new CommandError('setRegisters', -EINVAL, 'a register is no unsigned 64-bit bigint'));
     }
     return quiet(
-      this.#job('setRegisters', vcpu, this.#session.setRegisters(vcpu, bytes)).then(() => undefined),
+      this.#job('setRegisters', vcpu, () => this.#session.setRegisters(vcpu, bytes)).then(() => undefined),
     );
   }
 
@@ -94,7 +97,7 @@ export class LocalSession implements ToolSession {
 
   writePhysical(gpa: number, data: Uint8Array): Promise<void> {
     return this.#now(() => {
-      this.#check('writePhysical', this.#session.writePhysical(gpa, data), where(gpa, data.length));
+      this.#check('writePhysical', () => this.#session.writePhysical(gpa, data), where(gpa, data.length));
     });
   }
 
@@ -142,7 +145,7 @@ export class LocalSession implements ToolSession {
     }
   }
 
-  #job(command: string, vcpu: number, path: Path<number>): Promise<Uint8Array> {
+  #job(command: string, vcpu: number, path: () => Path<number>): Promise<Uint8Array> {
     if (this.#over) return refused(closed());
     try {
       this.#mustLive(command, vcpu);
@@ -167,8 +170,8 @@ export class LocalSession implements ToolSession {
     return this.#vm.mem.load(this.#vm.vcpuWord(vcpu, 'ENDED')) !== 0;
   }
 
-  #check(command: string, path: Path<number>, why = ''): number {
-    const result = drive(this.#actor, path);
+  #check(command: string, path: () => Path<number>, why = ''): number {
+    const result = drive(this.#actor, path());
     if (result < 0) throw new CommandError(command, result, why);
     return result;
   }

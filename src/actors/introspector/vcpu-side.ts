@@ -11,9 +11,20 @@ import { CPU } from '../../shared/layout/cpu.ts';
 import { RING_BYTES } from '../../shared/layout/ring.ts';
 import { REQ_INTROSPECTION, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
 import { STOP_NOW } from '../../shared/layout/vm.ts';
+import { BUG_EVENT_UNDER_TREE_LOCK } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import type { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
-import { type Path, reading, stepping, updating, waiting, writing } from '../../shared/sync/point.ts';
+import { WAIT_REPLY } from '../../shared/sync/lock-class.ts';
+import {
+  type Path,
+  reading,
+  relaxing,
+  stepping,
+  updating,
+  waiting,
+  writing,
+} from '../../shared/sync/point.ts';
+import { readLock, readUnlock } from '../../shared/sync/rw-lock.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
 import {
   eventFlow,
@@ -227,7 +238,7 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
   yield writing(word('WAITING'));
   mem.store(word('WAITING'), 1);
   yield* vcpu.beforeEventWait();
-  actor.checks?.waitingForIntrospector();
+  actor.awaiting(WAIT_REPLY);
   const sent = yield* post(vcpu, {
     kind: KVMI_VCPU_EVENT,
     seq,
@@ -239,6 +250,7 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
   }
   mem.store(word('STATE'), VCPU_WAITING);
   const jobs = jobRing(vm, index);
+  const sentAt = actor.clock();
   for (;;) {
     // ORDER: the wake word before the conditions. A wake-up after this load is not slept over (RC-21).
     yield reading(word('WAKE_SEQ'));
@@ -252,16 +264,12 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
     }
     if (!jobs.empty) continue;
     // A tool that answers at once does so sooner than this thread could fall asleep and wake up.
-    let woken = false;
-    for (let looks = vcpu.replySpin.looks; looks > 0 && !woken; looks--) {
-      yield reading(word('WAKE_SEQ'));
-      woken = mem.load(word('WAKE_SEQ')) !== seen;
-    }
-    vcpu.replySpin.learn(woken);
-    if (woken) continue;
+    if (yield* spinForWake(vcpu, seen)) continue;
     actor.expect = seen;
     yield waiting(word('WAKE_SEQ'));
   }
+  actor.awaited(WAIT_REPLY);
+  vcpu.replySpin.learn(actor.clock() - sentAt);
   mem.store(word('STATE'), state);
   yield* vcpu.afterEventWait();
   const action = mem.load(word('REPLY_ERROR')) === 0 ? mem.load(word('REPLY_ACTION')) : -EINTR;
@@ -281,6 +289,19 @@ function traceSend(tracer: Tracer, seq: number, event: number, data: Uint8Array)
 function eventKind(event: number): number {
   if (event === KVMI_VCPU_EVENT_PF) return TRACE_PF;
   return event === KVMI_VCPU_EVENT_PAUSE ? TRACE_PAUSE : TRACE_EVENT;
+}
+
+/** Looks for a while whether the wake word has changed. False: it is time to sleep. */
+function* spinForWake(vcpu: IntrospectedVcpu, seen: number): Path<boolean> {
+  const { vm, actor, replySpin } = vcpu;
+  if (replySpin.ns === 0) return false;
+  const wake = vm.vcpuWord(vcpu.index, 'WAKE_SEQ');
+  const startNs = actor.clock();
+  for (let looks = 1; replySpin.again(looks, startNs, actor.clock); looks++) {
+    yield reading(wake);
+    if (vm.mem.load(wake) !== seen) return true;
+  }
+  return false;
 }
 
 /** What a PF event led to. */
@@ -327,7 +348,10 @@ function* pfEvent(vcpu: IntrospectedVcpu, gpa: number, gva: bigint, access: numb
   if (!restricted) return ALLOWED;
   const kind = access === 4 ? 2 : access - 1;
   vcpu.count('EVENTS_SENT', kind);
+  const locked = vm.quirk(BUG_EVENT_UNDER_TREE_LOCK);
+  if (locked) yield* readLock(actor, vm.accessTreeLock);
   const action = yield* sendVcpuEvent(vcpu, KVMI_VCPU_EVENT_PF, encodePf({ gva, gpa, access }));
+  if (locked) yield* readUnlock(actor, vm.accessTreeLock);
   switch (action) {
     case KVMI_EVENT_ACTION_CONTINUE:
       vcpu.count('PF_CONTINUE', kind);
@@ -340,7 +364,10 @@ function* pfEvent(vcpu: IntrospectedVcpu, gpa: number, gva: bigint, access: numb
       if (vm.mem.load(vm.word('DEAD')) !== 0 || vm.mem.load(vm.word('STOP')) === STOP_NOW) return STOPPED;
       // kvmi_msg_send_vcpu_pf: a transport error means CONTINUE. `--strict` retries instead (RC-35).
       vcpu.count('PF_FAIL_OPEN', kind);
-      return vm.mem.load(vm.word('STRICT')) === 1 ? STOPPED : { kind: 'approved', version };
+      if (vm.mem.load(vm.word('STRICT')) === 0) return { kind: 'approved', version };
+      // Until the receiver has released this vCPU there is no other answer.
+      yield relaxing(vm.word('KVMI_SHUT'));
+      return STOPPED;
     default:
       if (action === KVMI_EVENT_ACTION_CRASH) vcpu.count('PF_CRASH', kind);
       yield* handleCommonEventActions(vcpu, action);

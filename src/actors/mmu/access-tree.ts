@@ -100,8 +100,11 @@ export function entryWord(vm: Vm, entry: number, field: keyof typeof MEM_ACCESS.
   return vm.layout.accessNodes + entry * MEM_ACCESS.bytes + MEM_ACCESS.at[field];
 }
 
+/** Frames below one child of a node, by level. */
+const SPANS = Array.from({ length: TREE_LEVELS }, (_, level) => TREE_FANOUT ** (TREE_LEVELS - 1 - level));
+
 function childWord(vm: Vm, node: number, gfn: number, level: number): number {
-  const index = Math.floor(gfn / TREE_FANOUT ** (TREE_LEVELS - 1 - level)) % TREE_FANOUT;
+  const index = Math.floor(gfn / SPANS[level]!) % TREE_FANOUT;
   return vm.layout.treeNodes + node * TREE_NODE.bytes + TREE_NODE.at.CHILD + index * 4;
 }
 
@@ -118,6 +121,19 @@ export function lookupEntry(vm: Vm, gfn: number): number {
   let node = 0;
   for (let level = 0; level < TREE_LEVELS; level++) {
     const child = vm.mem.load(childWord(vm, node, gfn, level));
+    if (child === 0) return -1;
+    node = child - 1;
+  }
+  return node;
+}
+
+/** As {@link lookupEntry}, a node at a time: what a reader without the lock does (RC-16). */
+export function* lookupInSteps(vm: Vm, gfn: number): Path<number> {
+  let node = 0;
+  for (let level = 0; level < TREE_LEVELS; level++) {
+    const word = childWord(vm, node, gfn, level);
+    yield reading(word);
+    const child = vm.mem.load(word);
     if (child === 0) return -1;
     node = child - 1;
   }
@@ -162,8 +178,7 @@ export function insertEntry(vm: Vm, gfn: number, access: number, reserve: TreeRe
   mem.store(entryWord(vm, entry, 'ACCESS'), access);
   mem.store(entryWord(vm, entry, 'VERSION'), 0);
   mem.add(entryWord(vm, entry, 'GEN'), 1);
-  const active = entryWord(vm, entry, 'ACTIVE') >>> 2;
-  mem.i32.fill(0, active, active + TRACK_MODES * ACTIVE_WORDS);
+  mem.fill(entryWord(vm, entry, 'ACTIVE'), TRACK_MODES * ACTIVE_WORDS * 4, 0);
   let node = 0;
   for (let level = 0; level < TREE_LEVELS; level++) {
     const slot = childWord(vm, node, gfn, level);
@@ -173,8 +188,7 @@ export function insertEntry(vm: Vm, gfn: number, access: number, reserve: TreeRe
       else {
         const fresh = reserve.nodes.pop();
         invariant(fresh !== undefined, 'the reserve has a node for every level below the root');
-        const at = (vm.layout.treeNodes + fresh * TREE_NODE.bytes) >>> 2;
-        mem.i32.fill(0, at, at + (TREE_NODE.bytes >>> 2));
+        mem.fill(vm.layout.treeNodes + fresh * TREE_NODE.bytes, TREE_NODE.bytes, 0);
         child = fresh + 1;
       }
       mem.store(slot, child);
@@ -210,11 +224,12 @@ export function* entriesOf(vm: Vm): Generator<readonly [gfn: number, entry: numb
     level: number,
     base: number,
   ): Generator<readonly [number, number], void, void> {
-    const span = TREE_FANOUT ** (TREE_LEVELS - 1 - level);
-    for (let index = 0; index < TREE_FANOUT; index++) {
-      const gfn = base + index * span;
+    let left = vm.mem.load(usedWord(vm, node));
+    for (let index = 0; left > 0 && index < TREE_FANOUT; index++) {
+      const gfn = base + index * SPANS[level]!;
       const child = vm.mem.load(childWord(vm, node, gfn, level));
       if (child === 0) continue;
+      left -= 1;
       if (level === TREE_LEVELS - 1) yield [gfn, child - 1];
       else yield* below(child - 1, level + 1, gfn);
     }
@@ -265,9 +280,19 @@ export function entryCount(vm: Vm): number {
   return vm.mem.load(accessPool(vm).address + POOL.at.USED);
 }
 
-/** What is allowed on `gfn` and since which tightening. access_tree_lock held; the values are copies. */
-export function readPolicy(vm: Vm, gfn: number): { access: number; version: number } {
-  const entry = lookupEntry(vm, gfn);
+/** What is allowed on a page, and since which tightening. */
+export interface Policy {
+  readonly access: number;
+  readonly version: number;
+}
+
+/** The policy for `gfn`. access_tree_lock held; the values are copies. */
+export function readPolicy(vm: Vm, gfn: number): Policy {
+  return readEntry(vm, lookupEntry(vm, gfn));
+}
+
+/** The policy that an entry says, or its absence (−1). Locks as for {@link readPolicy}. */
+export function readEntry(vm: Vm, entry: number): Policy {
   if (entry < 0) return { access: FULL_ACCESS, version: 0 };
   return {
     access: vm.mem.load(entryWord(vm, entry, 'ACCESS')),

@@ -1,14 +1,21 @@
 /** A new machine's shared memory: sized, zeroed, and brought to the state before the first memslot. */
+import { SimError } from '../../shared/errors.ts';
 import { NOTIFIER_MMU } from '../../shared/layout/access-tree.ts';
-import { checkLayoutConfig } from '../../shared/layout/check-config.ts';
+import { checkLayoutConfig, roundUpMiB } from '../../shared/layout/check-config.ts';
 import { CPU, TLB_READ, tlbTable } from '../../shared/layout/cpu.ts';
-import { type LayoutConfig, type MachineLayout, machineLayout } from '../../shared/layout/machine.ts';
+import {
+  type LayoutConfig,
+  type MachineLayout,
+  machineLayout,
+  PAGE_BYTES,
+} from '../../shared/layout/machine.ts';
 import { SLOT_SET, SLOT_SET_BYTES } from '../../shared/layout/memslot.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
 import { Mem } from '../../shared/mem.ts';
 import { type Quirks, quirkWords } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import type { Path } from '../../shared/sync/point.ts';
+import { formatSize } from '../../shared/units.ts';
 import { registerNotifier } from './page-track.ts';
 import { Vm } from './vm.ts';
 
@@ -17,13 +24,23 @@ const WASM_PAGE_BYTES = 65536;
 /**
  * Allocates the one shared memory of a machine. Untouched pages cost nothing.
  *
- * @throws SimError SIM_CONFIG_RANGE when no machine can have this configuration
+ * @throws SimError SIM_CONFIG_RANGE when no machine can have this configuration, or the host has not enough memory
  */
 export function allocateMemory(config: LayoutConfig): { memory: WebAssembly.Memory; layout: MachineLayout } {
   checkLayoutConfig(config);
   const layout = machineLayout(config);
   const pages = layout.bytes / WASM_PAGE_BYTES;
-  return { memory: new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }), layout };
+  try {
+    return { memory: new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }), layout };
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    const ram = formatSize(config.ramPages * PAGE_BYTES);
+    const size = formatSize(roundUpMiB(layout.bytes));
+    throw new SimError('SIM_CONFIG_RANGE', `the host does not give ${size} of memory (${ram} of it RAM)`, {
+      hint: 'choose less RAM, close other machines or programs, or raise the limit of the process (ulimit -v)',
+      cause,
+    });
+  }
 }
 
 export interface VmOptions {

@@ -8,9 +8,19 @@ import { FULL_ACCESS, NOTIFIER_KVMI } from '../../shared/layout/access-tree.ts';
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { TRACK_PREEXEC, TRACK_PREREAD, TRACK_PREWRITE } from '../../shared/layout/memslot.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
-import { REF_ACTIVE_KEY_NO_AS, REF_TRACK_INVALID_SLOT } from '../../shared/quirks.ts';
+import {
+  BUG_ACCESS_AFTER_UNLOCK,
+  BUG_FLUSH_SLOT_READ_LOCK,
+  BUG_FLUSH_THEN_TIGHTEN,
+  BUG_LOCK_ORDER_SWAP,
+  BUG_NO_REMOTE_FLUSH,
+  BUG_NO_TREE_READ_LOCK,
+  REF_ACTIVE_KEY_NO_AS,
+  REF_SLOTS_NEED_SESSION,
+  REF_TRACK_INVALID_SLOT,
+} from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
-import { type Path, updating } from '../../shared/sync/point.ts';
+import { type Path, reading, updating } from '../../shared/sync/point.ts';
 import { readLock, readUnlock, writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
 import { TRACE_RETRACK, TRACE_SET_ACCESS } from '../../shared/trace/kinds.ts';
@@ -20,6 +30,9 @@ import {
   insertEntry,
   isActive,
   lookupEntry,
+  lookupInSteps,
+  type Policy,
+  readEntry,
   readPolicy,
   releaseReserve,
   removeEntry,
@@ -145,12 +158,14 @@ export function* setGfnAccess(
       // Approvals given before this moment no longer hold for what it denies.
       vm.mem.store(entryWord(vm, entry, 'VERSION'), vm.mem.add(vm.word('POLICY_SEQ'), 1) + 1);
     }
+    const flushFirst = vm.quirk(BUG_FLUSH_THEN_TIGHTEN);
+    if (flushFirst) yield* flushRemoteTlbs(actor, vm);
     for (const { slot, mayAdd } of slotsToTrack(vm, gfn)) {
       if (yield* updateTracking(vm, slot, gfn, entry, access, mayAdd)) flush = true;
       // A slot on its way out takes no counts, but its mappings live until it is flushed: they must not outlive this.
       if (!mayAdd && access !== FULL_ACCESS && (yield* zapGfn(vm, slot, gfn))) flush = true;
     }
-    if (flush) yield* flushRemoteTlbs(actor, vm);
+    if (flush && !flushFirst && !vm.quirk(BUG_NO_REMOTE_FLUSH)) yield* flushRemoteTlbs(actor, vm);
   }
   let removed = reserve;
   if (found >= 0 && access === FULL_ACCESS) {
@@ -188,10 +203,35 @@ export interface Restriction {
  * @locking takes access_tree_lock for read; the answer is a copy and may be old when it is used
  */
 export function* restrictedPageAccess(actor: Actor, vm: Vm, gfn: number, access: number): Path<Restriction> {
-  yield* readLock(actor, vm.accessTreeLock);
-  const policy = readPolicy(vm, gfn);
-  yield* readUnlock(actor, vm.accessTreeLock);
+  let policy: Policy;
+  if (vm.quirk(BUG_ACCESS_AFTER_UNLOCK) || vm.quirk(BUG_NO_TREE_READ_LOCK)) {
+    policy = yield* readPolicyUnlocked(actor, vm, gfn);
+  } else {
+    yield* readLock(actor, vm.accessTreeLock);
+    policy = readPolicy(vm, gfn);
+    yield* readUnlock(actor, vm.accessTreeLock);
+  }
   return { restricted: (access & ~policy.access) !== 0, version: policy.version };
+}
+
+/** RC-15 and RC-16: the bits are read from an entry that no lock keeps; says so when it has been removed. */
+function* readPolicyUnlocked(actor: Actor, vm: Vm, gfn: number): Path<Policy> {
+  let entry: number;
+  if (vm.quirk(BUG_NO_TREE_READ_LOCK)) {
+    entry = yield* lookupInSteps(vm, gfn);
+  } else {
+    yield* readLock(actor, vm.accessTreeLock);
+    entry = lookupEntry(vm, gfn);
+    yield* readUnlock(actor, vm.accessTreeLock);
+  }
+  if (entry >= 0) yield reading(entryWord(vm, entry, 'ACCESS'));
+  if (entry >= 0 && vm.checked && lookupEntry(vm, gfn) !== entry) {
+    vm.onFinding({
+      id: 'I12',
+      detail: `access bits of gfn 0x${gfn.toString(16)} read from an entry that has been removed`,
+    });
+  }
+  return readEntry(vm, entry);
 }
 
 /**
@@ -202,8 +242,10 @@ export function* restrictedPageAccess(actor: Actor, vm: Vm, gfn: number, access:
 export function* addMemslot(actor: Actor, vm: Vm, slot: Slot): Path<void> {
   actor.tracer?.begin(TRACE_RETRACK, 1, slot.id, slot.baseGfn);
   const section = yield* srcuReadLock(actor, vm.srcu);
+  const swapped = vm.quirk(BUG_LOCK_ORDER_SWAP);
+  if (swapped) yield* readLock(actor, vm.accessTreeLock);
   yield* writeLock(actor, vm.mmuLock);
-  yield* readLock(actor, vm.accessTreeLock);
+  if (!swapped) yield* readLock(actor, vm.accessTreeLock);
   let flush = false;
   for (let gfn = slot.baseGfn; gfn < slot.baseGfn + slot.npages; gfn++) {
     const entry = lookupEntry(vm, gfn);
@@ -223,7 +265,9 @@ export function* removeMemslot(actor: Actor, vm: Vm, slot: Slot): Path<void> {
   actor.tracer?.begin(TRACE_RETRACK, 0, slot.id, slot.baseGfn);
   const section = yield* srcuReadLock(actor, vm.srcu);
   yield* writeLock(actor, vm.mmuLock);
-  yield* writeLock(actor, vm.accessTreeLock);
+  const visible = vm.quirk(BUG_FLUSH_SLOT_READ_LOCK);
+  if (visible) yield* readLock(actor, vm.accessTreeLock);
+  else yield* writeLock(actor, vm.accessTreeLock);
   for (let gfn = slot.baseGfn; gfn < slot.baseGfn + slot.npages; gfn++) {
     const entry = lookupEntry(vm, gfn);
     if (entry < 0) continue;
@@ -236,7 +280,8 @@ export function* removeMemslot(actor: Actor, vm: Vm, slot: Slot): Path<void> {
     yield updating(word);
     vm.mem.store(word, access);
   }
-  yield* writeUnlock(actor, vm.accessTreeLock);
+  if (visible) yield* readUnlock(actor, vm.accessTreeLock);
+  else yield* writeUnlock(actor, vm.accessTreeLock);
   yield* writeUnlock(actor, vm.mmuLock);
   yield* srcuReadUnlock(actor, vm.srcu, section);
   actor.tracer?.end(TRACE_RETRACK);
@@ -261,16 +306,20 @@ export function* clearAllAccess(actor: Actor, vm: Vm): Path<void> {
   for (const removed of freed) yield* releaseReserve(vm, removed);
 }
 
-// kvmi_track_create_slot and kvmi_track_flush_slot of the seed: a reference first, nothing without one.
+// kvmi_track_create_slot and kvmi_track_flush_slot of the seed.
 provideSlotCallbacks(NOTIFIER_KVMI, {
-  *createSlot(actor, vm, slot) {
-    if (!(yield* kvmiGet(actor, vm))) return;
-    yield* addMemslot(actor, vm, slot);
-    yield* kvmiPut(actor, vm);
-  },
-  *flushSlot(actor, vm, slot) {
-    if (!(yield* kvmiGet(actor, vm))) return;
-    yield* removeMemslot(actor, vm, slot);
-    yield* kvmiPut(actor, vm);
-  },
+  createSlot: (actor, vm, slot) => withPolicy(actor, vm, () => addMemslot(actor, vm, slot)),
+  flushSlot: (actor, vm, slot) => withPolicy(actor, vm, () => removeMemslot(actor, vm, slot)),
 });
+
+/**
+ * A reference first, as in the seed. But between the end of a session and unhook there is none to be had, and policy is
+ * still there: a slot that moves then would leave its active bits behind and take no counts along, and unhook would give
+ * up counts that nobody took (RC-83). What the callbacks use outlives them without a reference, too: unhook waits for
+ * their track_srcu section before it lets the block go.
+ */
+function* withPolicy(actor: Actor, vm: Vm, follow: () => Path<void>): Path<void> {
+  const referenced = yield* kvmiGet(actor, vm);
+  if (referenced || !vm.quirk(REF_SLOTS_NEED_SESSION)) yield* follow();
+  if (referenced) yield* kvmiPut(actor, vm);
+}

@@ -31,6 +31,8 @@ export function* kvmiGet(actor: Actor, vm: Vm): Path<boolean> {
 export function* kvmiPut(actor: Actor, vm: Vm): Path<void> {
   const word = vm.word('KVMI_REF');
   actor.referenced(-1);
+  actor.checks?.beginSignal('the last put of a KVMI reference');
   yield updating(word);
   if (vm.mem.add(word, -1) === 1) yield* complete(actor, vm.kvmiComplete);
+  actor.checks?.endSignal();
 }

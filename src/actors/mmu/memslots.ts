@@ -15,8 +15,14 @@ import {
 } from '../../shared/layout/memslot.ts';
 import { REQ_UNBLOCK } from '../../shared/layout/vcpu.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
-import { REF_CREATE_SLOT_GAP, REF_MOVE_FAIL_NO_RETRACK } from '../../shared/quirks.ts';
+import {
+  BUG_FLUSH_BEFORE_INVALID,
+  BUG_MOVE_CREATE_FIRST,
+  REF_CREATE_SLOT_GAP,
+  REF_MOVE_FAIL_NO_RETRACK,
+} from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import { HOST_INVALIDATION, LOCK_SLOTS } from '../../shared/sync/lock-class.ts';
 import { mutexLock, mutexUnlock } from '../../shared/sync/mutex.ts';
 import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
@@ -83,7 +89,7 @@ export function setGeneration(vm: Vm, set: number): bigint {
 
 /** All slots of a set, by base gfn. */
 export function slotsOf(vm: Vm, set: number): Slot[] {
-  const count = vm.mem.i32[(set + SLOT_SET.at.COUNT) >>> 2]!;
+  const count = vm.mem.peek(set + SLOT_SET.at.COUNT);
   return Array.from({ length: count }, (_, index) => readSlot(vm, set + SLOT_SET.bytes + index * SLOT.bytes));
 }
 
@@ -93,13 +99,13 @@ export function slotsOf(vm: Vm, set: number): Slot[] {
  * @locking inside a kvm.srcu section (or slots_lock): the set is not edited while a reader may be in it
  */
 export function findSlot(vm: Vm, set: number, gfn: number): Slot | null {
-  const words = vm.mem.i32;
+  const { mem } = vm;
   // SHARED: plain reads. A set is only written while inactive, and reused only after a grace period.
-  const count = words[(set + SLOT_SET.at.COUNT) >>> 2]!;
+  const count = mem.peek(set + SLOT_SET.at.COUNT);
   for (let index = 0; index < count; index++) {
-    const at = (set + SLOT_SET.bytes + index * SLOT.bytes) >>> 2;
-    const base = words[at + (SLOT.at.BASE_GFN >>> 2)]!;
-    if (gfn >= base && gfn < base + words[at + (SLOT.at.NPAGES >>> 2)]!) return readSlot(vm, at * 4);
+    const at = set + SLOT_SET.bytes + index * SLOT.bytes;
+    const base = mem.peek(at + SLOT.at.BASE_GFN);
+    if (gfn >= base && gfn < base + mem.peek(at + SLOT.at.NPAGES)) return readSlot(vm, at);
   }
   return null;
 }
@@ -117,7 +123,7 @@ export function pendingSlot(vm: Vm, asId: number): Slot | null {
 }
 
 function readSlot(vm: Vm, at: number): Slot {
-  const field = (name: keyof typeof SLOT.at) => vm.mem.i32[(at + SLOT.at[name]) >>> 2]!;
+  const field = (name: keyof typeof SLOT.at) => vm.mem.peek(at + SLOT.at[name]);
   return {
     id: field('ID'),
     asId: field('AS_ID'),
@@ -162,6 +168,7 @@ function editInactive(vm: Vm, asId: number, remove: Slot | null, add: Slot | nul
  */
 function* swapActive(actor: Actor, vm: Vm, asId: number): Path<void> {
   const { mem } = vm;
+  actor.checks?.expectHeld('L9', 'slot sets swapped', LOCK_SLOTS);
   const active = activeSet(vm, asId);
   const next = 1 - mem.load(activeIndexWord(vm, asId));
   const inactive = setAddress(vm, asId, next);
@@ -175,9 +182,10 @@ function* swapActive(actor: Actor, vm: Vm, asId: number): Path<void> {
     if (mem.load(vm.word('MN_ACTIVE_INVALIDATE')) === 0) break;
     const seen = mem.load(vm.word('MN_WAITERS'));
     yield* spinUnlock(actor, vm.mnInvalidateLock);
-    actor.checks?.mayBlock('host invalidations in progress');
+    actor.awaiting(HOST_INVALIDATION);
     actor.expect = seen;
     yield waiting(vm.word('MN_WAITERS'));
+    actor.awaited(HOST_INVALIDATION);
   }
   yield writing(activeIndexWord(vm, asId));
   mem.store(activeIndexWord(vm, asId), next);
@@ -268,12 +276,16 @@ function* changeSlot(
   const removes = change === 'delete' || change === 'move';
   const creates = change === 'create' || change === 'move';
 
+  const flushEarly = removes && vm.quirk(BUG_FLUSH_BEFORE_INVALID);
+  const flushLate = change === 'move' && vm.quirk(BUG_MOVE_CREATE_FIRST);
+  if (flushEarly && old !== null) yield* pageTrackFlushSlot(actor, vm, old);
+
   yield* mutexLock(actor, vm.slotsArchLock);
   if (removes && old !== null) {
     editInactive(vm, asId, old, { ...old, flags: old.flags | SLOT_INVALID });
     yield* swapActive(actor, vm, asId);
     // From here on nobody uses the valid version: what it mapped and tracked can go.
-    yield* pageTrackFlushSlot(actor, vm, old);
+    if (!flushEarly && !flushLate) yield* pageTrackFlushSlot(actor, vm, old);
     yield* mutexLock(actor, vm.slotsArchLock);
   }
 
@@ -292,6 +304,7 @@ function* changeSlot(
     if (creates) {
       if (!vm.quirk(REF_CREATE_SLOT_GAP)) yield* markPending(actor, vm, next);
       yield* pageTrackCreateSlot(actor, vm, next);
+      if (flushLate && old !== null) yield* pageTrackFlushSlot(actor, vm, old);
     }
   }
 

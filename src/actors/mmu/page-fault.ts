@@ -23,13 +23,15 @@ import {
   SPTE_X,
 } from '../../shared/layout/spte.ts';
 import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
+import { BUG_INVALID_AS_MMIO, BUG_NO_NOTIFIER_RETRY, BUG_NO_ROOT_RECHECK } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
-import { type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
+import { LOCK_MMU, SRCU_KVM, WAIT_ACK } from '../../shared/sync/lock-class.ts';
+import { type Path, reading, relaxing, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { FAULT_RESULTS, TRACE_FAULT } from '../../shared/trace/kinds.ts';
 import { activeSet, findSlot, GENERATION_IN_FLUX, type Slot, setGeneration } from './memslots.ts';
 import { leaveGuestMode } from './requests.ts';
-import { rootIsStale } from './roots.ts';
+import { rootIsAlive, rootIsStale } from './roots.ts';
 import { dirtyWord, rmapWord } from './slot-arena.ts';
 import {
   isMmio,
@@ -107,10 +109,14 @@ function* resolvePageFault(vcpu: FaultingVcpu, gfn: number, access: number): Pat
   // Sampled before the lookup: an invalidation that ends later shows in it (RC-37).
   yield reading(vm.word('MMU_NOTIFIER_SEQ'));
   const notifierSeq = mem.load(vm.word('MMU_NOTIFIER_SEQ'));
-  const slot = findSlot(vm, set, gfn);
+  vcpu.actor.checks?.expectHeld('L8', 'a slot used', SRCU_KVM);
+  let slot = findSlot(vm, set, gfn);
   if (slot !== null && (slot.flags & SLOT_INVALID) !== 0) {
-    yield* awaitPublication(vcpu, published);
-    return 'retry';
+    if (!vm.quirk(BUG_INVALID_AS_MMIO)) {
+      yield* awaitPublication(vcpu, published);
+      return 'retry';
+    }
+    slot = null;
   }
   if (slot !== null && trackedFor(vm, slot, gfn, access)) return 'emulate';
   if (slot !== null && isPresent(spte) && (access & ACCESS_X) === 0) {
@@ -130,6 +136,7 @@ function* awaitPublication(vcpu: FaultingVcpu, published: number): Path<void> {
   const { vm, actor } = vcpu;
   const word = vm.word('SLOT_PUBLICATIONS');
   yield* vcpu.leaveSrcu();
+  actor.checks?.mayBlock('slots to be published');
   for (let looks = actor.spinLimit; looks >= 0; looks--) {
     yield reading(word);
     if (vm.mem.load(word) !== published) break;
@@ -139,6 +146,21 @@ function* awaitPublication(vcpu: FaultingVcpu, published: number): Path<void> {
     yield waiting(word);
   }
   yield* vcpu.enterSrcu();
+}
+
+/**
+ * For an instruction that met the INVALID slot of `gfn` elsewhere than in a fault of that page: while the slot is still
+ * INVALID the vCPU sleeps, as above, before it starts again.
+ *
+ * @locking as {@link handlePageFault}: nothing found in the section before it may be used after it
+ */
+export function* awaitSlot(vcpu: FaultingVcpu, gfn: number): Path<void> {
+  const { vm, index } = vcpu;
+  // ORDER: the count before the set, as in resolvePageFault.
+  yield reading(vm.word('SLOT_PUBLICATIONS'));
+  const published = vm.mem.load(vm.word('SLOT_PUBLICATIONS'));
+  const slot = findSlot(vm, activeSet(vm, vm.mem.load(vm.vcpuWord(index, 'AS_ID'))), gfn);
+  if (slot !== null && (slot.flags & SLOT_INVALID) !== 0) yield* awaitPublication(vcpu, published);
 }
 
 /** page_fault_handle_page_track; unlike stock KVM it does not ask for a present entry. A hint, read without locks. */
@@ -165,6 +187,7 @@ function* fastPageFault(
   // ORDER: the mode before the walk. Whoever frees tables waits for READING_TABLES to end.
   yield writing(mode);
   mem.store(mode, READING_TABLES);
+  vcpu.actor.checks?.owes(WAIT_ACK);
   let result: 'fixed-fast' | 'spurious' | null = null;
   const root = mem.load(vm.vcpuWord(index, 'ROOT'));
   // Whoever threw the root away before the mode was set did not wait for us, and it may be another space's by now.
@@ -174,6 +197,7 @@ function* fastPageFault(
     const address = spteAddress(vm, root, gfn);
     yield reading(address);
     const old = mem.load64(address);
+    reportIfFreed(vm, index, root);
     if (!isPresent(old)) break;
     if ((spteAccess(old) & access) === access) {
       result = 'spurious';
@@ -195,7 +219,14 @@ function* fastPageFault(
   yield writing(mode);
   mem.store(mode, OUTSIDE_GUEST);
   yield* leaveGuestMode(vm, index, vcpu.actor.tracer);
+  vcpu.actor.checks?.settles(WAIT_ACK);
   return result;
+}
+
+/** The oracle of the tables' lifetime: a root that was good after READING_TABLES was published is not freed under it. */
+function reportIfFreed(vm: Vm, index: number, root: number): void {
+  if (!vm.checked || rootIsAlive(vm, root, vm.mem.load(vm.vcpuWord(index, 'ROOT_GEN')))) return;
+  vm.onFinding({ id: 'I7', detail: `vCPU ${index} reads sptes of root ${root}, which was freed under it` });
 }
 
 function* slowPageFault(
@@ -210,12 +241,17 @@ function* slowPageFault(
   const { mem } = vm;
   const generation = setGeneration(vm, set);
   yield* writeLock(actor, vm.mmuLock);
+  let hostIsAtIt = false;
   let result: FaultResult;
+  actor.checks?.expectHeld('L9', 'an spte decided and installed', LOCK_MMU);
   const root = mem.load(vm.vcpuWord(index, 'ROOT'));
   // Everything read before the lock was only a hint (L9).
-  if (rootIsStale(vm, root, mem.load(vm.vcpuWord(index, 'ROOT_GEN')))) result = 'retry';
-  else if (slot !== null && (invalidated(vm, gfn, notifierSeq) || !stillVisible(vcpu, slot, gfn)))
+  const stale = rootIsStale(vm, root, mem.load(vm.vcpuWord(index, 'ROOT_GEN')));
+  if (stale && !vm.quirk(BUG_NO_ROOT_RECHECK)) result = 'retry';
+  else if (slot !== null && invalidated(vm, slot, gfn, notifierSeq)) {
     result = 'retry';
+    hostIsAtIt = true;
+  } else if (slot !== null && !stillVisible(vcpu, slot, gfn)) result = 'retry';
   else if (slot === null) {
     if ((generation & GENERATION_IN_FLUX) === 0n) install(vm, root, gfn, makeMmioSpte(gfn, generation));
     result = 'mmio';
@@ -230,6 +266,7 @@ function* slowPageFault(
     result = (spteAccess(spte) & access) === access ? 'fixed-slow' : 'emulate';
   }
   yield* writeUnlock(actor, vm.mmuLock);
+  if (hostIsAtIt) yield relaxing(vm.word('MMU_NOTIFIER_COUNT'));
   return result;
 }
 
@@ -244,12 +281,14 @@ function stillVisible(vcpu: FaultingVcpu, slot: Slot, gfn: number): boolean {
 }
 
 /** mmu_notifier_retry_hva: was the backing of `gfn` taken away since `seq` was read? mmu_lock held. */
-function invalidated(vm: Vm, gfn: number, seq: number): boolean {
+function invalidated(vm: Vm, slot: Slot, gfn: number, seq: number): boolean {
+  if (vm.quirk(BUG_NO_NOTIFIER_RETRY)) return false;
   const { mem } = vm;
+  const page = slot.ramPage + gfn - slot.baseGfn;
   if (mem.load(vm.word('MMU_NOTIFIER_COUNT')) !== 0) {
     const start = mem.load(vm.word('MMU_NOTIFIER_START'));
     const end = mem.load(vm.word('MMU_NOTIFIER_END'));
-    if (gfn >= start && gfn < end) return true;
+    if (page >= start && page < end) return true;
   }
   return mem.load(vm.word('MMU_NOTIFIER_SEQ')) !== seq;
 }

@@ -83,11 +83,14 @@ export interface AccessCallbacks {
 }
 
 const accessCallbacks = new Map<number, AccessCallbacks>();
+/** Does any kind want to be told of stores? */
+let storesAreTold = false;
 
 /** Tells this thread what a notifier kind does about accesses; null: nothing any more. Code, not state. */
 export function provideAccessCallbacks(kind: number, callbacks: AccessCallbacks | null): void {
   if (callbacks === null) accessCallbacks.delete(kind);
   else accessCallbacks.set(kind, callbacks);
+  storesAreTold = [...accessCallbacks.values()].some(({ stored }) => stored !== undefined);
 }
 
 /** One node's word on an access; true from a kind that has none. */
@@ -98,7 +101,7 @@ export function* askBefore(kind: number, vcpu: TrackedVcpu, access: TrackedAcces
 
 /** kvm_page_track_write: tells every node of a store that has been made. No lock held. */
 export function* pageTrackStored(vcpu: TrackedVcpu, access: TrackedAccess): Path<void> {
-  if (accessCallbacks.size === 0) return;
+  if (!storesAreTold) return;
   yield* dispatch(vcpu.actor, vcpu.vm, function* (kind) {
     const stored = accessCallbacks.get(kind)?.stored;
     if (stored !== undefined) yield* stored(vcpu, access);

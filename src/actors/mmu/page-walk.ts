@@ -18,6 +18,7 @@
  */
 import { ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { SLOT_INVALID, SLOT_READONLY } from '../../shared/layout/memslot.ts';
+import { BUG_AD_WRONG_ADDRESS, BUG_DOUBLE_FETCH } from '../../shared/quirks.ts';
 import { type Path, reading, updating } from '../../shared/sync/point.ts';
 import {
   PF_FETCH,
@@ -69,12 +70,11 @@ export type WalkResult =
     }
   /** #PF with this error code. */
   | { readonly kind: 'fault'; readonly errorCode: number }
-  /** A table lies in a slot that is being changed: enter the guest again and see. */
-  | { readonly kind: 'retry' };
+  /** The table at `gfn` lies in a slot that is being changed: enter the guest again and see. */
+  | { readonly kind: 'retry'; readonly gfn: number };
 
 const LEVELS = 4;
 const ALL_ONES = 0xffff_ffff_ffff_ffffn;
-const RETRY: WalkResult = { kind: 'retry' };
 
 /** An entry as it was read, for the A and D bits. */
 interface Step {
@@ -106,8 +106,9 @@ export function* walkGuest(vm: Vm, asId: number, walk: GuestWalk): Path<WalkResu
     let executeDisable = 0n;
     for (let level = LEVELS - 1; ; level--) {
       const shift = BigInt(12 + 9 * level);
-      const step = yield* readEntry(vm, asId, table + Number((gva >> shift) & 511n) * 8);
-      if (step === null) return RETRY;
+      const at = table + Number((gva >> shift) & 511n) * 8;
+      const step = yield* readEntry(vm, asId, at);
+      if (step === null) return { kind: 'retry', gfn: Math.floor(at / 4096) };
       steps.push(step);
       const { entry } = step;
       if ((entry & PTE_P) === 0n) return fault(0);
@@ -131,10 +132,15 @@ export function* walkGuest(vm: Vm, asId: number, walk: GuestWalk): Path<WalkResu
         if ((used.entry & bits) === bits) continue;
         // KVM: in read-only memory A and D are not processed; whoever puts tables there has set them.
         if (used.slot === null || (used.slot.flags & SLOT_READONLY) !== 0) continue;
-        yield updating(used.host);
-        if (mem.cas64(used.host, used.entry, used.entry | bits) !== used.entry) continue restart;
+        const host = vm.quirk(BUG_AD_WRONG_ADDRESS) ? assumedHost(vm, used) : used.host;
+        yield updating(host);
+        if (mem.cas64(host, used.entry, used.entry | bits) !== used.entry) continue restart;
         used.entry |= bits;
         markDirty(vm, used.slot, used.gfn);
+      }
+      if (vm.quirk(BUG_DOUBLE_FETCH)) {
+        yield reading(step.host);
+        step.entry = mem.load64(step.host);
       }
       const offset = gva & ((1n << shift) - 1n);
       const page = step.entry & PTE_ADDRESS & ~((1n << shift) - 1n);
@@ -148,6 +154,11 @@ export function* walkGuest(vm: Vm, asId: number, walk: GuestWalk): Path<WalkResu
       };
     }
   }
+}
+
+/** Where an entry would be if guest memory lay in RAM as the guest sees it. */
+function assumedHost(vm: Vm, { host, gfn }: Step): number {
+  return vm.ramPage(gfn) + ((host - vm.layout.ram) % 4096);
 }
 
 /** What must be 0 in a present entry of this level. */

@@ -7,6 +7,7 @@
 import { REQ_PARK } from '../../shared/layout/vcpu.ts';
 import { STOP_NOW } from '../../shared/layout/vm.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import { WAIT_PARKED } from '../../shared/sync/lock-class.ts';
 import { notifying, type Path, reading, waiting, writing } from '../../shared/sync/point.ts';
 import { requestAll } from './requests.ts';
 import type { Vm } from './vm.ts';
@@ -34,12 +35,15 @@ export function* whileParked<T>(
   mem.store(vm.word('PARK'), 1);
   yield* requestAll(actor, vm, { bits: REQ_PARK, wait: true, wakeup: true });
   let result: T | null = null;
+  actor.awaiting(WAIT_PARKED);
   for (;;) {
     yield reading(parked);
     const count = mem.load(parked);
     if (mem.load(vm.word('STOP')) === STOP_NOW) break;
     if (count >= mem.load(vm.word('LIVE_VCPUS'))) {
+      actor.awaited(WAIT_PARKED);
       result = yield* body();
+      actor.awaiting(WAIT_PARKED);
       break;
     }
     if (actor.clock() - began > giveUpMs * NS_PER_MS) break;
@@ -54,7 +58,10 @@ export function* whileParked<T>(
   for (;;) {
     yield reading(parked);
     const count = mem.load(parked);
-    if (count === 0 || mem.load(vm.word('STOP')) === STOP_NOW) return result;
+    if (count === 0 || mem.load(vm.word('STOP')) === STOP_NOW) {
+      actor.awaited(WAIT_PARKED);
+      return result;
+    }
     actor.expect = count;
     actor.timeoutMs = LOOK_AGAIN_MS;
     yield waiting(parked);

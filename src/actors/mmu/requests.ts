@@ -9,6 +9,7 @@
 import { CPU } from '../../shared/layout/cpu.ts';
 import { EXITING_GUEST, IN_GUEST, OUTSIDE_GUEST } from '../../shared/layout/vcpu.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import { WAIT_ACK } from '../../shared/sync/lock-class.ts';
 import { notifying, type Path, reading, updating, waiting } from '../../shared/sync/point.ts';
 import { ackFlow, TRACE_ACK, TRACE_ASK, TRACE_FLUSH } from '../../shared/trace/kinds.ts';
 import type { Tracer } from '../../shared/trace/tracer.ts';
@@ -91,7 +92,7 @@ export function* requestAll(actor: Actor, vm: Vm, request: RequestAll): Path<voi
   }
 
   const began = actor.clock();
-  actor.checks?.allowWait('acknowledgement of a vCPU request: its sender needs no lock');
+  actor.awaiting(WAIT_ACK);
   for (const [i, index] of waitFor.entries()) {
     const countWord = vm.vcpuWord(index, 'OUTSIDE_COUNT');
     for (;;) {
@@ -103,7 +104,7 @@ export function* requestAll(actor: Actor, vm: Vm, request: RequestAll): Path<voi
     yield updating(vm.word('FLUSH_ACKS'));
     mem.add(vm.word('FLUSH_ACKS'), 1);
   }
-  actor.checks?.endAllowedWait();
+  actor.awaited(WAIT_ACK);
   tracer?.end(TRACE_FLUSH, waitFor.length);
   const waitedUs = Math.round((actor.clock() - began) / 1000);
   const longest = vm.word('FLUSH_WAIT_US_MAX');

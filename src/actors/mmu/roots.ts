@@ -11,6 +11,7 @@ import { invariant } from '../../shared/invariant.ts';
 import { ROOT, ROOT_LIMIT, SPTE_STRETCH } from '../../shared/layout/spte.ts';
 import { REQ_MMU_RELOAD, REQ_TLB_FLUSH } from '../../shared/layout/vcpu.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
+import { BUG_FREE_NO_WALK_WAIT } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, updating } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
@@ -27,10 +28,14 @@ export function rootWord(vm: Vm, root: number, field: keyof typeof ROOT.at): num
 export function rootIsStale(vm: Vm, root: number, gen: number): boolean {
   if (root < 0) return true;
   return (
-    vm.mem.load(rootWord(vm, root, 'STATE')) !== 1 ||
-    vm.mem.load(rootWord(vm, root, 'GEN')) !== gen ||
+    !rootIsAlive(vm, root, gen) ||
     vm.mem.load(rootWord(vm, root, 'VALID_GEN')) !== vm.mem.load(vm.word('MMU_VALID_GEN'))
   );
+}
+
+/** Is `root` still the one whose generation was `gen`, be it obsolete or not? */
+export function rootIsAlive(vm: Vm, root: number, gen: number): boolean {
+  return vm.mem.load(rootWord(vm, root, 'STATE')) === 1 && vm.mem.load(rootWord(vm, root, 'GEN')) === gen;
 }
 
 /** kvm_mmu_load: gives vCPU `index` the current root of its address space, making one if there is none. */
@@ -62,11 +67,21 @@ function currentRoot(vm: Vm, asId: number): number {
     free >= 0,
     `no free root: ${ROOT_LIMIT} hold the current and the obsolete one of ${ADDRESS_SPACES} spaces`,
   );
+  if (vm.checked) reportIfFilled(vm, free);
   mem.store(rootWord(vm, free, 'AS_ID'), asId);
   mem.store(rootWord(vm, free, 'VALID_GEN'), validGen);
   mem.add(rootWord(vm, free, 'GEN'), 1);
   mem.store(rootWord(vm, free, 'STATE'), 1);
   return free;
+}
+
+/** The oracle of what was freed: a root that nobody had holds nothing. */
+function reportIfFilled(vm: Vm, root: number): void {
+  for (let gfn = 0; gfn < vm.layout.config.gfnCount; gfn += SPTE_STRETCH) {
+    const count = vm.mem.load(stretchWord(vm, root, gfn));
+    if (count === 0) continue;
+    vm.onFinding({ id: 'I7', detail: `root ${root} was filled with ${count} sptes after it had been freed` });
+  }
 }
 
 /**
@@ -80,7 +95,9 @@ export function* zapAllRoots(actor: Actor, vm: Vm): Path<void> {
   yield updating(vm.word('MMU_VALID_GEN'));
   mem.add(vm.word('MMU_VALID_GEN'), 1);
   // ORDER: the generation before the request. A vCPU that reloads because of the request gets a root of the new one.
-  yield* requestAll(actor, vm, { bits: REQ_MMU_RELOAD | REQ_TLB_FLUSH, wait: true });
+  // The wait is also for those who read the tables without a lock.
+  const wait = !vm.quirk(BUG_FREE_NO_WALK_WAIT);
+  yield* requestAll(actor, vm, { bits: REQ_MMU_RELOAD | REQ_TLB_FLUSH, wait });
   for (let root = 0; root < ROOT_LIMIT; root++) {
     if (mem.load(rootWord(vm, root, 'STATE')) !== 1) continue;
     if (mem.load(rootWord(vm, root, 'VALID_GEN')) === mem.load(vm.word('MMU_VALID_GEN'))) continue;
@@ -98,8 +115,7 @@ function clearRoot(vm: Vm, root: number): void {
   for (let gfn = 0; gfn < gfnCount; gfn += SPTE_STRETCH) {
     const count = stretchWord(vm, root, gfn);
     if (mem.load(count) === 0) continue;
-    const from = spteAddress(vm, root, gfn) / 8;
-    mem.u64.fill(0n, from, from + Math.min(SPTE_STRETCH, gfnCount - gfn));
+    mem.clear64(spteAddress(vm, root, gfn), Math.min(SPTE_STRETCH, gfnCount - gfn));
     mem.store(count, 0);
   }
   dropFromRmaps(vm, root);

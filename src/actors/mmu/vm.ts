@@ -59,6 +59,8 @@ export class Vm {
   readonly jobLocks: readonly SpinLock[];
   /** Where oracles of this thread report; the engine sets it. */
   onFinding: (finding: OracleFinding) => void = () => {};
+  /** Is told of each emulated access at its effect; null: nobody listens. */
+  onEffect: ((vcpu: number, gpa: number, access: number) => void) | null = null;
 
   constructor(mem: Mem, layout: MachineLayout) {
     const at = (name: VmLockName) => layout.locks + VM_LOCKS.indexOf(name) * LOCK_BYTES;

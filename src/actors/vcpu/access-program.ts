@@ -52,8 +52,8 @@ export function* runAccess(vcpu: Vcpu, access: Access): Path<boolean> {
       for (const [i, part] of parts.entries()) {
         const host = hosts[i]!;
         yield access.kind === 'write' ? writing(host) : reading(host);
-        if (access.kind === 'write') store(mem.u8, host, part.size, partValue(access, part));
-        else value |= load(mem.u8, host, part.size) << BigInt(8 * part.skip);
+        if (access.kind === 'write') store(mem, host, part.size, partValue(access, part));
+        else value |= load(mem, host, part.size) << BigInt(8 * part.skip);
       }
       vcpu.value = value;
       vcpu.set64('RETIRED', vcpu.get64('RETIRED') + 1n);

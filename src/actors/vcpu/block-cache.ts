@@ -12,6 +12,7 @@
  */
 import {
   ACCESS_X,
+  CPU,
   CPU_JUMP_CACHE,
   CPU_UOPS,
   JUMP_ENTRIES,
@@ -23,7 +24,7 @@ import type { Path } from '../../shared/sync/point.ts';
 import { codeVersion, markCodePage } from '../mmu/code-map.ts';
 import type { Vm } from '../mmu/vm.ts';
 import { jumpKey } from './isa/core-helpers.ts';
-import { decode } from './isa/decode.ts';
+import { decode, INSN_BYTES_MAX } from './isa/decode.ts';
 import {
   branchesDirectly,
   type Form,
@@ -142,13 +143,8 @@ export class BlockCache {
     const secondPage = this.#fetchPage((rip | 0xfffn) + 1n);
     if (secondPage < 0) return 'second';
     const secondVersion = yield* this.#mark(secondPage);
-    const bytes = new Uint8Array(16);
-    const offset = Number(rip & 0xfffn);
-    const { u8 } = this.#vcpu.mem;
-    const first = PAGE_BYTES - offset;
-    bytes.set(u8.subarray(this.#vm.ramPage(page) + offset, this.#vm.ramPage(page) + PAGE_BYTES));
-    bytes.set(u8.subarray(this.#vm.ramPage(secondPage), this.#vm.ramPage(secondPage) + 16 - first), first);
-    const item = this.#item(decode(bytes, 0, 15, rip), rip);
+    const bytes = this.#acrossPages(page, secondPage, Number(rip & 0xfffn));
+    const item = this.#item(decode(bytes, 0, INSN_BYTES_MAX, rip), rip);
     const record = this.#write([item], rip, true);
     this.#page(page, version).straddling.set(rip, { record, secondPage, secondVersion });
     return 'built';
@@ -167,6 +163,22 @@ export class BlockCache {
     this.#forgetJumps();
   }
 
+  /** The instruction at `rip`, from the pages that fetches go to now; null where there is none. */
+  insnAt(rip: bigint): Insn | null {
+    const first = this.#fetchPage(rip);
+    if (first < 0) return null;
+    const { u8 } = this.#vcpu.mem;
+    const offset = Number(rip & 0xfffn);
+    const room = PAGE_BYTES - offset;
+    let decoded = decode(u8, this.#vm.ramPage(first) + offset, Math.min(room, INSN_BYTES_MAX), rip);
+    if ('fault' in decoded && decoded.fault === 'more') {
+      const second = this.#fetchPage((rip | 0xfffn) + 1n);
+      if (second < 0) return null;
+      decoded = decode(this.#acrossPages(first, second, offset), 0, INSN_BYTES_MAX, rip);
+    }
+    return 'fault' in decoded ? null : decoded;
+  }
+
   /** Is there a fetch translation for `rip`? */
   canFetch(rip: bigint): boolean {
     return this.#fetchPage(rip) >= 0;
@@ -174,7 +186,18 @@ export class BlockCache {
 
   #fetchPage(rip: bigint): number {
     const host = lookup(this.#vcpu.mem, this.#cpu, this.#vcpu.get32('CPL') === 3, ACCESS_X, rip);
-    return host === -1 ? -1 : Math.floor(((host >>> 0) - this.#vm.layout.ram) / PAGE_BYTES);
+    return host < 0 ? -1 : Math.floor((host - this.#vm.layout.ram) / PAGE_BYTES);
+  }
+
+  /** The bytes from `offset` of RAM page `first` on, as long as an instruction may be, going on in page `second`. */
+  #acrossPages(first: number, second: number, offset: number): Uint8Array {
+    const { u8 } = this.#vcpu.mem;
+    const bytes = new Uint8Array(INSN_BYTES_MAX);
+    const room = PAGE_BYTES - offset;
+    bytes.set(u8.subarray(this.#vm.ramPage(first) + offset, this.#vm.ramPage(first) + PAGE_BYTES));
+    const rest = this.#vm.ramPage(second);
+    bytes.set(u8.subarray(rest, rest + INSN_BYTES_MAX - room), room);
+    return bytes;
   }
 
   /** Also drops what an older version of the page has left. */
@@ -259,9 +282,12 @@ export class BlockCache {
   }
 
   #remember(rip: bigint, record: number): void {
-    const { u64, i32 } = this.#vcpu.mem;
+    const { mem } = this.#vcpu;
+    const { u64, i32 } = mem;
     const slot = Number((rip ^ (rip >> 12n)) & BigInt(JUMP_ENTRIES - 1));
     const at = this.#cpu + CPU_JUMP_CACHE + slot * JUMP_ENTRY_BYTES;
+    i32[(this.#cpu + CPU.at.JUMPS_EMPTY) >>> 2] = 0;
+    mem.touch(at, JUMP_ENTRY_BYTES);
     i32[(at + 8) >>> 2] = record;
     u64[at / 8] = BigInt.asUintN(64, jumpKey(rip, this.#vcpu.get32('CPL')));
   }

@@ -73,17 +73,9 @@ function* fetchAndExecute(vcpu: Vcpu): Path<Outcome> {
 
 function* execute(vcpu: Vcpu, decoded: Insn | Undecoded): Path<Outcome> {
   if ('fault' in decoded || isHostOp(decoded.op)) return yield* executeWork(vcpu, workOf(decoded));
-  const insn = normalise(decoded);
-  const form = formIndex(generalForm(formOf(insn)));
-  if (form < 0) return yield* executeWork(vcpu, workOf(decoded));
+  const insn = prepareStep(vcpu, decoded);
+  if (insn === null) return yield* executeWork(vcpu, workOf(decoded));
   const record = vcpu.cpu + CPU_SCRATCH_UOP;
-  writeRecord(vcpu.mem, record, vcpu.cpu, insn, {
-    handler: EMULATED_BASE + form,
-    remain: 1,
-    insnIndex: 0,
-    linkTaken: LINK_NEVER,
-    linkNext: LINK_NEVER,
-  });
   for (let iteration = 0; iteration < REP_ITERATIONS_MAX; iteration++) {
     const outcome = yield* step(vcpu, record, insn);
     if (outcome !== OUTCOME_OK) return outcome;
@@ -91,6 +83,42 @@ function* execute(vcpu: Vcpu, decoded: Insn | Undecoded): Path<Outcome> {
   }
   if (vcpu.get64('RIP') !== insn.rip || insn.rep === 'none') vcpu.retire(1);
   return OUTCOME_OK;
+}
+
+/** Writes the scratch record of one emulated step. Null when the core has no form for the instruction. */
+export function prepareStep(vcpu: Vcpu, decoded: Insn): NormalInsn | null {
+  const insn = normalise(decoded);
+  const form = formIndex(generalForm(formOf(insn)));
+  if (form < 0) return null;
+  writeRecord(vcpu.mem, vcpu.cpu + CPU_SCRATCH_UOP, vcpu.cpu, insn, {
+    handler: EMULATED_BASE + form,
+    remain: 1,
+    insnIndex: 0,
+    linkTaken: LINK_NEVER,
+    linkNext: LINK_NEVER,
+  });
+  return insn;
+}
+
+/** An access that an emulated handler has described, by its number in the log. */
+export interface LoggedAccess {
+  /** LOG_*. */
+  readonly kind: number;
+  readonly size: number;
+  readonly gva: bigint;
+  /** Indices into u64: what was read or is stored, and what must be there for LOG_CAS. */
+  readonly values: number;
+  readonly expects: number;
+}
+
+export function loggedAccess({ mem, cpu }: Vcpu, index: number): LoggedAccess {
+  return {
+    kind: mem.i32[((cpu + CPU.at.LOG_KIND) >>> 2) + index]!,
+    size: mem.i32[((cpu + CPU.at.LOG_SIZE) >>> 2) + index]!,
+    gva: mem.u64[(cpu + CPU.at.LOG_GVA) / 8 + index]!,
+    values: (cpu + CPU.at.LOG_VALUE) / 8 + index,
+    expects: (cpu + CPU.at.LOG_EXPECT) / 8 + index,
+  };
 }
 
 /** One pass of the handler, access by access: an instruction, or one REP iteration. */
@@ -116,13 +144,9 @@ export function raiseExit(vcpu: Vcpu): Outcome {
 
 /** The access that the log describes. */
 function* carryOut(vcpu: Vcpu, insn: NormalInsn): Path<Outcome> {
-  const { mem, cpu } = vcpu;
+  const { mem } = vcpu;
   const index = vcpu.get32('LOG_NEXT');
-  const kind = mem.i32[((cpu + CPU.at.LOG_KIND) >>> 2) + index]!;
-  const size = mem.i32[((cpu + CPU.at.LOG_SIZE) >>> 2) + index]!;
-  const gva = mem.u64[(cpu + CPU.at.LOG_GVA) / 8 + index]!;
-  const values = (cpu + CPU.at.LOG_VALUE) / 8 + index;
-  const expects = (cpu + CPU.at.LOG_EXPECT) / 8 + index;
+  const { kind, size, gva, values, expects } = loggedAccess(vcpu, index);
   if (kind === LOG_READ || kind === LOG_READ_MODIFY) {
     const options = { rmw: kind === LOG_READ_MODIFY, stack: usesStack(insn, false) };
     const outcome = yield* readLinear(vcpu, gva, size, options);

@@ -13,6 +13,8 @@ import {
   REQ_TLB_FLUSH,
   REQ_VM_DEAD,
 } from '../../shared/layout/vcpu.ts';
+import { BUG_DEKKER_ORDER } from '../../shared/quirks.ts';
+import { WAIT_ACK, WAIT_PARKED } from '../../shared/sync/lock-class.ts';
 import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { TRACE_PARKED, TRACE_SERVE } from '../../shared/trace/kinds.ts';
 import { handleIntrospectionRequest } from '../introspector/vcpu-side.ts';
@@ -45,6 +47,9 @@ export function* enterGuest(vcpu: Vcpu): Path<boolean> {
     // ORDER: mode before requests. A requester writes its bit, then reads the mode: one of us sees the other (RC-20).
     yield writing(mode);
     mem.store(mode, IN_GUEST);
+    vcpu.actor.checks?.owes(WAIT_ACK);
+    // There was none before the mode was published.
+    if (vm.quirk(BUG_DEKKER_ORDER)) return true;
     yield reading(requests);
     if (mem.load(requests) === 0) return true;
     yield* exitGuest(vcpu);
@@ -54,6 +59,7 @@ export function* enterGuest(vcpu: Vcpu): Path<boolean> {
 /** Leaves guest mode and becomes a reader of the memslots again. */
 export function* exitGuest(vcpu: Vcpu): Path<void> {
   yield* leaveGuestMode(vcpu.vm, vcpu.index, vcpu.actor.tracer);
+  vcpu.actor.checks?.settles(WAIT_ACK);
   vcpu.count('EXITS');
   yield* vcpu.enterSrcu();
 }
@@ -71,6 +77,7 @@ export function* sleepHalted(vcpu: Vcpu): Path<boolean> {
   yield reading(requests);
   if (mem.load(requests) !== 0) return yield* serveRequests(vcpu);
   yield* vcpu.leaveSrcu();
+  actor.checks?.mayBlock('a kick');
   actor.expect = seen;
   yield waiting(vcpu.word('WAKE_SEQ'));
   yield* vcpu.enterSrcu();
@@ -113,6 +120,8 @@ export function* serveRequests(vcpu: Vcpu): Path<boolean> {
 function* park(vcpu: Vcpu): Path<void> {
   const { vm, mem } = vcpu;
   yield* vcpu.leaveSrcu();
+  vcpu.settleFlags();
+  vcpu.actor.awaiting(WAIT_PARKED);
   mem.store(vcpu.word('PARKED'), 1);
   yield updating(vm.word('PARKED'));
   mem.add(vm.word('PARKED'), 1);
@@ -128,6 +137,7 @@ function* park(vcpu: Vcpu): Path<void> {
   yield updating(vm.word('PARKED'));
   mem.add(vm.word('PARKED'), -1);
   mem.store(vcpu.word('PARKED'), 0);
+  vcpu.actor.awaited(WAIT_PARKED);
   yield notifying(vm.word('PARKED'));
   mem.notify(vm.word('PARKED'));
   yield* vcpu.enterSrcu();

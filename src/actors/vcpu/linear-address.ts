@@ -4,6 +4,7 @@ import type { Path } from '../../shared/sync/point.ts';
 import { CR0_WP, EFER_NXE } from '../../shared/x86/control-registers.ts';
 import { LINEAR_ADDRESS_BITS } from '../../shared/x86/paging.ts';
 import { VECTOR_PF } from '../../shared/x86/vectors.ts';
+import { awaitSlot } from '../mmu/page-fault.ts';
 import { type WalkResult, walkGuest } from '../mmu/page-walk.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -28,7 +29,7 @@ export function crossesPage(gva: bigint, size: number): boolean {
  * @param gva     canonical, unsigned 64 bits
  * @param access  as of {@link walkGuest}
  * @param user    CPL 3, and no access that the processor makes on its own account
- * @locking inside a kvm.srcu section; takes nothing
+ * @locking inside a kvm.srcu section when called and when it returns, not the same one after 'retry'; takes nothing
  */
 export function* walkLinear(vcpu: Vcpu, gva: bigint, access: number, user: boolean): Path<WalkResult> {
   const { vm, mem } = vcpu;
@@ -40,6 +41,7 @@ export function* walkLinear(vcpu: Vcpu, gva: bigint, access: number, user: boole
     writeProtect: (vcpu.get64('CR0') & CR0_WP) !== 0n,
     noExecute: (vcpu.get64('EFER') & EFER_NXE) !== 0n,
   });
+  if (result.kind === 'retry') yield* awaitSlot(vcpu, result.gfn);
   if (result.kind === 'fault') vcpu.raise(VECTOR_PF, result.errorCode, gva);
   return result;
 }

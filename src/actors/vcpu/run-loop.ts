@@ -24,6 +24,7 @@ import { UOP } from './isa/uop.ts';
 import { crossesPage } from './linear-address.ts';
 import { handleMiss } from './tlb-fill.ts';
 import { OUTCOME_DEAD, OUTCOME_FAULT, OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
+import { watchedInsn } from './watched-access.ts';
 
 /** Instructions the core may run before it looks outside, when nothing asks for it earlier. */
 const SLICE = 1 << 20;
@@ -53,6 +54,7 @@ export function* runVcpu(vcpu: Vcpu, limits: RunLimits = {}): Path<void> {
     // Once more.
   }
   yield* vcpu.leaveSrcu();
+  vcpu.settleFlags();
   const left = mem.load(state);
   if (left === VCPU_RUNNING || left === VCPU_HALTED) {
     mem.store(state, mem.load(vm.word('DEAD')) !== 0 ? VCPU_CRASHED : VCPU_STOPPED);
@@ -93,6 +95,12 @@ function* runGuest(vcpu: Vcpu, budget: number): Path<number> {
     yield stepping(vcpu.index);
     core.run(record, cpu);
     exit = vcpu.get32('EXIT_KIND');
+    while (exit === EXIT_MEMORY) {
+      const done = yield* watchedInsn(vcpu);
+      if (done) goOn(vcpu);
+      exit = vcpu.get32('EXIT_KIND');
+      if (!done) break;
+    }
     if (exit !== EXIT_BLOCK) break;
     link = vcpu.get32('EXIT_LINK');
   }
@@ -101,6 +109,26 @@ function* runGuest(vcpu: Vcpu, budget: number): Path<number> {
   if (exit !== NO_BLOCK) left += mem.u8[vcpu.get32('EXIT_UOP') + UOP.at.REMAIN]!;
   vcpu.retire(budget - left);
   return exit;
+}
+
+/** On with the block after an instruction that was carried out by itself. */
+function goOn(vcpu: Vcpu): void {
+  const { mem, cpu, core } = vcpu;
+  const done = vcpu.get32('EXIT_UOP');
+  const pc = mem.u64[(done + UOP.at.PC) / 8]!;
+  const rip = vcpu.get64('RIP');
+  const remain = mem.u8[done + UOP.at.REMAIN]!;
+  const next = BigInt.asUintN(64, pc + BigInt(mem.u8[done + UOP.at.LENGTH]!));
+  // The core looks at requests at block starts only; here they are seen after every watched instruction.
+  if (remain > 1 && rip === next && vcpu.get32('REQUESTS') === 0) {
+    core.run(done + UOP.bytes, cpu);
+    return;
+  }
+  // The end of the block, a request, or an iteration of a REP, which has stayed. What is left of the block was paid for.
+  const left = remain - (rip === pc ? 0 : 1);
+  vcpu.set32('BUDGET', vcpu.get32('BUDGET') + left);
+  vcpu.set32('EXIT_LINK', 0);
+  vcpu.set32('EXIT_KIND', EXIT_BLOCK);
 }
 
 function* handleExit(vcpu: Vcpu, exit: number): Path<Outcome> {

@@ -4,16 +4,18 @@
  * @source arch/x86/kvm/mmu/mmu.c: kvm_mmu_page_fault, seen from the processor that will use the mapping
  */
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
-import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
-import { type Path, reading, writing } from '../../shared/sync/point.ts';
+import { OUTSIDE_GUEST, READING_TABLES, REQ_TLB_FLUSH } from '../../shared/layout/vcpu.ts';
+import { BUG_TLB_FILL_RACE } from '../../shared/quirks.ts';
+import { WAIT_ACK } from '../../shared/sync/lock-class.ts';
+import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
 import { VECTOR_GP } from '../../shared/x86/vectors.ts';
 import { mayWriteDirectly } from '../mmu/code-map.ts';
 import { type FaultResult, handlePageFault } from '../mmu/page-fault.ts';
 import type { WalkResult } from '../mmu/page-walk.ts';
-import { leaveGuestMode } from '../mmu/requests.ts';
+import { leaveGuestMode, requestWord } from '../mmu/requests.ts';
 import { isPresent, spteAccess, spteAddress, sptePfn } from '../mmu/spte.ts';
 import { isCanonical, walkLinear } from './linear-address.ts';
-import { insert } from './tlb.ts';
+import { flushTlb, insert } from './tlb.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** What became of a miss. */
@@ -83,6 +85,13 @@ export interface TlbFill {
   readonly also: number;
 }
 
+/** RC-10: serves a pending flush in the middle of a fill. */
+function* takeFlush(vcpu: Vcpu): Path<void> {
+  const { vm, mem, index } = vcpu;
+  yield updating(requestWord(vm, index));
+  if ((mem.and(requestWord(vm, index), ~REQ_TLB_FLUSH) & REQ_TLB_FLUSH) !== 0) flushTlb(mem, vcpu.cpu);
+}
+
 /**
  * Reads the spte and enters in the TLB what it grants of the access and of what is useful besides.
  *
@@ -101,8 +110,10 @@ export function* fillTlb(vcpu: Vcpu, fill: TlbFill): Path<boolean> {
   const address = spteAddress(vm, root, gfn);
   yield writing(vcpu.word('MODE'));
   mem.store(vcpu.word('MODE'), READING_TABLES);
+  vcpu.actor.checks?.owes(WAIT_ACK);
   yield reading(address);
   const spte = mem.load64(address);
+  if (vm.quirk(BUG_TLB_FILL_RACE)) yield* takeFlush(vcpu);
   const granted = isPresent(spte) && (spteAccess(spte) & access) === access ? spteAccess(spte) : 0;
   const wanted = granted & (access | also);
   const page = sptePfn(spte);
@@ -110,10 +121,12 @@ export function* fillTlb(vcpu: Vcpu, fill: TlbFill): Path<boolean> {
   const blocked = !writable && (wanted & access & ACCESS_W) !== 0;
   for (const bit of blocked ? [] : [ACCESS_R, ACCESS_W, ACCESS_X]) {
     if ((wanted & bit) === 0 || (bit === ACCESS_W && !writable)) continue;
-    insert(mem, vcpu.cpu, { user, access: bit, gva, host: vm.ramPage(page), gfn });
+    const slow = bit !== ACCESS_X && vcpu.watches(gfn);
+    insert(mem, vcpu.cpu, { user, access: bit, gva, host: vm.ramPage(page), gfn, slow });
   }
   yield writing(vcpu.word('MODE'));
   mem.store(vcpu.word('MODE'), OUTSIDE_GUEST);
   yield* leaveGuestMode(vm, index, vcpu.actor.tracer);
+  vcpu.actor.checks?.settles(WAIT_ACK);
   return !blocked;
 }

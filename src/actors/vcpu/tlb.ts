@@ -4,6 +4,7 @@
 import {
   ACCESS_R,
   ACCESS_W,
+  CPU,
   CPU_JUMP_CACHE,
   JUMP_ENTRIES,
   JUMP_ENTRY_BYTES,
@@ -12,9 +13,11 @@ import {
   TLB_FETCH,
   TLB_READ,
   TLB_SET_BYTES,
+  TLB_SLOW,
   TLB_WRITE,
   tlbTable,
 } from '../../shared/layout/cpu.ts';
+import { PAGE_BYTES } from '../../shared/layout/machine.ts';
 import type { Mem } from '../../shared/mem.ts';
 
 const EMPTY = 0xffff_ffff_ffff_ffffn;
@@ -32,9 +35,14 @@ function entryAddress(cpu: number, user: boolean, table: number, gva: bigint): n
 
 /** Drops everything, in both privilege sets, and with it the jump cache: it skips the translation of a fetch. */
 export function flushTlb(mem: Mem, cpu: number): void {
-  const from = tlbTable(cpu, false, TLB_READ) >>> 2;
-  mem.i32.fill(-1, from, from + ((2 * TLB_SET_BYTES) >>> 2));
   flushJumpCache(mem, cpu);
+  // SHARED: plain accesses. Only the vCPU's own thread, or one that knows it parked, comes here.
+  const empty = (cpu + CPU.at.TLB_EMPTY) >>> 2;
+  if (mem.i32[empty] === 1) return;
+  mem.i32[empty] = 1;
+  const from = tlbTable(cpu, false, TLB_READ);
+  mem.touch(from, 2 * TLB_SET_BYTES);
+  mem.i32.fill(-1, from >>> 2, (from + 2 * TLB_SET_BYTES) >>> 2);
 }
 
 /**
@@ -49,28 +57,38 @@ export function flushPage(mem: Mem, cpu: number, _gva: bigint): void {
 
 /** Empties the jump cache: its entries hold for one set of translations. */
 export function flushJumpCache(mem: Mem, cpu: number): void {
-  const from = (cpu + CPU_JUMP_CACHE) >>> 2;
-  mem.i32.fill(-1, from, from + ((JUMP_ENTRIES * JUMP_ENTRY_BYTES) >>> 2));
+  const empty = (cpu + CPU.at.JUMPS_EMPTY) >>> 2;
+  if (mem.i32[empty] === 1) return;
+  mem.i32[empty] = 1;
+  const from = cpu + CPU_JUMP_CACHE;
+  mem.touch(from, JUMP_ENTRIES * JUMP_ENTRY_BYTES);
+  mem.i32.fill(-1, from >>> 2, (from + JUMP_ENTRIES * JUMP_ENTRY_BYTES) >>> 2);
 }
 
 /** Shared-memory address of the byte at `gva`, or −1 on a miss. `access` is one ACCESS_* bit. */
 export function lookup(mem: Mem, cpu: number, user: boolean, access: number, gva: bigint): number {
   const at = entryAddress(cpu, user, tableOf(access), gva);
-  if (mem.u64[at / 8] !== (gva & ~0xfffn)) return -1;
-  return (Number(gva & 0xffff_ffffn) + mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) | 0;
+  const page = gva & ~0xfffn;
+  const tag = mem.u64[at / 8]!;
+  if (tag !== page && tag !== (page | TLB_SLOW)) return -1;
+  return (Number(gva & 0xffff_ffffn) + mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) >>> 0;
 }
 
-/** Enters gva's page → the RAM page at `host`, for one kind of access. */
+/** Enters gva's page → the RAM page at `host`, for one kind of access; `slow` keeps the core from using it. */
 export function insert(
   mem: Mem,
   cpu: number,
-  entry: { user: boolean; access: number; gva: bigint; host: number; gfn: number },
+  entry: { user: boolean; access: number; gva: bigint; host: number; gfn: number; slow: boolean },
 ): void {
   const page = entry.gva & ~0xfffn;
   const at = entryAddress(cpu, entry.user, tableOf(entry.access), entry.gva);
+  mem.i32[(cpu + CPU.at.TLB_EMPTY) >>> 2] = 0;
+  mem.touch(at, TLB_ENTRY.bytes);
+  // The core stores through it without a word.
+  if (entry.access === ACCESS_W && !entry.slow) mem.touch(entry.host, PAGE_BYTES);
   mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2] = (entry.host - Number(page & 0xffff_ffffn)) | 0;
   mem.i32[(at + TLB_ENTRY.at.GFN) >>> 2] = entry.gfn;
-  mem.u64[at / 8] = page;
+  mem.u64[at / 8] = entry.slow ? page | TLB_SLOW : page;
 }
 
 /** Every filled entry, for the I6 oracle. The vCPU must be outside guest mode. */
@@ -78,12 +96,14 @@ export function* filledEntries(
   mem: Mem,
   cpu: number,
 ): Generator<{ access: number; gfn: number; gva: bigint }> {
+  if (mem.i32[(cpu + CPU.at.TLB_EMPTY) >>> 2] === 1) return;
   for (const user of [false, true]) {
     for (const access of [1, 2, 4]) {
       const table = tlbTable(cpu, user, tableOf(access));
       for (let at = table; at < table + TLB_ENTRIES * TLB_ENTRY.bytes; at += TLB_ENTRY.bytes) {
-        const gva = mem.u64[at / 8]!;
-        if (gva !== EMPTY) yield { access, gva, gfn: mem.i32[(at + TLB_ENTRY.at.GFN) >>> 2]! };
+        const tag = mem.u64[at / 8]!;
+        if (tag !== EMPTY)
+          yield { access, gva: tag & ~TLB_SLOW, gfn: mem.i32[(at + TLB_ENTRY.at.GFN) >>> 2]! };
       }
     }
   }

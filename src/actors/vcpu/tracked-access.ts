@@ -9,7 +9,13 @@
 import { NOTIFIER_KVMI } from '../../shared/layout/access-tree.ts';
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { SLOT_INVALID, SLOT_READONLY } from '../../shared/layout/memslot.ts';
-import { REF_EMU_CHECK_THEN_ACT, REF_RETRY_LEAKS_MAP, REF_SRCU_ACROSS_EVENT } from '../../shared/quirks.ts';
+import type { Mem } from '../../shared/mem.ts';
+import {
+  BUG_INVALID_AS_MMIO,
+  REF_EMU_CHECK_THEN_ACT,
+  REF_RETRY_LEAKS_MAP,
+  REF_SRCU_ACROSS_EVENT,
+} from '../../shared/quirks.ts';
 import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
 import { readLock, readUnlock } from '../../shared/sync/rw-lock.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
@@ -17,7 +23,7 @@ import { type PfVerdict, pfEventEnabled, trackPreAccess } from '../introspector/
 import { readPolicy } from '../mmu/access-tree.ts';
 import { codePageWritten } from '../mmu/code-map.ts';
 import { gfnToSlot, type Slot } from '../mmu/memslots.ts';
-import { markDirty } from '../mmu/page-fault.ts';
+import { awaitSlot, markDirty } from '../mmu/page-fault.ts';
 import { askBefore, dispatch, pageTrackStored, type TrackedAccess } from '../mmu/page-track.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -115,13 +121,17 @@ interface Place {
   readonly host: number;
 }
 
-/** Looks a piece's memory up, after the event that may have been waited for outside kvm.srcu. */
+/** Looks a piece's memory up, after the event that may have been waited for outside kvm.srcu. Holding nothing else. */
 function* locate(vcpu: Vcpu, gpa: number, access: number): Path<Place | 'mmio' | 'retry'> {
   const { vm, mem } = vcpu;
   const gfn = Math.floor(gpa / 4096);
   const slot = yield* gfnToSlot(vm, mem.load(vcpu.word('AS_ID')), gfn);
   if (slot === null || gfn >= vm.layout.config.gfnCount) return 'mmio';
-  if ((slot.flags & SLOT_INVALID) !== 0) return 'retry';
+  if ((slot.flags & SLOT_INVALID) !== 0) {
+    if (vm.quirk(BUG_INVALID_AS_MMIO)) return 'mmio';
+    yield* awaitSlot(vcpu, gfn);
+    return 'retry';
+  }
   if (access === ACCESS_W && (slot.flags & SLOT_READONLY) !== 0) return 'mmio';
   const ramPage = slot.ramPage + gfn - slot.baseGfn;
   return { slot, gfn, ramPage, host: vm.ramPage(ramPage) + (gpa % 4096) };
@@ -148,6 +158,7 @@ function* effect(vcpu: Vcpu, piece: Piece, verdict: PfVerdict): Path<PieceResult
   } else {
     yield piece.access !== ACCESS_W ? reading(host) : piece.expect === null ? writing(host) : updating(host);
     if (!checked && watched) reportIfDenied(vcpu, piece, gfn, verdict);
+    if (vm.onEffect !== null) vm.onEffect(vcpu.index, piece.gpa, piece.access);
     result = perform(vcpu, piece, host);
     if (result.kind === 'done' && piece.access === ACCESS_W) markDirty(vm, place.slot, gfn);
   }
@@ -172,7 +183,8 @@ function reportIfDenied(
   gfn: number,
   verdict: PfVerdict,
 ): void {
-  if (!vcpu.vm.checked || stillAllowed(vcpu, gfn, piece.access, verdict)) return;
+  // Who listens to effects judges for himself, by what commands have returned.
+  if (!vcpu.vm.checked || vcpu.vm.onEffect !== null || stillAllowed(vcpu, gfn, piece.access, verdict)) return;
   vcpu.vm.onFinding({
     id: 'I2',
     detail:
@@ -183,9 +195,9 @@ function reportIfDenied(
 
 function perform(vcpu: Vcpu, piece: Piece, host: number): PieceResult {
   const { mem } = vcpu;
-  if (piece.access !== ACCESS_W) return { kind: 'done', value: load(mem.u8, host, piece.size) };
+  if (piece.access !== ACCESS_W) return { kind: 'done', value: load(mem, host, piece.size) };
   if (piece.expect === null) {
-    store(mem.u8, host, piece.size, piece.value);
+    store(mem, host, piece.size, piece.value);
     return { kind: 'done', value: 0n };
   }
   const found = compareExchange(vcpu, host, piece.size, piece.expect, piece.value);
@@ -256,6 +268,7 @@ export function* accessSplit(
         if (place !== null) yield locked ? updating(place.host) : writing(place.host);
       if (denied >= 0)
         reportIfDenied(vcpu, { ...parts[denied]!, access: ACCESS_W }, places[denied]!.gfn, verdicts[denied]!);
+      if (vm.onEffect !== null) for (const { gpa } of parts) vm.onEffect(vcpu.index, gpa, ACCESS_W);
       matched = exchangeParts(vcpu, parts, places, operand);
       if (locked) yield* spinUnlock(actor, vm.splitLock);
       if (matched) for (const place of places) if (place !== null) markDirty(vm, place.slot, place.gfn);
@@ -288,12 +301,12 @@ function exchangeParts(
   places: readonly (Place | null)[],
   operand: { expect: bigint | null; value: bigint },
 ): boolean {
-  const { u8 } = vcpu.mem;
+  const { mem } = vcpu;
   let found = 0n;
   let skip = 0;
   for (const [i, part] of parts.entries()) {
     const place = places[i]!;
-    const bytes = place === null ? allOnes(part.size) : load(u8, place.host, part.size);
+    const bytes = place === null ? allOnes(part.size) : load(mem, place.host, part.size);
     found |= bytes << BigInt(8 * skip);
     skip += part.size;
   }
@@ -302,7 +315,7 @@ function exchangeParts(
   for (const [i, part] of parts.entries()) {
     const place = places[i]!;
     const bytes = (operand.value >> BigInt(8 * skip)) & allOnes(part.size);
-    if (place !== null) store(u8, place.host, part.size, bytes);
+    if (place !== null) store(mem, place.host, part.size, bytes);
     skip += part.size;
   }
   return true;
@@ -314,34 +327,30 @@ export function allOnes(size: number): bigint {
 }
 
 /** Little-endian; aligned sizes as one access, so that another vCPU never sees half of it. */
-export function load(bytes: Uint8Array<SharedArrayBuffer>, at: number, size: number): bigint {
-  if (size === 1) return BigInt(bytes[at]!);
-  if (size === 8 && at % 8 === 0) return new BigUint64Array(bytes.buffer, at, 1)[0]!;
-  if (size === 4 && at % 4 === 0) return BigInt(new Uint32Array(bytes.buffer, at, 1)[0]!);
-  if (size === 2 && at % 2 === 0) return BigInt(new Uint16Array(bytes.buffer, at, 1)[0]!);
+export function load(mem: Mem, at: number, size: number): bigint {
+  if (size === 1) return BigInt(mem.u8[at]!);
+  if (size === 8 && at % 8 === 0) return mem.u64[at / 8]!;
+  if (size === 4 && at % 4 === 0) return BigInt(mem.u32[at / 4]!);
+  if (size === 2 && at % 2 === 0) return BigInt(mem.u16[at / 2]!);
   let value = 0n;
-  for (let i = size - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[at + i]!);
+  for (let i = size - 1; i >= 0; i--) value = (value << 8n) | BigInt(mem.u8[at + i]!);
   return value;
 }
 
-export function store(bytes: Uint8Array<SharedArrayBuffer>, at: number, size: number, value: bigint): void {
-  if (size === 1) bytes[at] = Number(value & 0xffn);
-  else if (size === 8 && at % 8 === 0) new BigUint64Array(bytes.buffer, at, 1)[0] = value;
-  else if (size === 4 && at % 4 === 0) new Uint32Array(bytes.buffer, at, 1)[0] = Number(value & 0xffff_ffffn);
-  else if (size === 2 && at % 2 === 0) new Uint16Array(bytes.buffer, at, 1)[0] = Number(value & 0xffffn);
-  else for (let i = 0; i < size; i++) bytes[at + i] = Number((value >> BigInt(8 * i)) & 0xffn);
+export function store(mem: Mem, at: number, size: number, value: bigint): void {
+  mem.touch(at, size);
+  if (size === 1) mem.u8[at] = Number(value & 0xffn);
+  else if (size === 8 && at % 8 === 0) mem.u64[at / 8] = value;
+  else if (size === 4 && at % 4 === 0) mem.u32[at / 4] = Number(value & 0xffff_ffffn);
+  else if (size === 2 && at % 2 === 0) mem.u16[at / 2] = Number(value & 0xffffn);
+  else for (let i = 0; i < size; i++) mem.u8[at + i] = Number((value >> BigInt(8 * i)) & 0xffn);
 }
 
 /** Atomic: aligned sizes only. Returns what was found. */
 function compareExchange(vcpu: Vcpu, at: number, size: number, expect: bigint, value: bigint): bigint {
   const { mem } = vcpu;
-  const { buffer } = mem.u8;
   if (size === 8) return mem.cas64(at, expect, value);
-  const cells =
-    size === 4
-      ? new Uint32Array(buffer, at, 1)
-      : size === 2
-        ? new Uint16Array(buffer, at, 1)
-        : new Uint8Array(buffer, at, 1);
-  return BigInt(Atomics.compareExchange(cells, 0, Number(expect), Number(value)));
+  mem.touch(at, size);
+  const cells = size === 4 ? mem.u32 : size === 2 ? mem.u16 : mem.u8;
+  return BigInt(Atomics.compareExchange(cells, at / size, Number(expect), Number(value)));
 }

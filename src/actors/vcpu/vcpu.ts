@@ -97,10 +97,12 @@ export interface VcpuSurroundings {
   readonly console?: (byte: number) => void;
   /** What executes guest code. A vCPU that only carries out access programs needs none. */
   readonly core?: Core;
+  /** Guest frames whose loads and stores are scheduling points, each by itself. Absent: none. */
+  readonly watched?: (gfn: number) => boolean;
 }
 
-/** Looks for a reply, for each look that is worth making at a lock: some 30 µs. */
-const REPLY_LOOKS_FACTOR = 10;
+/** Looks for the answer to an event: longer than a tool that answers at once takes. */
+const REPLY_SPIN_NS_MAX = 30_000;
 
 export class Vcpu implements IntrospectedVcpu {
   readonly index: number;
@@ -123,25 +125,28 @@ export class Vcpu implements IntrospectedVcpu {
   /** Where RDRAND gets its numbers. */
   readonly random: Prng;
 
+  /** Is each access to this guest frame to be a scheduling point? */
+  readonly watches: (gfn: number) => boolean;
+
   /** Undefined opcodes met, by name. */
   readonly undefinedOpcodes = new Map<string, number>();
   readonly #core: Core | null;
   readonly #blocks: BlockCache | null;
 
   constructor(vm: Vm, index: number, actor: Actor, surroundings: VcpuSurroundings = {}) {
-    const { core = null, console = () => {}, seed = BigInt(index) } = surroundings;
+    const { core = null, console = () => {}, seed = BigInt(index), watched = () => false } = surroundings;
     this.index = index;
     this.vm = vm;
     this.mem = vm.mem;
     this.actor = actor;
-    this.replySpin = new AdaptiveSpin(actor.spinLimit * REPLY_LOOKS_FACTOR);
+    this.replySpin = new AdaptiveSpin(actor.spinLimit > 0 ? REPLY_SPIN_NS_MAX : 0);
     this.cpu = vm.cpu(index);
     this.ctl = vm.layout.vcpus + index * VCPU.bytes;
     this.flags =
       core === null
         ? {
             rflags: () => this.get64('RFLAGS') | BigInt(RFLAGS_FIXED),
-            setRflags: (value) => this.set64('RFLAGS', value),
+            setRflags: (value) => this.set64('RFLAGS', value & ~BigInt(RFLAGS_FIXED)),
           }
         : {
             rflags: () => core.rflags(this.cpu),
@@ -149,6 +154,7 @@ export class Vcpu implements IntrospectedVcpu {
           };
     this.ports = new MachinePorts(this, console);
     this.random = new Prng(seed).fork('rdrand');
+    this.watches = watched;
     this.#core = core;
     this.#blocks = core === null ? null : new BlockCache(this);
   }
@@ -170,6 +176,13 @@ export class Vcpu implements IntrospectedVcpu {
   get mustStop(): boolean {
     const bits = REQ_STOP | REQ_VM_DEAD | REQ_PARK;
     return (this.mem.load(this.cpu + CPU.at.REQUESTS) & bits) !== 0;
+  }
+  /**
+   * The same flags can follow from many instructions, and be kept in as many forms. For whoever compares states, they
+   * are brought into one.
+   */
+  settleFlags(): void {
+    this.flags.setRflags(this.flags.rflags());
   }
   /** Counts instructions that are complete. */
   retire(count: number): void {
@@ -223,7 +236,9 @@ export class Vcpu implements IntrospectedVcpu {
   }
   /** Bumps a counter of the control block. */
   count(name: keyof typeof VCPU.at, kind = 0): void {
-    this.mem.i64[(this.ctl + VCPU.at[name]) / 8 + kind]! += 1n;
+    const at = this.ctl + VCPU.at[name] + kind * 8;
+    this.mem.touch(at, 8);
+    this.mem.i64[at / 8]! += 1n;
   }
   /** Address of a word of the control block. */
   word(name: keyof typeof VCPU.at): number {

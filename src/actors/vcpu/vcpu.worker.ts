@@ -41,7 +41,7 @@ export default async function vcpuThread(task: VcpuTask): Promise<void> {
   if (drive(actor, untilStarted(vcpu))) {
     mem.store(vcpu.word('STATE'), VCPU_RUNNING);
     say();
-    drive(actor, guest);
+    drive(actor, guest());
   }
   console.flush();
   if (vcpu.undefinedOpcodes.size > 0) opcodes(Object.fromEntries(vcpu.undefinedOpcodes));
@@ -81,19 +81,21 @@ function* untilStarted(vcpu: Vcpu): Path<boolean> {
     }
     if (mem.load(vm.word('STOP')) === STOP_NOW) return false;
     if (mem.load(vm.word('STARTED')) === 1) return true;
+    actor.checks?.mayBlock('the start');
     actor.expect = seen;
     yield waiting(wake);
   }
 }
 
 /** What this vCPU runs: begins and ends outside kvm.srcu, and leaves the reason in STATE. */
-async function guestOf(task: VcpuTask, vcpu: Vcpu): Promise<Path<void>> {
+async function guestOf(task: VcpuTask, vcpu: Vcpu): Promise<() => Path<void>> {
   const { program, instructionLimit } = task;
   if (program === null) {
-    return runVcpu(vcpu, Number.isFinite(instructionLimit) ? { instructions: BigInt(instructionLimit) } : {});
+    const limits = Number.isFinite(instructionLimit) ? { instructions: BigInt(instructionLimit) } : {};
+    return () => runVcpu(vcpu, limits);
   }
   const { default: accesses } = (await import(program.href)) as { default: ProgramModule };
-  return runAccesses(vcpu, accesses(vcpu.index, program.options));
+  return () => runAccesses(vcpu, accesses(vcpu.index, program.options));
 }
 
 function* runAccesses(vcpu: Vcpu, accesses: Iterable<Access>): Path<void> {

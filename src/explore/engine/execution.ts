@@ -33,19 +33,27 @@ export const ACTOR_LIMIT = 30;
 export interface Participant {
   readonly name: string;
   readonly waiter: Pick<Waiter, 'expect' | 'timeoutMs'>;
-  readonly path: Path<unknown>;
+  readonly path: Pick<Path<unknown>, 'next'>;
   /** A server that never ends: the execution is over when all others have ended. */
   readonly background?: boolean;
 }
 
 /** Looks on. Hooks that are absent cost nothing. */
 export interface Observer {
+  /** Before the first step: the actors stand where they were made. */
+  begin?(execution: Execution): void;
   /** `actor` is about to do the operation it stands before. */
   before?(execution: Execution, actor: number, point: number): void;
   /** It has, and stands before its next one. */
   after?(execution: Execution, actor: number, point: number): void;
+  /** `waker` has woken `sleeper`. */
+  woken?(execution: Execution, sleeper: number, waker: number): void;
   /** Nobody can move, or everybody has ended. */
   atEnd?(execution: Execution, stuck: boolean): void;
+  /** As many steps as may be. */
+  atLimit?(execution: Execution): void;
+  /** After everything else, however it ended. */
+  finish?(execution: Execution): void;
 }
 
 export interface ExecutionOptions {
@@ -88,6 +96,10 @@ export class Execution implements View {
   readonly #mem: Mem;
   readonly #strategy: Strategy;
   readonly #observers: readonly Observer[];
+  /** Those with a hook that is called often. */
+  readonly #before: readonly Observer[];
+  readonly #after: readonly Observer[];
+  readonly #woken: readonly Observer[];
   readonly #stepLimit: number;
   readonly #keepGoing: boolean;
   readonly #state: Uint8Array;
@@ -114,6 +126,9 @@ export class Execution implements View {
     this.#mem = options.mem;
     this.#strategy = options.strategy;
     this.#observers = options.observers ?? [];
+    this.#before = this.#observers.filter((observer) => observer.before !== undefined);
+    this.#after = this.#observers.filter((observer) => observer.after !== undefined);
+    this.#woken = this.#observers.filter((observer) => observer.woken !== undefined);
     this.#stepLimit = options.stepLimit;
     this.#keepGoing = options.keepGoing ?? false;
     this.#state = new Uint8Array(count);
@@ -134,6 +149,7 @@ export class Execution implements View {
         this.runnable |= 1 << actor;
         if (this.participants[actor]!.background !== true) this.#open += 1;
       }
+      for (const observer of this.#observers) observer.begin?.(this);
       for (let actor = 0; actor < actorCount; actor++) this.#resume(actor, 0);
       while (this.#open > 0 && !this.#isOver()) {
         const { runnable, timed } = this;
@@ -144,7 +160,8 @@ export class Execution implements View {
           return;
         }
         if (this.step === this.#stepLimit) {
-          this.#reportEndless();
+          for (const observer of this.#observers) observer.atLimit?.(this);
+          if (this.findings.length === 0) this.#reportEndless();
           return;
         }
         const actor = this.#strategy.pick(this);
@@ -160,6 +177,7 @@ export class Execution implements View {
       }
       if (!this.#isOver()) for (const observer of this.#observers) observer.atEnd?.(this, false);
     } finally {
+      for (const observer of this.#observers) observer.finish?.(this);
       // The method of the class again.
       Reflect.deleteProperty(this.#mem, 'notify');
     }
@@ -187,7 +205,7 @@ export class Execution implements View {
   /** Lets `actor` do the operation it stands before, and go on to its next point. */
   #advance(actor: number): void {
     const point = this.at[actor]!;
-    for (const observer of this.#observers) observer.before?.(this, actor, point);
+    for (const observer of this.#before) observer.before!(this, actor, point);
     this.step += 1;
     this.now += STEP_NS;
     this.last = actor;
@@ -197,7 +215,7 @@ export class Execution implements View {
     if (kind === WAITING) this.#advanceWait(actor, point);
     else if (kind === CHOOSING) this.#advanceChoice(actor, point);
     else this.#resume(actor, 0);
-    for (const observer of this.#observers) observer.after?.(this, actor, point);
+    for (const observer of this.#after) observer.after!(this, actor, point);
   }
 
   #advanceWait(actor: number, point: number): void {
@@ -277,6 +295,7 @@ export class Execution implements View {
       this.timed &= ~(1 << actor);
       this.runnable |= 1 << actor;
       woken += 1;
+      for (const observer of this.#woken) observer.woken!(this, actor, this.last);
     }
     return woken;
   }

@@ -70,8 +70,8 @@ export class LockTable {
     participants.forEach(({ waiter }, index) => {
       if (!(waiter instanceof Actor)) return;
       const before = waiter.trace;
-      waiter.trace = (kind, cls, addr, mode) => {
-        before?.(kind, cls, addr, mode);
+      waiter.trace = (kind, cls, addr, mode, side) => {
+        before?.(kind, cls, addr, mode, side);
         this.#note(index, kind, cls, addr, mode);
       };
     });

@@ -57,12 +57,19 @@ export function preemptions(trace: Trace): number {
 const placeOf = (actor: number, taken: number, choice: boolean): number =>
   ((actor + 1) * 2 + (choice ? 1 : 0)) * 2 ** 32 + taken;
 
+/** A deviation that could not be followed, and the steps taken by then. */
+export interface Miss {
+  readonly step: number;
+  readonly deviation: Deviation;
+}
+
 /** Follows a schedule. Where it cannot, it goes on by the default policy and says so. */
 export class Replay implements Strategy {
   readonly name = 'replay';
   readonly #to: ReadonlyMap<number, number>;
   #missed = 0;
   #used = 0;
+  #firstMiss: Miss | null = null;
 
   constructor(schedule: Schedule) {
     this.#to = new Map(schedule.map((d) => [placeOf(d.actor, d.taken, d.choice), d.to]));
@@ -73,6 +80,11 @@ export class Replay implements Strategy {
     return this.#missed;
   }
 
+  /** The first of them. */
+  get firstMiss(): Miss | null {
+    return this.#firstMiss;
+  }
+
   /** Deviations whose place was never reached. */
   get unused(): number {
     return this.#to.size - this.#used - this.#missed;
@@ -81,15 +93,17 @@ export class Replay implements Strategy {
   begin(): boolean {
     this.#missed = 0;
     this.#used = 0;
+    this.#firstMiss = null;
     return true;
   }
 
   pick(view: View): number {
     const { last, fallback } = view;
-    const to = this.#to.get(placeOf(last, last < 0 ? 0 : view.taken[last]!, false));
+    const taken = last < 0 ? 0 : view.taken[last]!;
+    const to = this.#to.get(placeOf(last, taken, false));
     if (to === undefined) return fallback;
     if (((view.runnable | view.timed) & (1 << to)) === 0) {
-      this.#missed += 1;
+      this.#miss(view.step, { actor: last, taken, to, choice: false });
       return fallback;
     }
     this.#used += 1;
@@ -98,13 +112,19 @@ export class Replay implements Strategy {
 
   choose(view: View, actor: number, ways: number): number {
     // The step is counted before it is asked for.
-    const way = this.#to.get(placeOf(actor, view.taken[actor]! - 1, true));
+    const taken = view.taken[actor]! - 1;
+    const way = this.#to.get(placeOf(actor, taken, true));
     if (way === undefined) return 0;
     if (way >= ways) {
-      this.#missed += 1;
+      this.#miss(view.step, { actor, taken, to: way, choice: true });
       return 0;
     }
     this.#used += 1;
     return way;
+  }
+
+  #miss(step: number, deviation: Deviation): void {
+    this.#missed += 1;
+    this.#firstMiss ??= { step, deviation };
   }
 }

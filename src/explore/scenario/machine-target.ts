@@ -4,8 +4,16 @@ import { filledEntries } from '../../actors/vcpu/tlb.ts';
 import type { Execution, Observer, Participant } from '../engine/execution.ts';
 import { genericKey } from '../engine/finding.ts';
 import type { Target } from '../engine/target.ts';
-import { World } from '../world/world.ts';
+import { OracleBundle } from '../oracle/bundle.ts';
+import { type OracleLevel, oraclesFor } from '../oracle/oracles-for.ts';
+import { World, type WorldOptions } from '../world/world.ts';
 import { type Scenario, STEP_LIMIT } from './scenario.ts';
+
+/** More of the world than the scenario asks for: a lock validator, lock statistics. */
+export interface MachineTargetOptions extends Pick<WorldOptions, 'validator' | 'lockTimes'> {
+  /** Which oracles look on, beside what the machine checks of itself. Default: all. */
+  readonly oracles?: OracleLevel;
+}
 
 export class MachineTarget implements Target {
   readonly scenario: Scenario;
@@ -13,12 +21,13 @@ export class MachineTarget implements Target {
   readonly oracle: Observer;
   #begun = false;
 
-  constructor(scenario: Scenario) {
+  constructor(scenario: Scenario, options: MachineTargetOptions = {}) {
+    const { oracles = 'full', ...more } = options;
     this.scenario = scenario;
-    this.world = new World(scenario.machine);
+    this.world = new World({ ...scenario.machine, ...more });
     scenario.setUp(this.world);
     this.world.save();
-    this.oracle = {
+    const own: Observer = {
       after: (execution, actor) => {
         const { findings, lockFindings } = this.world;
         if (findings.length > 0 || lockFindings.length > 0) this.#reportNew(execution, actor);
@@ -28,6 +37,7 @@ export class MachineTarget implements Target {
         if (!stuck) this.#checkAtRest(execution);
       },
     };
+    this.oracle = new OracleBundle(this.world, [own, ...oraclesFor(this.world, oracles)]);
   }
 
   get name(): string {
@@ -46,8 +56,9 @@ export class MachineTarget implements Target {
     return this.scenario.stepLimit ?? STEP_LIMIT;
   }
 
-  begin(): readonly Participant[] {
-    if (this.#begun) this.world.restore();
+  /** @param how  `everything`: others than this thread have written too, so that nothing is known of what changed */
+  begin(how: { everything: boolean } = { everything: false }): readonly Participant[] {
+    if (this.#begun) this.world.restore(how);
     this.#begun = true;
     return this.scenario.participants(this.world);
   }
@@ -65,8 +76,8 @@ export class MachineTarget implements Target {
         ...who,
       });
     }
-    for (const { rule, message, held, stack } of world.lockFindings.splice(0)) {
-      const details = [...held.map((lock) => `holds ${lock}`), ...stack.split('\n')];
+    for (const { rule, message, held, stack, details: edges } of world.lockFindings.splice(0)) {
+      const details = [...held.map((lock) => `holds ${lock}`), ...stack.split('\n'), ...edges];
       execution.report({ oracle: 'lock', rule, message, key: genericKey(rule, message), details, ...who });
     }
   }
@@ -77,13 +88,10 @@ export class MachineTarget implements Target {
     const tlbOf = (vcpu: number) => filledEntries(vm.mem, vm.cpu(vcpu));
     world.findings.push(...world.alone(checkInvariants(world.control, vm, tlbOf)).findings);
     this.#reportNew(execution);
-    for (const message of scenario.atEnd?.(world) ?? []) {
-      execution.report({
-        oracle: 'scenario',
-        rule: scenario.name,
-        message,
-        key: genericKey('scenario', message),
-      });
+    for (const broken of scenario.atEnd?.(world) ?? []) {
+      const { rule, message } =
+        typeof broken === 'string' ? { rule: scenario.name, message: broken } : broken;
+      execution.report({ oracle: 'scenario', rule, message, key: genericKey(`scenario ${rule}`, message) });
     }
   }
 }

@@ -6,21 +6,27 @@
  */
 import { hook } from '../../actors/introspector/hook.ts';
 import { KVMI_VCPU_EVENT_PF } from '../../actors/introspector/kvmi/constants.ts';
-import { Session, type SessionEvent, type SessionMessage } from '../../actors/introspector/session.ts';
-import { allocateMemory, initializeVm, openVm } from '../../actors/mmu/create-vm.ts';
+import type { Session, SessionEvent } from '../../actors/introspector/session.ts';
+import { allocateMemory, initializeVm } from '../../actors/mmu/create-vm.ts';
 import { checkInvariants } from '../../actors/mmu/invariants.ts';
 import { type SlotRequest, setMemoryRegion } from '../../actors/mmu/memslots.ts';
-import type { OracleFinding, Vm } from '../../actors/mmu/vm.ts';
+import { type OracleFinding, Vm } from '../../actors/mmu/vm.ts';
 import { type Access, runAccess } from '../../actors/vcpu/access-program.ts';
 import type { Core } from '../../actors/vcpu/isa/core.ts';
 import { filledEntries, flushTlb } from '../../actors/vcpu/tlb.ts';
 import { Vcpu, type VcpuSurroundings } from '../../actors/vcpu/vcpu.ts';
-import { CPU_UOPS } from '../../shared/layout/cpu.ts';
+import { CPU, CPU_SCRATCH_UOP } from '../../shared/layout/cpu.ts';
+import { machineLayout } from '../../shared/layout/machine.ts';
+import type { LockValidator } from '../../shared/lockdep/validator.ts';
 import type { Quirks } from '../../shared/quirks.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import { LockChecks, type LockFinding } from '../../shared/sync/checks.ts';
-import { drive, type Path, reading, waiting } from '../../shared/sync/point.ts';
+import { drive, type Path } from '../../shared/sync/point.ts';
+import { STATS_BYTES } from '../../shared/sync/stats.ts';
 import type { Participant } from '../engine/execution.ts';
+import { JournaledMem } from './journaled-mem.ts';
+import { type CallListener, RecordedSession } from './recorded-session.ts';
+import { type Answer, type Tool, ToolSide } from './tool-side.ts';
 
 export interface WorldOptions {
   readonly vcpuCount?: number;
@@ -30,16 +36,15 @@ export interface WorldOptions {
   readonly gfnCount?: number;
   /** Pages that may be restricted at one time. */
   readonly accessLimit?: number;
+  /** Learns the order graph of all its actors; whoever gives it may keep it from run to run. */
+  readonly validator?: LockValidator;
+  /** Keep lock statistics, by {@link World.clock}. Default: none, they cost time. */
+  readonly lockTimes?: boolean;
   /** What its vCPUs execute guest code with. */
   readonly core?: (vm: Vm) => Core;
   /** Of every vCPU. */
   readonly surroundings?: VcpuSurroundings;
 }
-
-/** What a scenario's tool does with an event: an action, after whatever commands it likes. */
-export type Tool = (event: SessionEvent, session: Session) => Path<number>;
-
-export type Answer = Extract<SessionMessage, { kind: 'answer' }>;
 
 const FIRST_VCPU_ID = 3;
 
@@ -49,37 +54,47 @@ export class World {
   readonly #core: Core | undefined;
   /** Made anew by {@link restore}, as everything below. */
   #control!: Actor;
-  #receiver!: Actor;
   #nextActorId = 0;
-  session!: Session;
+  tool!: ToolSide;
+  /** Everybody there is, in the order made. */
+  readonly actors: Actor[] = [];
+  /** Is told of what sessions are asked to do; null: nobody listens. */
+  onCall: CallListener | null = null;
   readonly vcpus: Vcpu[] = [];
   readonly findings: OracleFinding[] = [];
   readonly lockFindings: LockFinding[] = [];
-  readonly events: SessionEvent[] = [];
   /** What each vCPU's guest has written to the console port. */
   readonly consoles: string[] = [];
-  readonly answers: Answer[] = [];
-  #saved: readonly { readonly at: number; readonly bytes: Uint8Array }[] = [];
+  /** What time it is for lock statistics, ns. */
+  clock: () => number = () => 0;
+  readonly #mem: JournaledMem;
+  /** The CPU structs: the core writes them unseen. */
+  readonly #cpus: readonly (readonly [from: number, to: number])[];
 
-  constructor(options: WorldOptions = {}) {
+  /** @param shared  the memory of a world with equal options, in another thread; it is left as it is */
+  constructor(options: WorldOptions = {}, shared?: WebAssembly.Memory) {
     const { vcpuCount = 1, quirks = [], strict = false, ramPages = 64, gfnCount = 128 } = options;
     const { accessLimit = 64 } = options;
-    const { memory, layout } = allocateMemory({
-      vcpuCount,
-      ramPages,
-      gfnCount,
-      accessLimit,
-      traceBytes: 0,
-      actorCount: vcpuCount + 2,
-    });
+    const config = { vcpuCount, ramPages, gfnCount, accessLimit, traceBytes: 0, actorCount: vcpuCount + 2 };
+    const { memory, layout } =
+      shared === undefined ? allocateMemory(config) : { memory: shared, layout: machineLayout(config) };
     this.#options = options;
-    this.vm = openVm(memory, layout);
+    this.#mem = new JournaledMem(memory);
+    this.vm = new Vm(this.#mem, layout);
+    this.#cpus = Array.from({ length: vcpuCount }, (_, index) => [
+      this.vm.cpu(index),
+      this.vm.cpu(index) + CPU.bytes,
+    ]);
     this.vm.onFinding = (finding) => this.findings.push(finding);
     this.#core = options.core?.(this.vm);
+    if (shared === undefined) this.#initialize(quirks, strict);
+    this.populate();
+  }
+
+  #initialize(quirks: Quirks, strict: boolean): void {
     const boot = new Actor({ id: 1, name: 'boot', mem: this.vm.mem, spinLimit: 0 });
     drive(boot, initializeVm(boot, this.vm, { quirks, strict, checked: true }));
-    for (let index = 0; index < vcpuCount; index++) flushTlb(this.vm.mem, this.vm.cpu(index));
-    this.#populate();
+    for (let index = 0; index < this.vm.vcpuCount; index++) flushTlb(this.vm.mem, this.vm.cpu(index));
   }
 
   /** VM control: memslots, hook, unhook. */
@@ -88,53 +103,67 @@ export class World {
   }
   /** The receiver of the introspector. */
   get receiver(): Actor {
-    return this.#receiver;
+    return this.tool.receiver;
+  }
+  /** The receiver's. */
+  get session(): Session {
+    return this.tool.session;
+  }
+  /** Commands that VM control gives: those that need no answer of a vCPU. */
+  get commands(): Session {
+    return this.newSession(this.#control);
+  }
+  /** Every event the tool was shown. */
+  get events(): SessionEvent[] {
+    return this.tool.events;
+  }
+  get answers(): Answer[] {
+    return this.tool.answers;
   }
 
   /** Notes the machine as it is: what {@link restore} brings back. */
   save(): void {
-    const { u8 } = this.vm.mem;
-    this.#saved = this.#ranges().map(([from, to]) => ({
-      at: from,
-      bytes: new Uint8Array(u8.slice(from, to)),
-    }));
+    this.#mem.mark(this.#kept());
   }
 
   /** The machine as it was saved, with new actors, vCPUs and session. Paths made before must not be used again. */
-  restore(): void {
-    const { u8 } = this.vm.mem;
-    for (const { at, bytes } of this.#saved) u8.set(bytes, at);
-    this.#populate();
+  restore({ everything } = { everything: false }): void {
+    if (everything) this.#mem.rewindAll(this.#kept());
+    else this.#mem.rewind(this.#cpus);
+    if (this.#options.lockTimes === true) {
+      // Statistics are written unseen.
+      const { stats, config } = this.vm.layout;
+      this.#mem.u8.fill(0, stats, stats + config.actorCount * STATS_BYTES);
+    }
+    this.populate();
+  }
+
+  /** Address of a byte that {@link restore} has not brought back; −1 when there is none. Looks at everything: slow. */
+  get firstDifference(): number {
+    return this.#mem.firstDifference(this.#kept());
   }
 
   /** All of the memory but decoded code, which new block caches begin again. */
-  #ranges(): [from: number, to: number][] {
+  #kept(): [from: number, to: number][] {
     const { vm } = this;
     const ranges: [number, number][] = [];
     let from = 0;
     for (let index = 0; index < vm.vcpuCount; index++) {
-      ranges.push([from, vm.cpu(index) + CPU_UOPS]);
+      ranges.push([from, vm.cpu(index) + CPU_SCRATCH_UOP]);
       from = vm.cpu(index) + vm.layout.cpuStride;
     }
     return [...ranges, [from, vm.layout.bytes]];
   }
 
-  #populate(): void {
-    for (const list of [
-      this.vcpus,
-      this.findings,
-      this.lockFindings,
-      this.events,
-      this.consoles,
-      this.answers,
-    ]) {
+  /** New actors, vCPUs and session on the memory as it is. */
+  populate(): void {
+    for (const list of [this.actors, this.vcpus, this.findings, this.lockFindings, this.consoles])
       list.length = 0;
-    }
     const { surroundings } = this.#options;
     this.#nextActorId = 1;
     this.#control = this.actor('control');
-    this.#receiver = this.actor('receiver');
-    this.session = new Session(this.receiver, this.vm);
+    const receiver = this.actor('receiver');
+    this.tool = new ToolSide(receiver, this.vm, () => this.newSession(receiver));
     this.#nextActorId = FIRST_VCPU_ID;
     for (let index = 0; index < this.vm.vcpuCount; index++) {
       this.consoles.push('');
@@ -154,15 +183,29 @@ export class World {
   /** One more actor, with its own locks: a second control thread, the host. */
   actor(name: string): Actor {
     const { mem } = this.vm;
-    const checks = new LockChecks({ actor: name, onFinding: (finding) => this.lockFindings.push(finding) });
-    return new Actor({
-      id: this.#nextActorId++,
+    const checks = new LockChecks({
+      actor: name,
+      onFinding: (finding) => this.lockFindings.push(finding),
+      validator: this.#options.validator ?? null,
+    });
+    const id = this.#nextActorId++;
+    const timed = this.#options.lockTimes === true && id <= this.vm.layout.config.actorCount;
+    const actor = new Actor({
+      id,
       name,
       mem,
       checks,
+      ...(timed ? { stats: this.vm.layout.stats + (id - 1) * STATS_BYTES, clock: () => this.clock() } : {}),
       spinLimit: 0,
       quirks: this.vm.quirkWords,
     });
+    this.actors.push(actor);
+    return actor;
+  }
+
+  /** Commands on the path of another actor than the receiver; two paths must not share one. */
+  newSession(actor: Actor): Session {
+    return new RecordedSession(actor, this.vm, (call) => this.onCall?.(call));
   }
 
   /** Runs a control path alone. Nothing it does may need another actor. */
@@ -211,27 +254,7 @@ export class World {
 
   /** The receiver thread with a tool behind it. */
   toolRunner(tool: Tool): Participant {
-    return { name: 'receiver', waiter: this.receiver, path: this.#serve(tool), background: true };
-  }
-
-  *#serve(tool: Tool): Path<void> {
-    const { vm, session, receiver } = this;
-    const bell = vm.word('RECEIVER_BELL');
-    for (;;) {
-      yield reading(bell);
-      const seen = vm.mem.load(bell);
-      for (let message = yield* session.poll(); message !== null; message = yield* session.poll()) {
-        if (message.kind === 'answer') {
-          this.answers.push(message);
-          continue;
-        }
-        this.events.push(message.event);
-        const action = yield* tool(message.event, session);
-        yield* session.reply(message.event.vcpu, message.event.seq, action);
-      }
-      receiver.expect = seen;
-      yield waiting(bell);
-    }
+    return this.tool.participant(tool);
   }
 
   controlRunner(path: Path<unknown>): Participant {

@@ -74,3 +74,5 @@ export const NOTIFIER_MMU = 1;
 export const NOTIFIER_KVMI = 2;
 /** A recording node for tests. */
 export const NOTIFIER_TEST = 3;
+/** The second tracker of the race corpus (RC-74). */
+export const NOTIFIER_TRACKER = 4;

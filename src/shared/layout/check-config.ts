@@ -6,6 +6,8 @@ import { type LayoutConfig, machineLayout, PAGE_BYTES, VCPU_LIMIT } from './mach
 
 /** What a 32-bit WebAssembly memory can have: 65536 pages of 64 KiB. */
 export const MACHINE_BYTES_LIMIT = 65536 * 65536;
+/** LIMIT: everything but RAM lies where an int32 can say where: vCPUs keep addresses of their own area in int32 words. */
+export const TABLES_BYTES_LIMIT = 2 ** 31;
 /** Frames the access tree can name. */
 export const GFN_LIMIT = TREE_FANOUT ** TREE_LEVELS;
 /** LIMIT: actors of one machine. Their number is bounded only so that it is no typing mistake. */
@@ -33,12 +35,18 @@ export function checkLayoutConfig(config: LayoutConfig): void {
     });
   }
   const { bytes, ram } = machineLayout(config);
+  if (ram > TABLES_BYTES_LIMIT) {
+    throw new SimError(
+      'SIM_CONFIG_RANGE',
+      `the machine needs ${formatSize(roundUpMiB(ram))} beside its RAM`,
+      {
+        hint: `at most ${formatSize(TABLES_BYTES_LIMIT)}: choose smaller trace rings, fewer frames or fewer restricted pages`,
+      },
+    );
+  }
   if (bytes <= MACHINE_BYTES_LIMIT) return;
-  const ramLeft = MACHINE_BYTES_LIMIT - roundUpMiB(ram);
-  const remedy =
-    ramLeft > 0
-      ? `at most ${formatSize(ramLeft)} of RAM fit beside the rest of this machine`
-      : 'choose smaller trace rings, fewer frames or fewer restricted pages';
+  const ramLeft = formatSize(MACHINE_BYTES_LIMIT - roundUpMiB(ram));
+  const remedy = `at most ${ramLeft} of RAM fit beside the rest of this machine`;
   throw new SimError('SIM_CONFIG_RANGE', `the machine needs ${formatSize(roundUpMiB(bytes))} of memory`, {
     hint: `a 32-bit WebAssembly memory holds ${formatSize(MACHINE_BYTES_LIMIT)}: ${remedy}`,
   });
@@ -49,6 +57,7 @@ function within(value: number, what: string, least: number, most: number): void 
   throw new SimError('SIM_CONFIG_RANGE', `${value} ${what}`, { hint: `choose ${least} to ${most}` });
 }
 
-function roundUpMiB(bytes: number): number {
+/** As sizes are shown: in whole MiB. */
+export function roundUpMiB(bytes: number): number {
   return Math.ceil(bytes / 2 ** 20) * 2 ** 20;
 }

@@ -87,6 +87,8 @@ export const CPU = struct(
     PAT: i64(OWN, 'MSR 00000277'),
     APIC_BASE: i64(OWN, 'MSR 0000001B'),
     TSC_AUX: i64(OWN, 'MSR C0000103'),
+    TLB_EMPTY: volatile(i32(OWN, '1: the TLB is known to hold nothing')),
+    JUMPS_EMPTY: volatile(i32(OWN, '1: the jump cache is known to hold nothing')),
     FETCH_BYTES: volatile(u8(OWN, 'instruction bytes fetched for an emulated step', 16)),
   },
   64,
@@ -103,13 +105,16 @@ export const CPU_AREA_BYTES = CPU_UOPS + UOP_ARENA_BYTES;
 // ── soft TLB ────────────────────────────────────────────────────────────────────────────────────────────────
 /**
  * One entry. A hit is `((va + size − 1) & ~4095) === tag`: one comparison that also rejects page crossings.
- * An empty entry has tag −1, whose low bits no page address has.
+ * An empty entry has tag −1, whose low bits no page address has. TLB_SLOW in the tag makes the core miss although the
+ * entry holds: the host carries out each access to that page by itself, with a scheduling point before it.
  */
 export const TLB_ENTRY = struct('tlb-entry', {
   TAG: i64(OWN, 'linear page address, or -1'),
   ADDEND: i32(OWN, 'shared-memory address = low 32 bits of the linear address + this'),
   GFN: i32(OWN, 'guest frame it maps, for selective flushes and the I6 oracle'),
 });
+/** Bit of a tag: the core leaves with EXIT_MEMORY, see actors/vcpu/watched-access.ts. */
+export const TLB_SLOW = 1n;
 export const TLB_ENTRIES = 256;
 export const TLB_READ = 0;
 export const TLB_WRITE = 1;

@@ -21,8 +21,8 @@ export const VM = struct(
     MMU_VALID_GEN: i32('mmu_lock', 'flipped (+1) by a zap of all roots'),
     MMU_NOTIFIER_SEQ: i32('mmu_lock', 'host invalidations finished'),
     MMU_NOTIFIER_COUNT: i32('mmu_lock', 'host invalidations in progress'),
-    MMU_NOTIFIER_START: i32('mmu_lock', 'first gfn of the invalidation in progress'),
-    MMU_NOTIFIER_END: i32('mmu_lock', 'gfn after its last'),
+    MMU_NOTIFIER_START: i32('mmu_lock', 'first RAM page of the invalidations in progress'),
+    MMU_NOTIFIER_END: i32('mmu_lock', 'RAM page after their last'),
     MN_ACTIVE_INVALIDATE: i32('mn_invalidate_lock', 'invalidations that began on the active slot sets'),
     MN_WAITERS: volatile(i32('mn_invalidate_lock', 'sequence word: bumped when the count above reaches 0')),
     ACTIVE_SET: i32(

@@ -12,7 +12,14 @@ import type { Waiter } from './point.ts';
 import { LockStats } from './stats.ts';
 
 export type LockTraceKind = 'acquire' | 'acquired' | 'release' | 'wait' | 'wake';
-export type LockTrace = (kind: LockTraceKind, cls: LockClass, addr: number, mode: LockMode) => void;
+/** `side` is that of an SRCU section, otherwise 0. */
+export type LockTrace = (
+  kind: LockTraceKind,
+  cls: LockClass,
+  addr: number,
+  mode: LockMode,
+  side: number,
+) => void;
 
 export interface ActorOptions {
   /** From 1: it is stored in lock words, where 0 means nobody. Below 2^29. */
@@ -65,40 +72,51 @@ export class Actor implements Waiter {
   /** Before the first attempt, so that an inversion is reported even if it deadlocks. */
   acquiring(cls: LockClass, addr: number, mode: LockMode): void {
     if (this.checks !== null) this.checks.acquiring(cls, addr, mode);
-    if (this.trace !== null) this.trace('acquire', cls, addr, mode);
+    if (this.trace !== null) this.trace('acquire', cls, addr, mode, 0);
   }
 
   /** The lock was busy. */
   waitBegins(cls: LockClass, addr: number, mode: LockMode): void {
     if (this.#stats !== null) this.#stats.waitBegins(cls);
-    if (this.trace !== null) this.trace('wait', cls, addr, mode);
+    if (this.trace !== null) this.trace('wait', cls, addr, mode, 0);
   }
 
   waitEnds(cls: LockClass, addr: number, mode: LockMode): void {
     if (this.#stats !== null) this.#stats.waitEnds(cls);
-    if (this.trace !== null) this.trace('wake', cls, addr, mode);
+    if (this.trace !== null) this.trace('wake', cls, addr, mode, 0);
   }
 
   /** `side` tells SRCU sections apart: the index that must be handed back. */
   acquired(cls: LockClass, addr: number, mode: LockMode, side = 0): void {
     if (this.checks !== null) this.checks.acquired(cls, addr, mode, side);
     if (this.#stats !== null) this.#stats.acquired(cls, side);
-    if (this.trace !== null) this.trace('acquired', cls, addr, mode);
+    if (this.trace !== null) this.trace('acquired', cls, addr, mode, side);
   }
 
   /** Got (`by` = 1) or is about to give back (−1) a KVMI reference, which is no lock but counts for the rules. */
   referenced(by: 1 | -1): void {
     if (this.checks !== null) {
-      if (by > 0) this.checks.enter('kvmi_ref');
-      else this.checks.leave('kvmi_ref');
+      if (by > 0) this.checks.owes(DONE_KVMI);
+      else this.checks.settles(DONE_KVMI);
     }
     if (this.#stats !== null) this.#stats.hold(DONE_KVMI, by);
+  }
+
+  /** Is about to wait for something that is no lock (kind 'event'), until {@link awaited}. */
+  awaiting(cls: LockClass): void {
+    if (this.checks !== null) this.checks.awaiting(cls);
+    if (this.#stats !== null) this.#stats.waitBegins(cls);
+  }
+
+  awaited(cls: LockClass): void {
+    if (this.#stats !== null) this.#stats.waitEnds(cls);
+    if (this.checks !== null) this.checks.awaited();
   }
 
   /** Before the release becomes visible. */
   releasing(cls: LockClass, addr: number, mode: LockMode, side = 0): void {
     if (this.checks !== null) this.checks.releasing(cls, addr, mode, side);
     if (this.#stats !== null) this.#stats.releasing(cls, side);
-    if (this.trace !== null) this.trace('release', cls, addr, mode);
+    if (this.trace !== null) this.trace('release', cls, addr, mode, side);
   }
 }

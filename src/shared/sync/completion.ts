@@ -51,7 +51,7 @@ export function* waitForCompletion(actor: Actor, completion: Completion): Path<v
   const { mem } = actor;
   const done = addr + COMPLETION.at.DONE;
   const waiters = addr + COMPLETION.at.WAITERS;
-  if (actor.checks !== null) actor.checks.mayBlock(cls.name, false);
+  if (actor.checks !== null) actor.checks.awaiting(cls);
   actor.waitBegins(cls, addr, 'write');
   yield updating(waiters);
   mem.add(waiters, 1);
@@ -69,6 +69,7 @@ export function* waitForCompletion(actor: Actor, completion: Completion): Path<v
   yield updating(waiters);
   mem.add(waiters, -1);
   actor.waitEnds(cls, addr, 'write');
+  if (actor.checks !== null) actor.checks.awaited();
 }
 
 /** Forgets completions nobody waited for. Only while nobody waits or completes. */

@@ -27,7 +27,6 @@ export class Mutex {
 /** @locking takes `lock`, may sleep; not recursive */
 export function* mutexLock(actor: Actor, lock: Mutex): Path<void> {
   const { addr, cls } = lock;
-  if (actor.checks !== null) actor.checks.mayBlock(cls.name, false);
   actor.acquiring(cls, addr, 'write');
   yield updating(addr);
   const seen = actor.mem.cas(addr, FREE, heldBy(actor));

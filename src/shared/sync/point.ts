@@ -13,6 +13,9 @@
  *
  * The parallel engine runs straight through all of them ({@link drive}); an explorer steps from point to point and
  * decides who goes next. Two points have an answer: {@link waiting}, the futex wait, and {@link choosing}.
+ *
+ * The threads of a built machine run the same code with `function*` and `yield` taken away (scripts/erase.ts). So a path
+ * is run where it is made, by `yield*` or `drive`, and never kept for later; and nothing but a point is yielded.
  */
 import type { Mem } from '../mem.ts';
 
@@ -43,15 +46,32 @@ export const WAIT_TIMED_OUT = 2;
 /** A path of visible operations that ends in a `T`. Compose with `yield*`. */
 export type Path<T> = Generator<Point, T, number>;
 
-export const reading = (addr: number): Point => addr * POINT_KINDS + READING;
-export const writing = (addr: number): Point => addr * POINT_KINDS + WRITING;
-export const updating = (addr: number): Point => addr * POINT_KINDS + UPDATING;
-export const waiting = (addr: number): Point => addr * POINT_KINDS + WAITING;
-export const notifying = (addr: number): Point => addr * POINT_KINDS + NOTIFYING;
-export const stepping = (id = 0): Point => id * POINT_KINDS + STEPPING;
+export const reading = (addr: number): Point => made(addr * POINT_KINDS + READING);
+export const writing = (addr: number): Point => made(addr * POINT_KINDS + WRITING);
+export const updating = (addr: number): Point => made(addr * POINT_KINDS + UPDATING);
+export const waiting = (addr: number): Point => made(addr * POINT_KINDS + WAITING);
+export const notifying = (addr: number): Point => made(addr * POINT_KINDS + NOTIFYING);
+export const stepping = (id = 0): Point => made(id * POINT_KINDS + STEPPING);
 /** @param ways  how many answers there are, from 0; at least 1, below {@link CHOICE_WAYS} */
-export const choosing = (ways: number, id = 0): Point => (id * CHOICE_WAYS + ways) * POINT_KINDS + CHOOSING;
-export const relaxing = (addr = 0): Point => addr * POINT_KINDS + RELAXING;
+export const choosing = (ways: number, id = 0): Point =>
+  made((id * CHOICE_WAYS + ways) * POINT_KINDS + CHOOSING);
+export const relaxing = (addr = 0): Point => made(addr * POINT_KINDS + RELAXING);
+
+/** Told of each point as it is made, with the stack of the path that is about to yield it; null: nobody asks. */
+let onPoint: (() => void) | null = null;
+
+/**
+ * For an execution that is being explained: once a path has yielded, its stack is gone. Costs the other executions one
+ * comparison a point.
+ */
+export function watchPoints(watch: (() => void) | null): void {
+  onPoint = watch;
+}
+
+function made(point: Point): Point {
+  if (onPoint !== null) onPoint();
+  return point;
+}
 
 /** Limit of the ways of one choice. */
 export const CHOICE_WAYS = 64;
@@ -78,7 +98,14 @@ export function drive<T>(waiter: Waiter, path: Path<T>): T {
   return step.value;
 }
 
-function futexWait(waiter: Waiter, addr: number): number {
+/**
+ * Says which actor this thread is. Driven paths carry their actor along; erased ones have nobody else to ask
+ * (point.erased.ts).
+ */
+export function adopt(_waiter: Waiter): void {}
+
+/** Sleeps on the cell at `addr` while it holds `waiter.expect`. Returns a `WAIT_*` code. */
+export function futexWait(waiter: Waiter, addr: number): number {
   const { expect, timeoutMs } = waiter;
   waiter.timeoutMs = Number.POSITIVE_INFINITY;
   switch (Atomics.wait(waiter.mem.i32, addr >>> 2, expect, timeoutMs)) {

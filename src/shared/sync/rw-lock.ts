@@ -16,6 +16,7 @@
  *
  * @source linux kernel/locking/qrwlock.c: queued_read_lock_slowpath, queued_write_lock_slowpath
  */
+import type { Mem } from '../mem.ts';
 import { i32, struct } from '../struct.ts';
 import type { Actor } from './actor.ts';
 import { LOCK_BYTES, type LockClass, type LockMode } from './lock-class.ts';
@@ -97,6 +98,11 @@ export function* writeUnlock(actor: Actor, lock: RwLock): Path<void> {
     yield notifying(state);
     actor.mem.notify(state, 1);
   }
+}
+
+/** rwlock_needbreak: does somebody wait who cannot enter before the present holder leaves? A hint. */
+export function needsBreak(mem: Mem, lock: RwLock): boolean {
+  return (mem.load(lock.addr + RWLOCK.at.STATE) & QUEUED) !== 0;
 }
 
 function heldForWrite(actor: Actor): number {

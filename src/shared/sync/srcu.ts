@@ -84,6 +84,7 @@ export function* synchronizeSrcu(actor: Actor, srcu: Srcu): Path<void> {
   }
   yield* futexUnlock(actor, turnstile);
   actor.waitEnds(cls, addr, 'write');
+  if (actor.checks !== null) actor.checks.awaited();
 }
 
 function readersOf(srcu: Srcu, side: number): number {

@@ -15,7 +15,7 @@ export const STATS = struct(
   'lock stats',
   {
     ACQUISITIONS: f64('this actor', 'times taken; srcu: sections entered'),
-    CONTENDED: f64('this actor', 'times it had to wait; srcu: grace periods; completion: waits'),
+    CONTENDED: f64('this actor', 'times it had to wait; srcu: grace periods; completion, event: waits'),
     WAIT_NS: f64('this actor', 'time waited, ns'),
     WAIT_NS_MAX: f64('this actor', 'longest wait, ns'),
     HOLD_NS: f64('this actor', 'time held, ns; nested srcu sections count as the outermost'),
@@ -42,7 +42,7 @@ export class LockStats {
   readonly #clock: () => number;
   readonly #heldDepth = new Int32Array(LOCK_CLASSES.length);
   readonly #heldSince = new Float64Array(LOCK_CLASSES.length);
-  #waitSince = 0;
+  readonly #waitSince = new Float64Array(LOCK_CLASSES.length);
 
   constructor(mem: Mem, block: number, clock: () => number) {
     this.#cells = mem.f64;
@@ -55,13 +55,14 @@ export class LockStats {
     const record = this.#record(cls);
     this.#cells[record + CONTENDED]! += 1;
     this.#words[record * 2 + WAITING] = 1;
-    this.#waitSince = this.#clock();
+    // While an event is awaited, others may be: each class has its own beginning.
+    this.#waitSince[cls.id] = this.#clock();
   }
 
   waitEnds(cls: LockClass): void {
     const record = this.#record(cls);
     this.#words[record * 2 + WAITING] = 0;
-    this.#addTime(record + WAIT_NS, this.#clock() - this.#waitSince);
+    this.#addTime(record + WAIT_NS, this.#clock() - this.#waitSince[cls.id]!);
   }
 
   acquired(cls: LockClass, side: number): void {

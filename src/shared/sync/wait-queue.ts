@@ -36,7 +36,7 @@ export class WaitQueue {
  * @param condition  reads shared memory; has no effect and yields nothing
  * @param timeoutMs  limit by the actor's clock; without a clock each sleep may take this long
  * @returns          whether the condition held at the last look
- * @locking          sleeps. Under a no-sleep lock only inside `checks.allowWait`
+ * @locking          sleeps: never under a no-sleep lock
  */
 export function* waitEvent(
   actor: Actor,

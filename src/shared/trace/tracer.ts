@@ -23,7 +23,8 @@ import {
   traceCapacity,
 } from '../layout/trace.ts';
 import type { Mem } from '../mem.ts';
-import type { LockTrace } from '../sync/actor.ts';
+import type { LockTraceKind } from '../sync/actor.ts';
+import type { LockClass, LockMode } from '../sync/lock-class.ts';
 import { lockCode, TRACE_HOLD, TRACE_WAIT } from './kinds.ts';
 
 export interface TracerOptions {
@@ -105,7 +106,12 @@ export class Tracer {
   }
 
   /** Hook for `Actor.trace`: a slice for each wait, and one for as long as a lock is held. */
-  readonly locks: LockTrace = (event, cls, addr, mode) => {
+  readonly locks: (event: LockTraceKind, cls: LockClass, addr: number, mode: LockMode) => void = (
+    event,
+    cls,
+    addr,
+    mode,
+  ) => {
     switch (event) {
       case 'acquired':
         return this.#begin(

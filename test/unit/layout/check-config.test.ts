@@ -66,6 +66,8 @@ test('a machine that needs more than a 32-bit memory is refused, and the RAM the
   t.throws(() => checkLayoutConfig({ ...GOOD, ramPages: ramPages + 512 }), { code: 'SIM_CONFIG_RANGE' });
 });
 
-test('when even no RAM would fit, the message says what to reduce', (t) => {
+test('what is not RAM has to lie below 2 GiB, and the message says what to reduce', (t) => {
+  t.regex(refusal({ traceBytes: 2 ** 28 + 2 ** 26 }).message, /^the machine needs 2\d\d\dM beside its RAM$/);
+  t.notThrows(() => checkLayoutConfig({ ...GOOD, traceBytes: 2 ** 28 }));
   t.regex(refusal({ traceBytes: 2 ** 30 }).hint, /choose smaller trace rings, fewer frames/);
 });

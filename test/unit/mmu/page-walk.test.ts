@@ -4,7 +4,7 @@ import { type GuestWalk, type WalkResult, walkGuest } from '../../../src/actors/
 import { dirtyWord } from '../../../src/actors/mmu/slot-arena.ts';
 import { Prng } from '../../../src/shared/prng.ts';
 import { drive } from '../../../src/shared/sync/point.ts';
-import { A, D, P, PAGE, PAGE_TABLE, RW, SystemBed, US, USER } from '../../support/system-bed.ts';
+import { A, D, P, PAGE, PAGE_TABLE, PML4, RW, SystemBed, US, USER } from '../../support/system-bed.ts';
 
 const R = 1;
 const W = 2;
@@ -206,7 +206,7 @@ test('a table above the layout is in no memslot either', (t) => {
 test('a table in an INVALID memslot means: try again', (t) => {
   const bed = new SystemBed();
   bed.slotFlags(1 << 16);
-  t.deepEqual(walk(bed, { gva: BigInt(USER) }), { kind: 'retry' });
+  t.deepEqual(walk(bed, { gva: BigInt(USER) }), { kind: 'retry', gfn: PML4 / PAGE });
 });
 
 test('in a read-only memslot A and D are left alone, and the walk succeeds', (t) => {

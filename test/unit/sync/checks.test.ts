@@ -1,5 +1,6 @@
 /** Every rule through real locks: what breaks it is reported, what comes close is not. */
 import test from 'ava';
+import { LockValidator } from '../../../src/shared/lockdep/validator.ts';
 import { Mem } from '../../../src/shared/mem.ts';
 import { Actor } from '../../../src/shared/sync/actor.ts';
 import { LockChecks, type LockFinding } from '../../../src/shared/sync/checks.ts';
@@ -40,9 +41,14 @@ class Subject {
   readonly checks: LockChecks;
   readonly actor: Actor;
 
-  constructor(traceStacks = false) {
+  /** `validated`: learns where each lock is taken. */
+  constructor(validated = false) {
     const mem = new Mem(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }));
-    this.checks = new LockChecks({ actor: 'vcpu 3', onFinding: (f) => this.findings.push(f), traceStacks });
+    this.checks = new LockChecks({
+      actor: 'vcpu 3',
+      onFinding: (f) => this.findings.push(f),
+      validator: validated ? new LockValidator({ order: null }) : null,
+    });
     this.actor = new Actor({ id: 4, name: 'vcpu 3', mem, checks: this.checks });
   }
 
@@ -53,6 +59,13 @@ class Subject {
   /** Does all of these, each to its end. */
   does(...paths: ((actor: Actor) => Path<unknown>)[]): this {
     for (const path of paths) drive(this.actor, path(this.actor));
+    return this;
+  }
+
+  /** Waits for something that is no lock, and gets it. */
+  awaits(cls: classes.LockClass): this {
+    this.checks.awaiting(cls);
+    this.checks.awaited();
     return this;
   }
 
@@ -177,24 +190,33 @@ test('L2: whoever holds only sleeping locks may wait', (t) => {
   t.deepEqual(subject.does(takes(lock.connection), synchronizes(lock.otherSrcu)).rules, []);
 });
 
-test('L2: an allowed wait excuses the wait queue, until it ends, and nothing else', (t) => {
+test('L2: an acknowledgement may be waited for under a no-sleep lock, anything else may not', (t) => {
   const subject = new Subject().does(writes(lock.mmu));
-  subject.checks.allowWait('acknowledgements');
-  t.deepEqual(subject.does(sleeps).rules, []);
-  t.deepEqual(subject.does(synchronizes(lock.srcu)).rules, ['L2']);
-  t.deepEqual(subject.does(completes, awaits).rules, ['L2', 'L2']);
-  subject.checks.endAllowedWait();
-  t.deepEqual(subject.does(sleeps).rules, ['L2', 'L2', 'L2']);
+  subject.checks.awaiting(classes.WAIT_ACK);
+  subject.checks.awaited();
+  t.deepEqual(subject.rules, []);
+  for (const cls of [classes.WAIT_PARKED, classes.HOST_INVALIDATION, classes.DONE_KVMI]) {
+    t.deepEqual(new Subject().does(writes(lock.mmu)).awaits(cls).rules, ['L2'], cls.name);
+  }
 });
 
-test('L2: allowed waits nest', (t) => {
-  const subject = new Subject().does(writes(lock.mmu));
-  subject.checks.allowWait('outer');
-  subject.checks.allowWait('inner');
-  subject.checks.endAllowedWait();
-  t.deepEqual(subject.does(sleeps).rules, []);
-  subject.checks.endAllowedWait();
-  t.deepEqual(subject.does(sleeps).rules, ['L2']);
+test('L2 broken: a vCPU in guest mode, for whose acknowledgement others wait, takes a mutex', (t) => {
+  const subject = new Subject();
+  subject.checks.owes(classes.WAIT_ACK);
+  t.deepEqual(subject.does(spins(lock.job), unspins(lock.job)).rules, []);
+  t.deepEqual(subject.does(takes(lock.slots)).rules, ['L2']);
+});
+
+test('L2: the report says what would have been waited for', (t) => {
+  const waits = [takes(lock.connection), sleeps, synchronizes(lock.srcu), awaits];
+  const messages = waits.map(
+    (wait) => new Subject().does(spins(lock.split)).begins(wait).findings[0]!.message,
+  );
+  const names = ['connection_lock', 'the doorbell', 'a grace period of kvm.srcu', 'kvmi_complete'];
+  t.deepEqual(
+    messages,
+    names.map((name) => `may wait for ${name} while holding split_lock, whose holder must not sleep`),
+  );
 });
 
 // L3
@@ -244,14 +266,14 @@ test('L3: kvm.lock, kvmi_lock and slots_arch_lock may be taken inside a section 
 
 test('L3 broken: kvmi_lock while holding a KVMI reference', (t) => {
   const subject = new Subject();
-  subject.checks.enter('kvmi_ref');
-  subject.checks.enter('kvmi_ref');
-  subject.checks.leave('kvmi_ref');
+  subject.checks.owes(classes.DONE_KVMI);
+  subject.checks.owes(classes.DONE_KVMI);
+  subject.checks.settles(classes.DONE_KVMI);
   t.deepEqual(subject.does(takes(lock.kvmi), drops(lock.kvmi)).rules, ['L3']);
-  t.deepEqual(subject.findings[0]!.held, ['kvmi_ref (1)']);
-  subject.checks.leave('kvmi_ref');
+  t.deepEqual(subject.findings[0]!.held, ['owes kvmi_complete']);
+  subject.checks.settles(classes.DONE_KVMI);
   t.deepEqual(subject.does(takes(lock.kvmi), drops(lock.kvmi)).rules, ['L3']);
-  subject.checks.enter('kvmi_ref');
+  subject.checks.owes(classes.DONE_KVMI);
   t.deepEqual(subject.does(takes(lock.slots), writes(lock.mmu)).rules, ['L3']);
 });
 
@@ -265,11 +287,11 @@ for (const [name, take, drop] of [
 ] as const) {
   test(`L4 broken: waiting for the introspector while holding ${name}`, (t) => {
     const subject = new Subject().does(take);
-    subject.checks.waitingForIntrospector();
+    subject.awaits(classes.WAIT_REPLY);
     t.deepEqual(subject.rules, ['L4']);
     t.regex(subject.findings[0]!.message, new RegExp(name));
     subject.does(drop);
-    subject.checks.waitingForIntrospector();
+    subject.awaits(classes.WAIT_REPLY);
     t.deepEqual(subject.rules, ['L4']);
   });
 }
@@ -277,16 +299,15 @@ for (const [name, take, drop] of [
 test('L2 broken: waiting for the introspector while holding any other lock whose holder must not sleep', (t) => {
   for (const spin of [lock.split, lock.invalidate]) {
     const subject = new Subject().does(spins(spin));
-    subject.checks.allowWait('acknowledgements');
-    subject.checks.waitingForIntrospector();
+    subject.awaits(classes.WAIT_REPLY);
     t.deepEqual(subject.rules, ['L2'], spin.cls.name);
   }
 });
 
 test('L4: waiting for the introspector with a vCPU’s mutex, both sections and a reference', (t) => {
   const subject = new Subject().does(takes(lock.vcpu), enters(lock.srcu), enters(lock.trackSrcu));
-  subject.checks.enter('kvmi_ref');
-  subject.checks.waitingForIntrospector();
+  subject.checks.owes(classes.DONE_KVMI);
+  subject.awaits(classes.WAIT_REPLY);
   t.deepEqual(subject.rules, []);
 });
 
@@ -327,14 +348,13 @@ test('UNHELD: a section left by the side it is not counted in', (t) => {
   t.deepEqual(new Subject().begins(leaves(lock.srcu)).rules, ['UNHELD']);
 });
 
-test('UNHELD: a context left, or an allowed wait ended, that never began', (t) => {
+test('UNHELD: a debt settled that was never owed', (t) => {
   const subject = new Subject();
-  subject.checks.leave('kvmi_ref');
-  subject.checks.endAllowedWait();
-  subject.checks.enter('kvmi_ref');
-  subject.checks.leave('kvmi_ref');
-  t.deepEqual(subject.rules, ['UNHELD', 'UNHELD']);
-  t.false(subject.checks.inside('kvmi_ref'));
+  subject.checks.settles(classes.DONE_KVMI);
+  subject.checks.owes(classes.DONE_KVMI);
+  subject.checks.settles(classes.DONE_KVMI);
+  t.deepEqual(subject.rules, ['UNHELD']);
+  t.false(subject.checks.holds(classes.DONE_KVMI));
 });
 
 // What a finding says
@@ -359,10 +379,10 @@ test('a finding names the actor, what it held, oldest first, and where it was', 
   t.notRegex(finding!.stack, /src\/shared\/sync/);
 });
 
-test('contexts that the actor has left are not among what it holds', (t) => {
+test('debts that the actor has settled are not among what it holds', (t) => {
   const subject = new Subject();
-  subject.checks.enter('kvmi_ref');
-  subject.checks.leave('kvmi_ref');
+  subject.checks.owes(classes.DONE_KVMI);
+  subject.checks.settles(classes.DONE_KVMI);
   subject.does(reads(lock.tree), writes(lock.mmu));
   t.is(subject.findings[0]!.held.length, 1);
 });
@@ -370,7 +390,8 @@ test('contexts that the actor has left are not among what it holds', (t) => {
 test('a finding shows deeper than stacks usually go, and leaves that limit as it was', (t) => {
   const limit = Error.stackTraceLimit;
   const subject = new Subject();
-  const deep = (level: number): unknown => (level > 0 ? [deep(level - 1)] : subject.checks.endAllowedWait());
+  const deep = (level: number): unknown =>
+    level > 0 ? [deep(level - 1)] : subject.checks.settles(classes.DONE_KVMI);
   deep(20);
   t.true(subject.findings[0]!.stack.split('\n').filter((frame) => frame.startsWith('deep')).length > 15);
   t.is(Error.stackTraceLimit, limit);
@@ -387,7 +408,67 @@ test('a finding stops nobody: the actor has the lock and goes on', (t) => {
   t.deepEqual(subject.checks.held, []);
 });
 
-test('without traced stacks nothing is said about where a lock was taken', (t) => {
+test('without a validator nothing is said about where a lock was taken', (t) => {
   const subject = new Subject().does(reads(lock.tree), writes(lock.mmu));
   t.regex(subject.findings[0]!.held[0]!, /^access_tree_lock \(read\) at 0x[0-9a-f]+$/);
+});
+
+// L6 to L9
+
+test('L6 broken: what may only signal takes a lock, or waits', (t) => {
+  for (const path of [spins(lock.job), takes(lock.kvmi), writes(lock.mmu), synchronizes(lock.srcu), awaits]) {
+    const subject = new Subject();
+    subject.checks.beginSignal('the last put');
+    subject.does(completes);
+    t.deepEqual(subject.rules, []);
+    t.true(subject.does(completes, path).rules.includes('L6'));
+    subject.checks.endSignal();
+    const sixes = () => subject.rules.filter((rule) => rule === 'L6').length;
+    const before = sixes();
+    subject.does(completes, awaits);
+    t.is(sixes(), before);
+  }
+});
+
+test('L7 broken: a host invalidation takes slots_lock or slots_arch_lock', (t) => {
+  for (const mutex of [lock.slots, lock.arch]) {
+    const subject = new Subject();
+    subject.checks.owes(classes.HOST_INVALIDATION);
+    t.deepEqual(subject.does(takes(mutex), drops(mutex)).rules, ['L7']);
+    t.deepEqual(subject.does(spins(lock.invalidate), unspins(lock.invalidate), writes(lock.mmu)).rules, [
+      'L7',
+    ]);
+    subject.does(unwrites(lock.mmu));
+    subject.checks.settles(classes.HOST_INVALIDATION);
+    t.deepEqual(subject.does(takes(mutex)).rules, ['L7']);
+  }
+});
+
+test('L8, L9 broken: done without the lock that makes it right', (t) => {
+  for (const rule of ['L8', 'L9'] as const) {
+    const subject = new Subject().does(writes(lock.mmu));
+    subject.checks.expectHeld(rule, 'an spte installed', classes.LOCK_MMU);
+    subject.checks.expectHeld(rule, 'a slot used', classes.SRCU_KVM, classes.LOCK_MMU);
+    t.deepEqual(subject.rules, []);
+    subject.checks.expectHeld(rule, 'a slot used', classes.SRCU_KVM, classes.LOCK_SLOTS);
+    subject.does(unwrites(lock.mmu));
+    subject.checks.expectHeld(rule, 'an spte installed', classes.LOCK_MMU);
+    t.deepEqual(
+      subject.findings.map(({ message }) => message),
+      ['a slot used without kvm.srcu or slots_lock', 'an spte installed without mmu_lock'],
+    );
+  }
+});
+
+test('what an actor has asked for and not got', (t) => {
+  const subject = new Subject().begins(takes(lock.slots));
+  t.is(subject.checks.wanted?.cls, classes.LOCK_SLOTS);
+  subject.checks.acquired(classes.LOCK_SLOTS, lock.slots.addr, 'write', 0);
+  t.is(subject.checks.wanted, null);
+  // While it waits for a reply it takes and releases job_lock; it wants the reply all the time.
+  subject.checks.awaiting(classes.WAIT_REPLY);
+  subject.does(spins(lock.job), unspins(lock.job));
+  t.is(subject.checks.wanted?.cls, classes.WAIT_REPLY);
+  subject.checks.awaited();
+  t.is(subject.checks.wanted, null);
 });

@@ -2,7 +2,7 @@ import test from 'ava';
 import { Mem } from '../../../src/shared/mem.ts';
 import { Actor } from '../../../src/shared/sync/actor.ts';
 import { LOCK_MMU } from '../../../src/shared/sync/lock-class.ts';
-import { drive, reading, updating, writing } from '../../../src/shared/sync/point.ts';
+import { drive, reading, updating, waiting, writing } from '../../../src/shared/sync/point.ts';
 import {
   RWLOCK,
   RwLock,
@@ -364,4 +364,26 @@ test('readers that find only readers inside do not queue', (t) => {
   for (const reader of readers) drive(reader, readLock(reader, lock));
   t.is(mem.load(STATE), 3 * READER);
   t.is(mem.load(NEXT), 0);
+});
+
+test('it looks as often as told before it sleeps, in the queue and at its head', (t) => {
+  const SPINS = 5;
+  const mem = new Mem(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }));
+  const [holder, head, second] = [1, 2, 3].map(
+    (id) => new Actor({ id, name: `actor ${id}`, mem, spinLimit: SPINS }),
+  );
+  drive(holder!, writeLock(holder!, lock));
+  /** How often it looks at `cell` before it sleeps on it. */
+  const looks = (actor: Actor, cell: number): number => {
+    const path = writeLock(actor, lock);
+    let count = 0;
+    for (;;) {
+      const point = path.next(0).value as number;
+      if (point === reading(cell)) count++;
+      if (point === waiting(cell)) return count;
+    }
+  };
+  // The head looks once to begin with; then as often as told.
+  t.is(looks(head!, STATE), 1 + SPINS);
+  t.is(looks(second!, SERVING), 1 + SPINS);
 });

@@ -3,6 +3,7 @@ import { Mem } from '../../../src/shared/mem.ts';
 import { Actor } from '../../../src/shared/sync/actor.ts';
 import {
   drive,
+  notifying,
   type Path,
   POINT_KINDS,
   reading,
@@ -151,6 +152,13 @@ test('one that times out takes no wake-up away from one that does not', (t) => {
 test('a waker with nobody armed does one load', (t) => {
   const { actor } = alone();
   t.deepEqual(pointsOf(wakeUp(actor, queue)), [reading(SEQUENCE)]);
+});
+
+test('a waker that finds the queue armed counts and wakes, in three steps', (t) => {
+  const { actor, mem } = alone();
+  mem.store(SEQUENCE, 7);
+  t.deepEqual(pointsOf(wakeUp(actor, queue)), [reading(SEQUENCE), updating(SEQUENCE), notifying(SEQUENCE)]);
+  t.is(mem.load(SEQUENCE), 8);
 });
 
 test('a condition that holds already is not slept for', (t) => {

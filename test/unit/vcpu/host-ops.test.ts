@@ -16,7 +16,7 @@ import {
   type Outcome,
   type Vcpu,
 } from '../../../src/actors/vcpu/vcpu.ts';
-import { CPU_JUMP_CACHE, JUMP_ENTRIES, JUMP_ENTRY_BYTES } from '../../../src/shared/layout/cpu.ts';
+import { CPU, CPU_JUMP_CACHE, JUMP_ENTRIES, JUMP_ENTRY_BYTES } from '../../../src/shared/layout/cpu.ts';
 import { VCPU_EXITED, VCPU_HALTED } from '../../../src/shared/layout/vcpu.ts';
 import {
   ABSENT_CODE,
@@ -209,9 +209,11 @@ function cached(vcpu: Vcpu): boolean {
 
 function fillCaches({ mem, cpu }: Vcpu): void {
   for (const user of [false, true]) {
-    for (const access of [1, 2, 4]) insert(mem, cpu, { user, access, gva: 0x5000n, host: 0, gfn: 5 });
+    for (const access of [1, 2, 4])
+      insert(mem, cpu, { user, access, gva: 0x5000n, host: 0, gfn: 5, slow: false });
   }
   mem.i32[(cpu + CPU_JUMP_CACHE + 5 * JUMP_ENTRY_BYTES) >>> 2] = 0x77;
+  mem.i32[(cpu + CPU.at.JUMPS_EMPTY) >>> 2] = 0;
 }
 
 test('what changes translations empties the TLB and the jump cache, and only that', (t) => {

@@ -275,9 +275,9 @@ export class Code {
   }
   /** Repeats `body` while the condition it returns holds. */
   loopWhile(body: () => Value): void {
-    this.fn.loop();
+    const head = this.fn.loop();
     body().put();
-    this.fn.brIf(0);
+    this.fn.jumpIf(head);
     this.fn.end();
   }
   return(value: Value): void {

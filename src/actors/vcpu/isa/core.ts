@@ -6,8 +6,9 @@
  *   form                              fast: accesses go through the soft TLB, a miss leaves with precise state
  *   EMULATED_BASE + form              single step: every access is logged and carried out by the host
  *
- * A handler is `(record, cpu) → next record`, −1 having left. `run` calls one handler after the other until one leaves;
- * everything else (misses, host instructions, block lookup) is TypeScript around it.
+ * A handler is `(record, cpu) → next record`, −1 having left. `run` does one record after the other until one leaves:
+ * what compiled code consists of by a copy of the handler inside its loop (run-records.ts), the rest by a call.
+ * Everything else (misses, host instructions, block lookup) is TypeScript around it.
  *
  * The module is the same for every vCPU, thread and machine: it is generated and compiled once, and travels between
  * threads as a `WebAssembly.Module`.
@@ -20,9 +21,9 @@ import { EmulatedEmitter } from './emulated-emitter.ts';
 import { FastEmitter } from './fast-emitter.ts';
 import { FLAGS_BITS } from './flags.ts';
 import { FORMS, type Form, generalForm } from './forms.ts';
+import { buildRun } from './run-records.ts';
 import { emitInstruction } from './semantics.ts';
-import { UOP } from './uop.ts';
-import { COMPARE, type FunctionBody, I32, ModuleBuilder } from './wasm-module.ts';
+import { I32, ModuleBuilder } from './wasm-module.ts';
 
 /** Handlers of the single step follow those of the interpreter. */
 export const EMULATED_BASE = FORMS.length;
@@ -36,7 +37,11 @@ export function generateCore(): Uint8Array<ArrayBuffer> {
   const module = new ModuleBuilder();
   const helpers = buildHelpers(module);
   const handler = (): ReturnType<ModuleBuilder['function']> => module.function([I32, I32], [I32]);
+  const run = buildRun(module, helpers);
+  const never = handler();
+  never.unreachable();
   const fast = FORMS.map((form) => {
+    if (run.selfContained.has(form)) return never.index;
     const fn = handler();
     emitFast(new FastEmitter(fn, form, helpers));
     return fn.index;
@@ -49,28 +54,9 @@ export function generateCore(): Uint8Array<ArrayBuffer> {
     return fn.index;
   });
   module.table([...fast, ...emulated]);
-
-  const run = module.function([I32, I32], []);
-  writeRun(run, module.type([I32, I32], [I32]));
-  module.export('run', run);
+  module.export('run', run.fn);
   module.export('flags', helpers.flags);
   return module.encode(ANY_SHARED_MEMORY);
-}
-
-/** One handler after the other, until one leaves. */
-function writeRun(fn: FunctionBody, handlerType: number): void {
-  const [record, cpu] = [0, 1];
-  fn.loop();
-  fn.get(record);
-  fn.get(cpu);
-  fn.get(record);
-  fn.load(I32, 2, UOP.at.HANDLER);
-  fn.callIndirect(handlerType);
-  fn.tee(record);
-  fn.i32(0);
-  fn.op(COMPARE.geS[0]);
-  fn.brIf(0);
-  fn.end();
 }
 
 /** The single step uses the general memory shape only, and knows nothing of blocks and what they know. */
@@ -130,10 +116,12 @@ export class Core {
     return system | BigInt(this.#exports.flags(cpu) | RFLAGS_FIXED);
   }
 
+  /** Sets them, and leaves the lazy flags in the one form that depends on nothing but their values. */
   setRflags(cpu: number, value: bigint): void {
     const { u64, i32 } = this.#mem;
     const arithmetic = BigInt(ARITHMETIC_FLAGS);
     u64[(cpu + CPU.at.FLAGS_RESULT_A) / 8] = value & arithmetic;
+    u64[(cpu + CPU.at.FLAGS_RESULT_B) / 8] = 0n;
     i32[(cpu + CPU.at.FLAGS_KIND) >>> 2] = FLAGS_BITS;
     u64[(cpu + CPU.at.RFLAGS) / 8] = value & ~arithmetic & ~BigInt(RFLAGS_FIXED);
   }

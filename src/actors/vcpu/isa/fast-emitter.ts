@@ -69,7 +69,7 @@ export class FastEmitter extends RecordEmitter {
     }
     return this.translate(address, size, ACCESS_R | ACCESS_W);
   }
-  #atomic(operation: AtomicOperation, size: Size, host: Value, operands: readonly Value[]): Value {
+  protected atomic(operation: AtomicOperation, size: Size, host: Value, operands: readonly Value[]): Value {
     host.put();
     for (const operand of operands) operand.put();
     this.fn.atomic(operation, size);
@@ -84,19 +84,19 @@ export class FastEmitter extends RecordEmitter {
     compute: (found: Value) => Value,
   ): Value {
     const host = this.#translateLocked(address, size);
-    if (atomic !== null) return this.#atomic(atomic.operation, size, host, [atomic.operand]);
+    if (atomic !== null) return this.atomic(atomic.operation, size, host, [atomic.operand]);
     const expected = this.variable(this.load(I64, size, host, 0));
     const found: Variable = this.variable(expected);
     this.loopWhile(() => {
       expected.assign(found);
-      found.assign(this.#atomic('cmpxchg', size, host, [expected, compute(expected)]));
+      found.assign(this.atomic('cmpxchg', size, host, [expected, compute(expected)]));
       return found.ne(expected);
     });
     return expected;
   }
   override lockedCompareExchange(address: Value, size: Size, expected: Value, replacement: Value): Value {
     const host = this.#translateLocked(address, size);
-    return this.#atomic('cmpxchg', size, host, [expected, replacement]);
+    return this.atomic('cmpxchg', size, host, [expected, replacement]);
   }
   override lockedCompareExchangePair(address: Value, expected: Pair): Pair {
     this.#leaveAccess(EXIT_STEP, address, 16, ACCESS_R | ACCESS_W);
@@ -106,7 +106,7 @@ export class FastEmitter extends RecordEmitter {
 
   override next(): void {
     if (this.form.jcc < 0) {
-      this.return(this.uop.add(UOP.bytes));
+      this.goOn(this.uop.add(UOP.bytes));
       return;
     }
     this.if(this.condition(this.form.jcc), () => this.branch('taken'));
@@ -115,16 +115,20 @@ export class FastEmitter extends RecordEmitter {
   override branch(branch: Branch): void {
     const offset = branch === 'taken' ? UOP.at.LINK_TAKEN : UOP.at.LINK_NEXT;
     const link = this.let(this.field(I32, 4, offset));
-    this.if(link.gtS(0), () => this.#enterBlock(link));
+    this.if(link.gtS(0), () => this.enterBlock(link));
     // A fused compare has its own immediate; it has no memory operand, so the target stands where the displacement is.
     const taken = this.form.jcc < 0 ? UOP.at.IMM : UOP.at.DISP;
     const target = branch === 'taken' ? this.field(I64, 8, taken) : this.nextPc();
-    this.return(this.call(I32, this.helpers.resolve, this.uop, this.cpu, target, this.uop.add(offset)));
+    this.resolve(target, this.uop.add(offset));
+  }
+  /** To the target of a direct branch whose link word, at `link`, is no record. */
+  resolve(target: Value, link: Value): void {
+    this.return(this.call(I32, this.helpers.resolve, this.uop, this.cpu, target, link));
   }
   override jump(rip: Value): void {
     const target = this.let(rip);
     const record = this.let(lookUpJump(this, this.cpu, target));
-    this.if(record, () => this.#enterBlock(record));
+    this.if(record, () => this.enterBlock(record));
     this.return(this.call(I32, this.helpers.leaveBlock, this.uop, this.cpu, target, this.i32(0)));
   }
   override nextThroughHost(): void {
@@ -152,10 +156,10 @@ export class FastEmitter extends RecordEmitter {
   }
   /** The block's start, when the host has chosen it: branches within the core do the same without coming here. */
   blockStart(): void {
-    this.#enterBlock(this.uop);
+    this.enterBlock(this.uop);
   }
   /** Charges the block at `start` and goes to its first instruction, or leaves when budget or requests say so. */
-  #enterBlock(start: Value): void {
+  enterBlock(start: Value): void {
     const length = this.load(I32, 1, start, UOP.at.LENGTH);
     const left = this.let(this.load(I32, 4, this.cpu, CPU.at.BUDGET).sub(length));
     this.cpu.put();
@@ -166,7 +170,11 @@ export class FastEmitter extends RecordEmitter {
       this.return(this.call(I32, this.helpers.leave, start, this.cpu, this.i32(EXIT_BUDGET))),
     );
     this.store(4, this.cpu, CPU.at.BUDGET, left);
-    this.return(start.add(UOP.bytes));
+    this.goOn(start.add(UOP.bytes));
+  }
+  /** Continues with the instruction at `record`. */
+  protected goOn(record: Value): void {
+    this.return(record);
   }
   host(): void {
     this.leave(EXIT_HOST);

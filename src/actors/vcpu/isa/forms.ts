@@ -3,6 +3,7 @@
  * its form. A form fixes everything but the register numbers, constants and addresses.
  */
 import { RSP } from '../../../shared/x86/registers.ts';
+import { isHot } from './hot-forms.ts';
 import type { CoreOp, Insn, MemOperand, Operand, Size } from './insn.ts';
 
 /**
@@ -240,8 +241,10 @@ export function generalForm(form: Form): Form {
   return { ...form, dst: general(form.dst), src: general(form.src) };
 }
 
-/** All forms the core has handlers for. */
-export const FORMS: readonly Form[] = enumerateForms();
+/** All forms the core has handlers for, the hot ones first. */
+export const FORMS: readonly Form[] = hotFirst(enumerateForms());
+/** How many of {@link FORMS} are hot. */
+export const HOT_FORMS = FORMS.filter(isHot).length;
 const INDEX_OF_KEY: ReadonlyMap<string, number> = new Map(FORMS.map((form, index) => [keyOf(form), index]));
 
 /**
@@ -375,4 +378,8 @@ function enumerateForms(): Form[] {
   add(['add', 'sub', 'and'], { sizes: often, dst: ['reg'], src: ['imm'], jcc: [2, 3, 4, 5] });
   add(['inc', 'dec'], { sizes: often, dst: ['reg'], jcc: [4, 5] });
   return forms;
+}
+
+function hotFirst(forms: readonly Form[]): Form[] {
+  return [...forms.filter(isHot), ...forms.filter((form) => !isHot(form))];
 }

@@ -101,6 +101,7 @@ const OP = {
   else: 0x05,
   br: 0x0c,
   brIf: 0x0d,
+  brTable: 0x0e,
   return: 0x0f,
   call: 0x10,
   callIndirect: 0x11,
@@ -171,6 +172,9 @@ export type Width = 1 | 2 | 4 | 8;
 
 const ALIGN_LOG2 = { 1: 0, 2: 1, 4: 2, 8: 3 } as const;
 
+/** An open block or loop: how many are open, itself included. */
+export type Label = number & { readonly unit: 'label' };
+
 /** One function: its type, its locals and its instructions, written in order. */
 export class FunctionBody {
   readonly code = new ByteWriter();
@@ -178,6 +182,11 @@ export class FunctionBody {
   readonly typeIndex: number;
   readonly #locals: ValueType[] = [];
   readonly #parameterCount: number;
+  /** Locals that a finished {@link scope} has left, by type. */
+  readonly #free: Record<ValueType, number[]> = { [I32]: [], [I64]: [] };
+  /** Locals of the scope being written. */
+  #scoped: { type: ValueType; local: number }[] | null = null;
+  #depth = 0;
 
   constructor(index: number, typeIndex: number, parameterCount: number) {
     this.index = index;
@@ -185,10 +194,22 @@ export class FunctionBody {
     this.#parameterCount = parameterCount;
   }
 
-  /** A new local variable, zero at first. */
+  /** A local variable: zero at first, or inside a {@link scope} with what another scope has left in it. */
   local(type: ValueType): number {
+    const local = (this.#scoped === null ? undefined : this.#free[type].pop()) ?? this.#newLocal(type);
+    this.#scoped?.push({ type, local });
+    return local;
+  }
+  #newLocal(type: ValueType): number {
     this.#locals.push(type);
     return this.#parameterCount + this.#locals.length - 1;
+  }
+  /** Writes a part whose locals nothing after it reads. Scopes share their locals, and do not nest. */
+  scope(write: () => void): void {
+    this.#scoped = [];
+    write();
+    for (const { type, local } of this.#scoped.reverse()) this.#free[type].push(local);
+    this.#scoped = null;
   }
   op(opcode: number): void {
     this.code.u8(opcode);
@@ -240,26 +261,44 @@ export class FunctionBody {
   memoryFill(): void {
     this.code.bytes([OP.bulk, 0x0b, 0x00]);
   }
-  block(type?: ValueType): void {
-    this.code.bytes([OP.block, type ?? EMPTY]);
+  /** Opens a block without a value, which {@link jump} leaves. */
+  block(): Label {
+    this.code.bytes([OP.block, EMPTY]);
+    return this.#open();
   }
-  loop(): void {
+  /** Opens a loop, whose head {@link jump} goes to. */
+  loop(): Label {
     this.code.bytes([OP.loop, EMPTY]);
+    return this.#open();
   }
   if(type?: ValueType): void {
     this.code.bytes([OP.if, type ?? EMPTY]);
+    this.#open();
+  }
+  #open(): Label {
+    this.#depth++;
+    return this.#depth as Label;
   }
   else(): void {
     this.code.u8(OP.else);
   }
   end(): void {
     this.code.u8(END);
+    this.#depth--;
   }
-  br(depth: number): void {
-    this.#withIndex(OP.br, depth);
+  /** Goes to a block's end or a loop's head; both have to be open still. */
+  jump(label: Label): void {
+    this.#withIndex(OP.br, this.#depth - label);
   }
-  brIf(depth: number): void {
-    this.#withIndex(OP.brIf, depth);
+  /** The same when the i32 on the stack is not zero. */
+  jumpIf(label: Label): void {
+    this.#withIndex(OP.brIf, this.#depth - label);
+  }
+  /** Goes where the i32 on the stack says: to `labels[i]`, or past their end to `otherwise`. */
+  jumpTable(labels: readonly Label[], otherwise: Label): void {
+    this.code.u8(OP.brTable);
+    this.code.unsigned(labels.length);
+    for (const label of [...labels, otherwise]) this.code.unsigned(this.#depth - label);
   }
   return(): void {
     this.code.u8(OP.return);

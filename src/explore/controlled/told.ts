@@ -1,0 +1,159 @@
+/**
+ * What a participant's thread tells of itself besides its steps, so that the engine's world hears what it would have
+ * heard had the participant run there: lock events, facts, session calls, findings, console, events.
+ */
+import type { SessionEvent } from '../../actors/introspector/session.ts';
+import type { OracleFinding } from '../../actors/mmu/vm.ts';
+import type { Actor, LockTraceKind } from '../../shared/sync/actor.ts';
+import type { LockFinding } from '../../shared/sync/checks.ts';
+import { LOCK_CLASSES, type LockMode } from '../../shared/sync/lock-class.ts';
+import { Tracer } from '../../shared/trace/tracer.ts';
+import type { SessionCall } from '../world/recorded-session.ts';
+import type { Answer } from '../world/tool-side.ts';
+import type { World } from '../world/world.ts';
+
+type FactMethod = 'begin' | 'end' | 'instant' | 'instantAt' | 'beginOn' | 'endOn';
+
+/** Actors by their number in the world, classes by their id. */
+export type Told =
+  | readonly [
+      'lock',
+      actor: number,
+      event: LockTraceKind,
+      cls: number,
+      addr: number,
+      mode: LockMode,
+      side: number,
+    ]
+  | readonly ['fact', actor: number, method: FactMethod, ...args: number[]]
+  | readonly ['call', id: number, actor: number, call: Omit<SessionCall, 'actor'>]
+  | readonly ['effect', vcpu: number, gpa: number, access: number]
+  | readonly ['finding', OracleFinding]
+  | readonly ['lock finding', LockFinding]
+  | readonly ['console', vcpu: number, text: string]
+  | readonly ['event', SessionEvent]
+  | readonly ['answer', Answer]
+  | readonly ['thrown', Error];
+
+/** What the engine's world listens to; bits. The rest is always told. */
+export const HEARS_LOCKS = 1;
+export const HEARS_FACTS = 2;
+
+/** For the engine's world, once its observers have begun. */
+export function hears(world: World): number {
+  const locks = world.actors.some(({ trace }) => trace !== null);
+  const facts = world.actors.some(({ tracer }) => tracer !== null);
+  return (locks ? HEARS_LOCKS : 0) | (facts ? HEARS_FACTS : 0);
+}
+
+/** Makes `world` tell everything to `tell`. For the thread's world, when its participants have been made. */
+export function tellAll(world: World, heard: number, tell: (told: Told) => void): void {
+  const { vm } = world;
+  const calls = new Map<SessionCall, number>();
+  for (const [number, actor] of world.actors.entries()) {
+    if ((heard & HEARS_LOCKS) !== 0) {
+      actor.trace = (event, cls, addr, mode, side) => tell(['lock', number, event, cls.id, addr, mode, side]);
+    }
+    if ((heard & HEARS_FACTS) !== 0) actor.tracer = new TellingTracer(world, number, tell);
+  }
+  vm.onFinding = (finding) => tell(['finding', finding]);
+  vm.onEffect = (vcpu, gpa, access) => tell(['effect', vcpu, gpa, access]);
+  world.onCall = (call) => {
+    if (!calls.has(call)) calls.set(call, calls.size);
+    const { actor, ...rest } = call;
+    tell(['call', calls.get(call)!, world.actors.indexOf(actor), rest]);
+  };
+}
+
+class TellingTracer extends Tracer {
+  readonly #actor: number;
+  readonly #tell: (told: Told) => void;
+
+  constructor(world: World, actor: number, tell: (told: Told) => void) {
+    // No ring: a base that may be read is all that it needs.
+    super({ mem: world.vm.mem, base: world.vm.layout.vm, bytes: 0, clock: () => 0 });
+    this.#actor = actor;
+    this.#tell = tell;
+  }
+  override begin(kind: number, a = 0, b = 0, c = 0): void {
+    this.#tell(['fact', this.#actor, 'begin', kind, a, b, c]);
+  }
+  override end(kind: number, a = 0, b = 0, c = 0): void {
+    this.#tell(['fact', this.#actor, 'end', kind, a, b, c]);
+  }
+  override instant(kind: number, a = 0, b = 0, c = 0): void {
+    this.#tell(['fact', this.#actor, 'instant', kind, a, b, c]);
+  }
+  override instantAt(time: number, kind: number, a = 0, b = 0, c = 0): void {
+    this.#tell(['fact', this.#actor, 'instantAt', time, kind, a, b, c]);
+  }
+  override beginOn(lane: number, kind: number, a = 0, b = 0, c = 0): void {
+    this.#tell(['fact', this.#actor, 'beginOn', lane, kind, a, b, c]);
+  }
+  override endOn(lane: number, kind: number, a = 0, b = 0, c = 0): void {
+    this.#tell(['fact', this.#actor, 'endOn', lane, kind, a, b, c]);
+  }
+}
+
+/** The engine's side: passes on what was told, as if it had happened in `world`. One for an execution. */
+export class Hearing {
+  readonly #world: World;
+  readonly #calls = new Map<string, SessionCall>();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** @param from  the participant that tells: session calls are numbered by each */
+  hear(from: number, told: Told): void {
+    const { vm, actors, findings, lockFindings, consoles, tool } = this.#world;
+    switch (told[0]) {
+      case 'lock': {
+        const [, actor, event, cls, addr, mode, side] = told;
+        actors[actor]?.trace?.(event, LOCK_CLASSES[cls]!, addr, mode, side);
+        return;
+      }
+      case 'fact': {
+        const [, actor, method, ...args] = told;
+        const tracer = actors[actor]?.tracer;
+        if (tracer !== null && tracer !== undefined) Reflect.apply(tracer[method], tracer, args);
+        return;
+      }
+      case 'call':
+        this.#hearCall(`${from}.${told[1]}`, actors[told[2]]!, told[3]);
+        return;
+      case 'effect':
+        vm.onEffect?.(told[1], told[2], told[3]);
+        return;
+      case 'finding':
+        findings.push(told[1]);
+        return;
+      case 'lock finding':
+        lockFindings.push(told[1]);
+        return;
+      case 'console':
+        consoles[told[1]] += told[2];
+        return;
+      case 'event':
+        tool.events.push(told[1]);
+        return;
+      case 'answer':
+        tool.answers.push(told[1]);
+        return;
+      case 'thrown':
+        throw told[1];
+    }
+  }
+
+  #hearCall(id: string, actor: Actor, call: Omit<SessionCall, 'actor'>): void {
+    const known = this.#calls.get(id);
+    if (known === undefined) {
+      const begun: SessionCall = { ...call, actor };
+      this.#calls.set(id, begun);
+      this.#world.onCall?.(begun);
+      return;
+    }
+    known.result = call.result;
+    this.#world.onCall?.(known);
+  }
+}

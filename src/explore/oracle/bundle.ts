@@ -1,0 +1,160 @@
+/**
+ * All oracles of a world as one observer, and the wires to them: tracers, lock hooks, session calls.
+ *
+ * The machine's code knows nothing of oracles. It says what it does to its actors' tracers and lock hooks, which are
+ * absent when nobody listens; here they lead to the oracles.
+ */
+
+import type { Actor, LockTrace } from '../../shared/sync/actor.ts';
+import { Tracer } from '../../shared/trace/tracer.ts';
+import type { Execution, Observer } from '../engine/execution.ts';
+import type { World } from '../world/world.ts';
+import { FACT_BEGIN, FACT_END, FACT_INSTANT, type FactPhase, type Oracle } from './oracle.ts';
+
+/** Where the tracer and the lock hook of one actor lead. */
+interface Wires {
+  readonly tracer: Tracer;
+  readonly locks: LockTrace;
+}
+
+type Tell = (actor: number, phase: FactPhase, kind: number, a: number, b: number, c: number) => void;
+
+/** Records nothing: passes facts on. */
+class FactTracer extends Tracer {
+  readonly #actor: number;
+  readonly #tell: Tell;
+
+  constructor(world: World, actor: number, tell: Tell) {
+    // No ring: a base that may be read is all that it needs.
+    super({ mem: world.vm.mem, base: world.vm.layout.vm, bytes: 0, clock: () => 0 });
+    this.#actor = actor;
+    this.#tell = tell;
+  }
+
+  override begin(kind: number, a = 0, b = 0, c = 0): void {
+    this.#tell(this.#actor, FACT_BEGIN, kind, a, b, c);
+  }
+  override end(kind: number, a = 0, b = 0, c = 0): void {
+    this.#tell(this.#actor, FACT_END, kind, a, b, c);
+  }
+  override instant(kind: number, a = 0, b = 0, c = 0): void {
+    this.#tell(this.#actor, FACT_INSTANT, kind, a, b, c);
+  }
+  override instantAt(_time: number, kind: number, a = 0, b = 0, c = 0): void {
+    this.#tell(this.#actor, FACT_INSTANT, kind, a, b, c);
+  }
+  override beginOn(_lane: number, kind: number, a = 0, b = 0, c = 0): void {
+    this.#tell(this.#actor, FACT_BEGIN, kind, a, b, c);
+  }
+  override endOn(_lane: number, kind: number, a = 0, b = 0, c = 0): void {
+    this.#tell(this.#actor, FACT_END, kind, a, b, c);
+  }
+}
+
+/** One observer in front of several oracles. For one world; may see any number of its executions, one after another. */
+export class OracleBundle implements Observer {
+  readonly oracles: readonly Oracle[];
+  readonly before?: (execution: Execution, actor: number, point: number) => void;
+  readonly after?: (execution: Execution, actor: number, point: number) => void;
+  readonly woken?: (execution: Execution, sleeper: number, waker: number) => void;
+  readonly #world: World;
+  readonly #wires: Wires[] = [];
+  readonly #facts: readonly Oracle[];
+  readonly #locks: readonly Oracle[];
+  readonly #calls: readonly Oracle[];
+  readonly #effects: readonly Oracle[];
+  /** Null outside of an execution: what a check does afterwards concerns nobody. */
+  #execution: Execution | null = null;
+
+  constructor(world: World, oracles: readonly Oracle[]) {
+    const having = (hook: keyof Oracle) => oracles.filter((oracle) => oracle[hook] !== undefined);
+    this.oracles = oracles;
+    this.#world = world;
+    this.#facts = having('fact');
+    this.#locks = having('lock');
+    this.#calls = having('call');
+    this.#effects = having('effect');
+    const before = having('before');
+    const after = having('after');
+    const woken = having('woken');
+    if (before.length > 0) {
+      this.before = (execution, actor, point) => {
+        for (const oracle of before) oracle.before!(execution, actor, point);
+      };
+    }
+    if (after.length > 0) {
+      this.after = (execution, actor, point) => {
+        // The last first: what began before the step as the last ends after it as the first.
+        for (let i = after.length - 1; i >= 0; i--) after[i]!.after!(execution, actor, point);
+      };
+    }
+    if (woken.length > 0) {
+      this.woken = (execution, sleeper, waker) => {
+        for (const oracle of woken) oracle.woken!(execution, sleeper, waker);
+      };
+    }
+  }
+
+  begin(execution: Execution): void {
+    const world = this.#world;
+    this.#execution = execution;
+    for (const [index, { waiter }] of execution.participants.entries()) {
+      const actor = world.actors.find((candidate) => candidate === waiter);
+      if (actor === undefined) continue;
+      this.#wires[index] ??= this.#wire(index);
+      const { tracer, locks } = this.#wires[index]!;
+      if (this.#facts.length > 0) actor.tracer = tracer;
+      if (this.#locks.length > 0) actor.trace = locks;
+    }
+    if (this.#calls.length > 0) {
+      world.onCall = (call) => {
+        const running = this.#execution;
+        if (running === null) return;
+        const actor = numberOf(running, call.actor);
+        for (const oracle of this.#calls) oracle.call!(running, actor, call);
+      };
+    }
+    if (this.#effects.length > 0) {
+      world.vm.onEffect = (vcpu, gpa, access) => {
+        const running = this.#execution;
+        if (running === null) return;
+        const actor = numberOf(running, world.vcpus[vcpu]!.actor);
+        for (const oracle of this.#effects) oracle.effect!(running, actor, vcpu, gpa, access);
+      };
+    }
+    for (const oracle of this.oracles) oracle.begin?.(execution);
+  }
+
+  atEnd(execution: Execution, stuck: boolean): void {
+    this.#execution = null;
+    for (const oracle of this.oracles) oracle.atEnd?.(execution, stuck);
+  }
+
+  atLimit(execution: Execution): void {
+    this.#execution = null;
+    for (const oracle of this.oracles) oracle.atLimit?.(execution);
+  }
+
+  finish(execution: Execution): void {
+    this.#execution = null;
+    for (const oracle of this.oracles) oracle.finish?.(execution);
+  }
+
+  #wire(index: number): Wires {
+    const tracer = new FactTracer(this.#world, index, (actor, phase, kind, a, b, c) => {
+      const running = this.#execution;
+      if (running === null) return;
+      for (const oracle of this.#facts) oracle.fact!(running, actor, phase, kind, a, b, c);
+    });
+    const locks: LockTrace = (event, cls, addr, mode, side) => {
+      const running = this.#execution;
+      if (running === null) return;
+      for (const oracle of this.#locks) oracle.lock!(running, index, event, cls, addr, mode, side);
+    };
+    return { tracer, locks };
+  }
+}
+
+function numberOf(execution: Execution, actor: Actor): number {
+  return execution.participants.findIndex(({ waiter }) => waiter === actor);
+}
