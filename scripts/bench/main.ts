@@ -11,9 +11,10 @@ import { lockCosts } from './lock-costs.ts';
 import { memory } from './memory.ts';
 import { smp } from './smp.ts';
 import { start } from './start.ts';
+import { strategies } from './strategies.ts';
 import type { Row, Suite } from './suite.ts';
 
-const SUITES: readonly Suite[] = [core, events, hooked, smp, memory, start, lockCosts];
+const SUITES: readonly Suite[] = [core, events, hooked, smp, memory, start, lockCosts, strategies];
 
 const { values } = parseArgs({
   options: {

@@ -1,10 +1,14 @@
 /** The commands there are: what each is for, what it takes, and what carries it out. */
 import { EXIT, SimError } from '../shared/errors.ts';
 import { suggest } from '../shared/suggest.ts';
+import { explore } from './explore.ts';
+import { EXPLORE_FLAGS } from './explore-flags.ts';
 import type { Flag } from './flags.ts';
 import { commandHelp, overview } from './help.ts';
 import { locks } from './locks.ts';
 import { LOCKS_FLAGS } from './locks-flags.ts';
+import { replay } from './replay.ts';
+import { REPLAY_FLAGS } from './replay-flags.ts';
 import { run } from './run.ts';
 import { RUN_FLAGS } from './run-flags.ts';
 import { version } from './version.ts';
@@ -14,6 +18,8 @@ export interface Command {
   /** Other names. */
   readonly also?: readonly string[];
   readonly summary: string;
+  /** What it takes beside flags, for its help. */
+  readonly words?: string;
   readonly flags: readonly Flag[];
   /** Lines below the flags in its help. */
   readonly notes: string;
@@ -38,8 +44,33 @@ QEMU's -smp, -m, -kernel, -nographic, -no-reboot are understood.`,
     main: run,
   },
   {
+    name: 'explore',
+    summary: 'execute a scenario in many orders, and explain what breaks',
+    words: 'SCENARIO',
+    flags: EXPLORE_FLAGS,
+    notes: `SCENARIO is the name of a bundled one (--list) or the path of a module whose default export is one.
+Each finding is shrunk, explained, and ends with the command that repeats it.
+
+Exit code: 0 nothing found; 1 a finding; 2 bad usage, or a scenario that throws, never ends, or cannot be
+repeated because it uses time or chance; 4 --time was over before all --schedules were executed; 70 a bug of
+ours; 128 + n ended by signal n, with what was found until then.`,
+    main: explore,
+  },
+  {
+    name: 'replay',
+    summary: 'execute what a finding said, and see it again',
+    words: 'TOKEN [SCENARIO]',
+    flags: REPLAY_FLAGS,
+    notes: `TOKEN is what a finding's report ends with, or a file that holds it. SCENARIO is needed for modules of your own.
+
+Exit code: 1 reproduced; 5 diverged: the same schedule does not show it any more; 2 not replayable: a damaged
+token, one of another version or another scenario.`,
+    main: replay,
+  },
+  {
     name: 'locks',
     summary: 'show who waits for which lock under which, in a scenario or a run',
+    words: '[SCENARIO]',
     flags: LOCKS_FLAGS,
     notes: `faultline locks [SCENARIO] explores a bundled scenario (lock-tour); faultline locks --run runs a storm, and
 takes what run takes. The text lists classes with their times, waits with the places that were seen first,

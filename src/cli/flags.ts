@@ -49,10 +49,11 @@ const NOT_YET: Readonly<Record<string, string>> = {
 };
 
 /**
- * @param flags  what this command knows
+ * @param flags    what this command knows
+ * @param command  its name, for hints
  * @throws SimError SIM_USAGE: an unknown flag, a value missing or too many, a flag twice with different values
  */
-export function parseFlags(words: readonly string[], flags: readonly Flag[]): ParsedFlags {
+export function parseFlags(words: readonly string[], flags: readonly Flag[], command = 'run'): ParsedFlags {
   const byName = new Map<string, Flag>();
   for (const flag of flags) for (const name of [flag.name, ...(flag.also ?? [])]) byName.set(name, flag);
   const { tokens } = parseArgs({
@@ -72,7 +73,7 @@ export function parseFlags(words: readonly string[], flags: readonly Flag[]): Pa
     if (token.kind !== 'option') continue;
     const shown = words[token.index] ?? token.rawName;
     const flag = byName.get(token.name);
-    if (flag === undefined) throw unknown(shown, token.name, byName);
+    if (flag === undefined) throw unknown(shown, token.name, byName, command);
     const value = valueIn(flag, shown, token.value);
     const before = values.get(flag.name);
     if (before !== undefined && before !== value) {
@@ -109,7 +110,7 @@ function valueIn(flag: Flag, shown: string, value: string | undefined): string |
   return value;
 }
 
-function unknown(shown: string, name: string, known: ReadonlyMap<string, Flag>): SimError {
+function unknown(shown: string, name: string, known: ReadonlyMap<string, Flag>, command: string): SimError {
   const word = shown.split('=')[0]!;
   const notYet = NOT_YET[name === 'enable-kvm' ? 'enableKvm' : name];
   if (notYet !== undefined) return usage(`${word} is not supported`, notYet);
@@ -119,7 +120,7 @@ function unknown(shown: string, name: string, known: ReadonlyMap<string, Flag>):
   );
   return usage(
     `there is no flag ${word}`,
-    near === null ? 'faultline run --help lists them all' : `did you mean --${near}?`,
+    near === null ? `faultline ${command} --help lists them all` : `did you mean --${near}?`,
   );
 }
 

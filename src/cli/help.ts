@@ -13,7 +13,7 @@ faultline COMMAND --help says more; faultline --version which one this is.
 `;
 }
 
-export function commandHelp({ name, summary, flags, notes }: Command): string {
+export function commandHelp({ name, summary, flags, notes, words = '' }: Command): string {
   const listed = flags.filter((flag) => flag.help !== undefined);
   const left = (flag: (typeof flags)[number]) =>
     `--${flag.name}${flag.value === undefined ? '' : ` ${flag.value}`}`;
@@ -21,7 +21,7 @@ export function commandHelp({ name, summary, flags, notes }: Command): string {
   const lines = listed.map((flag) => `  ${left(flag).padEnd(width)}  ${flag.help}`);
   return `faultline ${name}: ${summary}
 
-usage: faultline ${name} [flags]
+usage: faultline ${name}${words === '' ? '' : ` ${words}`} [flags]
 
 ${lines.join('\n')}
 

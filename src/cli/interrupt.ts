@@ -3,6 +3,8 @@
 const SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
 
 export interface Interrupt {
+  /** 128 + n once signal n has come, until then null. */
+  readonly code: number | null;
   /** Stops listening. @returns 128 + n when signal n came, else null */
   release(): number | null;
 }
@@ -19,6 +21,9 @@ export function interruptible(stop: () => void): Interrupt {
     return { name, handler };
   });
   return {
+    get code() {
+      return code;
+    },
     release: () => {
       for (const { name, handler } of handlers) process.off(name, handler);
       return code;

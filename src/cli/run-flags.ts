@@ -158,7 +158,8 @@ function seedOf(text: string): bigint {
   });
 }
 
-function countOf(text: string, name: string): number {
+/** `500`, `10k`, `2m`. @throws SimError SIM_USAGE */
+export function countOf(text: string, name: string): number {
   const parts = /^(\d{1,15})([kmg]?)$/i.exec(text);
   const unit = { '': 1, k: 1e3, m: 1e6, g: 1e9 }[(parts?.[2] ?? '').toLowerCase()]!;
   const count = parts === null ? 0 : Number(parts[1]) * unit;

@@ -4,12 +4,13 @@ import type { MachineOptions } from '../machine/options.ts';
 import { Machine } from '../machine.ts';
 import { consoleLine, findingLine, resultLine, startLine, verdictLine } from '../report/json-lines.ts';
 import type { RunReport } from '../report/run-report.ts';
-import { StatusLine } from '../report/status-line.ts';
+import { StatusLine, statusText } from '../report/status-line.ts';
 import { reportText } from '../report/table.ts';
 import { EXIT } from '../shared/errors.ts';
 import { hex } from '../shared/units.ts';
 import { stormOptions } from '../storm/storm.ts';
 import { interruptible } from './interrupt.ts';
+import { quoted } from './quoted.ts';
 import { parseRun, type RunRequest } from './run-flags.ts';
 import { version } from './version.ts';
 
@@ -34,7 +35,7 @@ export async function run(words: readonly string[]): Promise<number> {
     out(json ? consoleLine(vcpu, text) : text);
   });
   await machine.start();
-  if (!quiet) status = new StatusLine(process.stderr, () => machine.status());
+  if (!quiet) status = new StatusLine(process.stderr, () => statusText(machine.status()));
   const report = await machine.ended;
   status?.end();
   const stoppedBy = signal.release();
@@ -54,9 +55,4 @@ function repeatCommand(words: readonly string[], report: RunReport): string {
   const seeded = words.some((word) => /^--?seed(=|$)/.test(word));
   const all = seeded ? words : [...words, '--seed', hex(report.seed)];
   return ['faultline', 'run', ...all.map(quoted)].join(' ');
-}
-
-/** As a shell wants it. */
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -4,6 +4,7 @@
  */
 import { Execution, type Observer } from './engine/execution.ts';
 import type { Finding } from './engine/finding.ts';
+import { LockTable } from './engine/lock-table.ts';
 import { type Deviation, scheduleOf } from './engine/schedule.ts';
 import type { Strategy } from './engine/strategy.ts';
 import type { Target } from './engine/target.ts';
@@ -24,6 +25,7 @@ export class Stage {
   /** Go on after the first finding of an execution. */
   keepGoing = false;
   readonly #trace = new Trace();
+  readonly #locks = new LockTable();
   #longest = 0;
   #begun = 0;
 
@@ -53,6 +55,7 @@ export class Stage {
       stepLimit: target.stepLimit,
       observers: [...observers, target.oracle],
       trace: this.#trace,
+      locks: strategy.watchesLocks === true ? this.#locks : null,
       keepGoing,
     });
     execution.run();

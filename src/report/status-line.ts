@@ -7,12 +7,12 @@ const PLAIN_EVERY_MS = 1000;
 
 export class StatusLine {
   readonly #out: NodeJS.WriteStream;
-  readonly #read: () => MachineStatus;
+  readonly #read: () => string;
   readonly #timer: ReturnType<typeof setInterval>;
   #shown = false;
 
-  /** Shows the first line at once. `read` gives the numbers. */
-  constructor(out: NodeJS.WriteStream, read: () => MachineStatus) {
+  /** Shows the first line at once. `read` gives the line as it is now. */
+  constructor(out: NodeJS.WriteStream, read: () => string) {
     this.#out = out;
     this.#read = read;
     this.#show();
@@ -33,7 +33,7 @@ export class StatusLine {
   }
 
   #show(): void {
-    const line = statusText(this.#read());
+    const line = this.#read();
     this.#out.write(this.#out.isTTY ? `\r${line}\x1b[K` : `${line}\n`);
     this.#shown = true;
   }

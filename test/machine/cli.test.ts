@@ -1,40 +1,13 @@
 /** The command line as a process: output, exit codes, signals. */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { support } from '../support/boot.ts';
+import { faultline, start } from '../support/cli.ts';
 
-const CLI = fileURLToPath(new URL(`../../src/cli${import.meta.url.slice(-3)}`, import.meta.url));
 const IMAGES = 'test/guests/images';
-
-interface Ended {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-  readonly lines: readonly string[];
-}
-
-function start(t: ExecutionContext, ...words: string[]): { child: ChildProcess; ended: Promise<Ended> } {
-  const child = spawn(process.execPath, [CLI, ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
-  t.teardown(() => child.kill('SIGKILL'));
-  let out = '';
-  let err = '';
-  child.stdout!.setEncoding('utf8').on('data', (text) => {
-    out += text;
-  });
-  child.stderr!.setEncoding('utf8').on('data', (text) => {
-    err += text;
-  });
-  const ended = new Promise<Ended>((resolve) => {
-    child.on('close', (code) => resolve({ code, out, err, lines: out.trimEnd().split('\n') }));
-  });
-  return { child, ended };
-}
-
-const faultline = (t: ExecutionContext, ...words: string[]) => start(t, ...words).ended;
 
 test.serial('a guest that ends well: its console, the table, the verdict last, exit code 0', async (t) => {
   const { code, lines, err } = await faultline(t, 'run', '-kernel', `${IMAGES}/hello.elf`, '-m', '4');

@@ -178,9 +178,7 @@ export function insertEntry(vm: Vm, gfn: number, access: number, reserve: TreeRe
   mem.store(entryWord(vm, entry, 'ACCESS'), access);
   mem.store(entryWord(vm, entry, 'VERSION'), 0);
   mem.add(entryWord(vm, entry, 'GEN'), 1);
-  const active = entryWord(vm, entry, 'ACTIVE') >>> 2;
-  mem.touch(active * 4, TRACK_MODES * ACTIVE_WORDS * 4);
-  mem.i32.fill(0, active, active + TRACK_MODES * ACTIVE_WORDS);
+  mem.fill(entryWord(vm, entry, 'ACTIVE'), TRACK_MODES * ACTIVE_WORDS * 4, 0);
   let node = 0;
   for (let level = 0; level < TREE_LEVELS; level++) {
     const slot = childWord(vm, node, gfn, level);
@@ -190,9 +188,7 @@ export function insertEntry(vm: Vm, gfn: number, access: number, reserve: TreeRe
       else {
         const fresh = reserve.nodes.pop();
         invariant(fresh !== undefined, 'the reserve has a node for every level below the root');
-        const at = (vm.layout.treeNodes + fresh * TREE_NODE.bytes) >>> 2;
-        mem.touch(at * 4, TREE_NODE.bytes);
-        mem.i32.fill(0, at, at + (TREE_NODE.bytes >>> 2));
+        mem.fill(vm.layout.treeNodes + fresh * TREE_NODE.bytes, TREE_NODE.bytes, 0);
         child = fresh + 1;
       }
       mem.store(slot, child);

@@ -89,7 +89,7 @@ export function setGeneration(vm: Vm, set: number): bigint {
 
 /** All slots of a set, by base gfn. */
 export function slotsOf(vm: Vm, set: number): Slot[] {
-  const count = vm.mem.i32[(set + SLOT_SET.at.COUNT) >>> 2]!;
+  const count = vm.mem.peek(set + SLOT_SET.at.COUNT);
   return Array.from({ length: count }, (_, index) => readSlot(vm, set + SLOT_SET.bytes + index * SLOT.bytes));
 }
 
@@ -99,13 +99,13 @@ export function slotsOf(vm: Vm, set: number): Slot[] {
  * @locking inside a kvm.srcu section (or slots_lock): the set is not edited while a reader may be in it
  */
 export function findSlot(vm: Vm, set: number, gfn: number): Slot | null {
-  const words = vm.mem.i32;
+  const { mem } = vm;
   // SHARED: plain reads. A set is only written while inactive, and reused only after a grace period.
-  const count = words[(set + SLOT_SET.at.COUNT) >>> 2]!;
+  const count = mem.peek(set + SLOT_SET.at.COUNT);
   for (let index = 0; index < count; index++) {
-    const at = (set + SLOT_SET.bytes + index * SLOT.bytes) >>> 2;
-    const base = words[at + (SLOT.at.BASE_GFN >>> 2)]!;
-    if (gfn >= base && gfn < base + words[at + (SLOT.at.NPAGES >>> 2)]!) return readSlot(vm, at * 4);
+    const at = set + SLOT_SET.bytes + index * SLOT.bytes;
+    const base = mem.peek(at + SLOT.at.BASE_GFN);
+    if (gfn >= base && gfn < base + mem.peek(at + SLOT.at.NPAGES)) return readSlot(vm, at);
   }
   return null;
 }
@@ -123,7 +123,7 @@ export function pendingSlot(vm: Vm, asId: number): Slot | null {
 }
 
 function readSlot(vm: Vm, at: number): Slot {
-  const field = (name: keyof typeof SLOT.at) => vm.mem.i32[(at + SLOT.at[name]) >>> 2]!;
+  const field = (name: keyof typeof SLOT.at) => vm.mem.peek(at + SLOT.at[name]);
   return {
     id: field('ID'),
     asId: field('AS_ID'),

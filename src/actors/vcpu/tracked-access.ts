@@ -183,7 +183,8 @@ function reportIfDenied(
   gfn: number,
   verdict: PfVerdict,
 ): void {
-  if (!vcpu.vm.checked || stillAllowed(vcpu, gfn, piece.access, verdict)) return;
+  // Who listens to effects judges for himself, by what commands have returned.
+  if (!vcpu.vm.checked || vcpu.vm.onEffect !== null || stillAllowed(vcpu, gfn, piece.access, verdict)) return;
   vcpu.vm.onFinding({
     id: 'I2',
     detail:

@@ -20,6 +20,7 @@ import {
   type Waiter,
 } from '../../shared/sync/point.ts';
 import type { Finding } from './finding.ts';
+import type { LockTable } from './lock-table.ts';
 import { defaultPick, PRUNE, type Strategy, type View } from './strategy.ts';
 import { FELL_ASLEEP, Trace } from './trace.ts';
 
@@ -63,6 +64,7 @@ export interface ExecutionOptions {
   readonly observers?: readonly Observer[];
   /** Reused between executions. */
   readonly trace?: Trace;
+  readonly locks?: LockTable | null;
   /** Go on after the first finding. Default: end there. */
   readonly keepGoing?: boolean;
 }
@@ -78,6 +80,7 @@ export class Execution implements View {
   readonly participants: readonly Participant[];
   readonly actorCount: number;
   readonly trace: Trace;
+  readonly locks: LockTable | null;
   readonly taken: Int32Array;
   readonly at: Float64Array;
   readonly findings: Finding[] = [];
@@ -87,6 +90,7 @@ export class Execution implements View {
   fallback = -1;
   step = 0;
   pruned = false;
+  relaxed = false;
   /** Virtual time, ns. */
   now = 0;
   readonly #mem: Mem;
@@ -106,7 +110,6 @@ export class Execution implements View {
   readonly #sleepers: number[] = [];
   /** Actors whose end is waited for. */
   #open = 0;
-  #relaxed = false;
 
   constructor(participants: readonly Participant[], options: ExecutionOptions) {
     const count = participants.length;
@@ -116,6 +119,8 @@ export class Execution implements View {
     this.actorCount = count;
     this.trace = options.trace ?? new Trace();
     this.trace.clear();
+    this.locks = options.locks ?? null;
+    this.locks?.watch(participants);
     this.taken = new Int32Array(count);
     this.at = new Float64Array(count).fill(-1);
     this.#mem = options.mem;
@@ -148,7 +153,7 @@ export class Execution implements View {
       for (let actor = 0; actor < actorCount; actor++) this.#resume(actor, 0);
       while (this.#open > 0 && !this.#isOver()) {
         const { runnable, timed } = this;
-        this.fallback = defaultPick(runnable, timed, this.last, this.#relaxed);
+        this.fallback = defaultPick(runnable, timed, this.last, this.relaxed);
         if (this.fallback < 0) {
           for (const observer of this.#observers) observer.atEnd?.(this, true);
           if (this.findings.length === 0) this.#reportStuck();
@@ -206,7 +211,7 @@ export class Execution implements View {
     this.last = actor;
     this.taken[actor]! += 1;
     const kind = point % POINT_KINDS;
-    this.#relaxed = kind === RELAXING;
+    this.relaxed = kind === RELAXING;
     if (kind === WAITING) this.#advanceWait(actor, point);
     else if (kind === CHOOSING) this.#advanceChoice(actor, point);
     else this.#resume(actor, 0);
@@ -296,7 +301,10 @@ export class Execution implements View {
   }
 
   #reportStuck(): void {
-    const stuck = this.#sleepers.filter((actor) => this.participants[actor]!.background !== true);
+    // By number: in which order they fell asleep makes no other deadlock.
+    const stuck = this.#sleepers
+      .filter((actor) => this.participants[actor]!.background !== true)
+      .sort((a, b) => a - b);
     const where = stuck.map(
       (actor) => `${this.participants[actor]!.name} at 0x${this.#cell[actor]!.toString(16)}`,
     );

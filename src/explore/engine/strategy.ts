@@ -3,6 +3,7 @@
  * by exhausting. It never touches the machine, so one strategy works for every scenario.
  */
 import type { Finding } from './finding.ts';
+import type { LockTable } from './lock-table.ts';
 import type { Trace } from './trace.ts';
 
 /**
@@ -19,6 +20,8 @@ export interface View {
   readonly timed: number;
   /** Whoever took the last step, −1 before the first. */
   readonly last: number;
+  /** Was that a `relaxing` point: will it find nothing new before somebody else has moved? */
+  readonly relaxed: boolean;
   /** What the default policy would pick now, see {@link defaultPick}. */
   readonly fallback: number;
   /** Steps taken so far. */
@@ -29,16 +32,18 @@ export interface View {
   readonly at: Float64Array;
   /** All steps so far. */
   readonly trace: Trace;
+  /** Kept for strategies that ask for it ({@link Strategy.watchesLocks}). */
+  readonly locks: LockTable | null;
 }
 
 /** What is known before an execution begins. */
 export interface RunInfo {
-  /** Executions begun before this one, by this strategy object. */
+  /** Executions begun before this one, of this target. */
   readonly index: number;
   /** Of this execution: all of a random strategy's numbers come from it. Unsigned 32-bit. */
   readonly seed: number;
   readonly actorCount: number;
-  /** The most steps that any execution of this scenario has taken so far; 0 before the first. */
+  /** The most steps that any execution of this target has taken so far; 0 before the first. */
   readonly longest: number;
 }
 
@@ -55,6 +60,10 @@ export const PRUNE = -1;
 export interface Strategy {
   /** As the command line has it, with its parameters: `pct3`, `random`. */
   readonly name: string;
+  /** Absent for strategies that never can: everything there is to see has been seen. */
+  readonly isComplete?: boolean;
+  /** Does it look at `view.locks`? */
+  readonly watchesLocks?: boolean;
   /** @returns false when there is nothing left to try */
   begin(info: RunInfo): boolean;
   /**

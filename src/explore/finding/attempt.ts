@@ -1,9 +1,9 @@
 /** Executing schedules of one scenario to see whether they show the finding that is looked for. */
 import type { Finding } from '../engine/finding.ts';
 import { type Deviation, preemptions, Replay, type Schedule, scheduleOf } from '../engine/schedule.ts';
-import { Stage } from '../explorer.ts';
-import { MachineTarget } from '../scenario/machine-target.ts';
+import type { Stage } from '../explorer.ts';
 import type { Scenario } from '../scenario/scenario.ts';
+import { stageOf } from '../scenario/stage.ts';
 
 /** An execution that showed it. */
 export interface Hit {
@@ -26,9 +26,8 @@ export class Attempts {
   /** @param key  of the finding looked for */
   constructor(scenario: Scenario, key: string) {
     this.scenario = scenario;
-    const target = new MachineTarget(scenario);
-    this.stage = new Stage(target);
-    this.actors = target.begin().map(({ name }) => name);
+    this.stage = stageOf(scenario);
+    this.actors = this.stage.execute(new Replay([]), 0)?.participants.map(({ name }) => name) ?? [];
     this.#key = key;
   }
 

@@ -10,7 +10,7 @@ export interface Reordered {
   readonly second: Step;
 }
 
-/** Reordered pairs, the earliest of the failing execution first, one for each pair of lines. */
+/** Reordered pairs, the earliest of the failing execution first: of each line the first one that met it. */
 export function reordered(failing: Explained, passing: Explained): Reordered[] {
   const places = new Map(passing.steps.map((step) => [placeOf(step), step]));
   const byCell = new Map<number, Step[]>();
@@ -24,7 +24,7 @@ export function reordered(failing: Explained, passing: Explained): Reordered[] {
       if (first.actor === second.actor || !(changes(first) || changes(second))) continue;
       const firstThere = places.get(placeOf(first))!;
       if (firstThere.index < there.index) continue;
-      const lines = `${lineOf(first)} ${lineOf(second)}`;
+      const lines = `${lineOf(first)} ${second.actor} ${second.lock ?? second.cell}`;
       if (!pairs.has(lines)) pairs.set(lines, { first, second });
     }
     before.push(second);

@@ -28,11 +28,10 @@ import type { Finding } from '../engine/finding.ts';
 import { Replay, type Schedule } from '../engine/schedule.ts';
 import { defaultPick } from '../engine/strategy.ts';
 import { FELL_ASLEEP } from '../engine/trace.ts';
-import { Stage } from '../explorer.ts';
-import { MachineTarget } from '../scenario/machine-target.ts';
 import type { Scenario } from '../scenario/scenario.ts';
+import { stageOf } from '../scenario/stage.ts';
 import type { World } from '../world/world.ts';
-import { type RawFrame, rawStack, type SourceLine, SourceLines } from './source-line.ts';
+import { EXPLORER, type RawFrame, rawStack, type SourceLine, SourceLines } from './source-line.ts';
 
 /** What a step did: the kinds of points, by their words. */
 export type StepKind = 'read' | 'write' | 'update' | 'wait' | 'notify' | 'step' | 'choose' | 'relax';
@@ -49,6 +48,8 @@ export interface Step {
   readonly cell: string;
   /** The lock that the cell is part of. */
   readonly lock: string | null;
+  /** Counters and free lists: what nothing decides by. */
+  readonly bookkeeping: boolean;
   /** What the cell held before and after; null without a cell. */
   readonly before: string | null;
   readonly after: string | null;
@@ -111,7 +112,7 @@ export function explain(
   observe: readonly Observer[] = [],
 ): Explained {
   const recorder = new Recorder(scenario);
-  const stage = new Stage(new MachineTarget(recorder.scenario));
+  const stage = stageOf(recorder.scenario);
   watchPoints(() => recorder.pointMade(rawStack()));
   try {
     const execution = stage.execute(new Replay(schedule), 0, [recorder, ...observe]);
@@ -130,6 +131,15 @@ interface OpenLock {
   readonly at: readonly RawFrame[];
 }
 
+/** What is known of a step before it is taken. */
+interface Before {
+  readonly cell: string;
+  readonly type: ScalarType | null;
+  readonly value: string | null;
+  readonly lock: string | null;
+  readonly bookkeeping: boolean;
+}
+
 class Recorder implements Observer {
   readonly scenario: Scenario;
   readonly #lines = new SourceLines();
@@ -145,7 +155,7 @@ class Recorder implements Observer {
   /** By actor: the lock operation it is in. */
   readonly #calls: ({ name: string; call: number; site: string } | null)[] = [];
   #callCount = 0;
-  #before: { cell: string; type: ScalarType | null; value: string | null; lock: string | null } | null = null;
+  #before: Before | null = null;
   #relaxed = false;
 
   constructor(scenario: Scenario) {
@@ -163,7 +173,8 @@ class Recorder implements Observer {
     const kind = KINDS[point % POINT_KINDS]!;
     const number = Math.floor(point / POINT_KINDS);
     if (kind === 'choose') {
-      this.#before = { cell: `1 of ${number % CHOICE_WAYS} ways`, type: null, value: null, lock: null };
+      const cell = `of ${number % CHOICE_WAYS}`;
+      this.#before = { cell, type: null, value: null, lock: null, bookkeeping: false };
       return;
     }
     const { vm } = this.#world!;
@@ -175,6 +186,7 @@ class Recorder implements Observer {
       type,
       value: type === null ? null : this.#value(number, type),
       lock: cell?.lock ?? null,
+      bookkeeping: cell?.bookkeeping ?? false,
     };
     this.#note(execution, actor, point, kind);
   }
@@ -206,7 +218,7 @@ class Recorder implements Observer {
     const couldBeTimed = counted === 1 ? trace.timed[index]! : timed;
     const policy = defaultPick(could, couldBeTimed, counted === 1 ? previous : last, this.#relaxed);
     this.#relaxed = kind === 'relax';
-    const { cell, value, lock } = this.#before!;
+    const { cell, value, lock, bookkeeping } = this.#before!;
     const frames = this.#stacks[actor] ?? [];
     this.#steps.push({
       index,
@@ -216,6 +228,7 @@ class Recorder implements Observer {
       kind,
       cell,
       lock,
+      bookkeeping,
       before: value,
       after: null,
       answer: null,
@@ -270,34 +283,40 @@ class Recorder implements Observer {
       this.#held[actor] = [];
       this.#wanted[actor] = null;
       this.#calls[actor] = null;
-      const { waiter } = participant;
-      if (waiter instanceof Actor) {
-        waiter.trace = (event, _cls, addr, mode) => {
-          const at = () => ({ addr, mode, since: this.#steps.length, at: rawStack() });
-          if (event === 'acquire' || event === 'wait') this.#wanted[actor] ??= at();
-          if (event === 'acquired') {
-            this.#wanted[actor] = null;
-            this.#held[actor]!.push(at());
-          }
-          if (event === 'release') {
-            const held = this.#held[actor]!;
-            const place = held.findLastIndex((lock) => lock.addr === addr);
-            if (place >= 0) held.splice(place, 1);
-          }
-        };
-      }
-      return { ...participant, path: this.#following(actor, participant.path) };
+      const { waiter, path } = participant;
+      return { ...participant, path: this.#following(actor, waiter, path) };
     });
   }
 
   /** `path`, which says when it moves. */
-  *#following(actor: number, path: Participant['path']): Path<unknown> {
+  *#following(actor: number, waiter: unknown, path: Participant['path']): Path<unknown> {
+    // By now whoever else listens to its locks has said so.
+    if (waiter instanceof Actor) this.#followLocks(actor, waiter);
     for (let answer = 0; ; ) {
       this.#moving = actor;
       const next = path.next(answer);
       if (next.done === true) return next.value;
       answer = yield next.value;
     }
+  }
+
+  /** Notes what the actor holds and wants, and passes it on. */
+  #followLocks(actor: number, waiter: Actor): void {
+    const others = waiter.trace;
+    const held = this.#held[actor]!;
+    waiter.trace = (event, cls, addr, mode, side) => {
+      const at = () => ({ addr, mode, since: this.#steps.length, at: rawStack() });
+      if (event === 'acquire' || event === 'wait') this.#wanted[actor] ??= at();
+      if (event === 'acquired') {
+        this.#wanted[actor] = null;
+        held.push(at());
+      }
+      if (event === 'release') {
+        const place = held.findLastIndex((lock) => lock.addr === addr);
+        if (place >= 0) held.splice(place, 1);
+      }
+      others?.(event, cls, addr, mode, side);
+    };
   }
 
   /** Is the actor in a lock operation, and since when? One call keeps its number until its caller's line changes. */
@@ -350,10 +369,10 @@ function bound(scenario: Scenario): Scenario {
 
 /** Without the explorer's own frames, and those of the points. */
 function sourceFrames(frames: readonly RawFrame[]): RawFrame[] {
-  return frames.filter(({ url }) => !OWN.test(url));
+  return frames.filter(({ url }) => !EXPLORER.test(url) && !POINTS.test(url));
 }
 
-const OWN = /\/explore\/(?:finding|engine|explorer)\b|\/sync\/point\.|\/sync\/actor\./;
+const POINTS = /\/sync\/point\.|\/sync\/actor\./;
 
 /** A file of the lock code, below the actors that use it. */
 function isSync(url: string): boolean {

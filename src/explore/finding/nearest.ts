@@ -33,8 +33,12 @@ export function nearestPassing(
   schedule: Schedule,
 ): { readonly nearest: NearestPassing | null; readonly windows: readonly Window[] } {
   const { stage } = attempts;
-  const passes = (candidate: Schedule): boolean =>
-    stage.execute(new Replay(candidate), 0)?.findings.length === 0;
+  const passes = (candidate: Schedule): boolean => {
+    const replay = new Replay(candidate);
+    const passed = stage.execute(replay, 0)?.findings.length === 0;
+    // One that is not followed is another schedule than it says.
+    return passed && replay.missed === 0 && replay.unused === 0;
+  };
   const windows: Window[] = [];
   let nearest: NearestPassing | null = null;
   const consider = (deviation: number, shift: number): boolean => {

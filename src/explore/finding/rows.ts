@@ -24,7 +24,7 @@ const NEAR = 6;
 export function rowsOf(explained: Explained): Row[] {
   const shared = sharedCells(explained.steps);
   const rows = merged(explained.steps);
-  const own = rows.map(({ steps }) => !steps.some(({ cell }) => shared.has(cell)));
+  const own = rows.map(({ steps }) => !steps.some((step) => shared.has(step.cell) || isNews(step)));
   let table = folded(rows, own);
   if (table.length > ROW_LIMIT)
     table = folded(
@@ -43,7 +43,8 @@ interface Merged {
 function sharedCells(steps: readonly Step[]): Set<string> {
   const users = new Map<string, number>();
   const changed = new Set<string>();
-  for (const { cell, actor, kind } of steps) {
+  for (const { cell, actor, kind, bookkeeping } of steps) {
+    if (bookkeeping) continue;
     users.set(cell, (users.get(cell) ?? 0) | (1 << actor));
     if (kind !== 'read') changed.add(cell);
   }
@@ -51,6 +52,12 @@ function sharedCells(steps: readonly Step[]): Set<string> {
     ([cell, mask]) => cell !== '' && changed.has(cell) && (mask & (mask - 1)) !== 0,
   );
   return new Set(many.map(([cell]) => cell));
+}
+
+/** A change of something that is no lock: others may read it without saying so, under a lock. */
+function isNews({ kind, lock, sync, bookkeeping, before, after }: Step): boolean {
+  if (lock !== null || sync !== null || bookkeeping) return false;
+  return (kind === 'write' || kind === 'update') && before !== after;
 }
 
 /** Steps of one lock operation, and repetitions of one line, are one row, as long as nobody comes between. */
@@ -158,7 +165,7 @@ function folded(rows: readonly Merged[], hidden: readonly boolean[]): Row[] {
     }
     const last = rows[end - 1]!.steps.at(-1)!;
     const count = last.index - first.index + 1;
-    const fold = hidden[i] === true && end > i + 1;
+    const fold = hidden[i] === true && count > 1;
     table.push({
       from: first.index,
       to: last.index,

@@ -3,9 +3,10 @@
  * in the scenario with the fewest parts.
  *
  * 1. Deviations are left out in halves, quarters … single ones (ddmin), each time looking at what really deviated.
- * 2. Deviations move to other places of the same turn, if one of them needs no preemption.
- * 3. If more than one preemption is left: is there a schedule with a single deviation? All of them are tried.
- * 4. Parts of the scenario are left out, one by one; each time the schedule is translated by the names of the actors.
+ * 2. Stretches of several are left out, and all but two.
+ * 3. Deviations move to other places of the same turn, if one of them needs no preemption.
+ * 4. If more than one deviation is left: is there a schedule with a single deviation? All of them are tried.
+ * 5. Parts of the scenario are left out, one by one; each time the schedule is translated by the names of the actors.
  *
  * A pure function of scenario and schedule: what bounds it is a number of executions, never the time.
  *
@@ -98,7 +99,7 @@ class Search {
       return;
     }
     do this.#leaveOut();
-    while (this.#postpone());
+    while (this.#window() || this.#few() || this.#postpone());
     if (this.best.schedule.length > 1) this.#single();
     // Not even without deviations, and that was tried first.
     if (this.best.schedule.length <= 1) this.minimal = 'all';
@@ -132,6 +133,33 @@ class Search {
       else if (size === 1) return;
       else pieces = Math.min(pieces * 2, schedule.length);
     }
+  }
+
+  /** Two actors that take turns: one deviation less is another actor's turn, a stretch of them less is not. */
+  #window(): boolean {
+    const { schedule } = this.best;
+    for (let size = 2; size < schedule.length; size++) {
+      for (let at = 0; at + size <= schedule.length; at++) {
+        if (this.#exhausted) return false;
+        if (this.#improve(schedule.toSpliced(at, size))) return true;
+      }
+    }
+    return false;
+  }
+
+  /** Two of many may be enough, or three, although none of the others can be left out alone. */
+  #few(): boolean {
+    const { schedule } = this.best;
+    if (schedule.length < 4) return false;
+    for (const [i, first] of schedule.entries()) {
+      for (const [j, second] of schedule.slice(i + 1).entries()) {
+        if (this.#exhausted) return false;
+        if (this.#improve([first, second])) return true;
+        if (schedule.length > TRIPLES_LIMIT) continue;
+        for (const third of schedule.slice(i + j + 2)) if (this.#improve([first, second, third])) return true;
+      }
+    }
+    return false;
   }
 
   /** A preemption just before its actor would have had to wait anyway is none: lets it go on for some steps. */
@@ -178,3 +206,5 @@ class Search {
 }
 
 const POSTPONED_STEPS = 3;
+/** Deviations up to which all triples are tried: 220 of 12. */
+const TRIPLES_LIMIT = 12;

@@ -63,6 +63,32 @@ export class SourceLines {
   }
 }
 
+const STACK_LINE = /^\s*at (?:(.+?) \()?((?:file:\/\/)?[^()]+?):(\d+):(\d+)\)?$/;
+
+/**
+ * Lines of which some are an error's stack: those become places in the sources, without frames of Node, of generators
+ * and of the explorer.
+ */
+export function readableStack(
+  text: readonly string[],
+  lines: SourceLines,
+): { readonly text: string[]; readonly first: SourceLine | null } {
+  let first: SourceLine | null = null;
+  const readable = text.flatMap((line) => {
+    const parts = STACK_LINE.exec(line);
+    if (parts === null) return /^\s*at /.test(line) ? [] : [line];
+    const [, name = '', url = '', row, column] = parts;
+    if (url.startsWith('node:') || EXPLORER.test(url)) return [];
+    const place = lines.of({ url, line: Number(row), column: Number(column), function: name });
+    first ??= place;
+    return [`at ${shortPlace(place)}${place.function === '' ? '' : ` ${place.function}`}`];
+  });
+  return { text: readable, first };
+}
+
+/** Files of the explorer, which are below every path that it executes. */
+export const EXPLORER = /\/explore\/(?:finding|engine|explorer|campaign)\b|\/piscina\//;
+
 /** `memslots.ts:226`. */
 export function shortPlace({ file, line }: SourceLine): string {
   return `${basename(file)}:${line}`;
@@ -70,5 +96,6 @@ export function shortPlace({ file, line }: SourceLine): string {
 
 /** `World.program` → `program`. */
 function lastWord(name: string): string {
+  if (name === '<anonymous>') return '';
   return name.slice(name.lastIndexOf('.') + 1);
 }

@@ -84,7 +84,8 @@ export class OracleBundle implements Observer {
     }
     if (after.length > 0) {
       this.after = (execution, actor, point) => {
-        for (const oracle of after) oracle.after!(execution, actor, point);
+        // The last first: what began before the step as the last ends after it as the first.
+        for (let i = after.length - 1; i >= 0; i--) after[i]!.after!(execution, actor, point);
       };
     }
     if (woken.length > 0) {

@@ -40,8 +40,3 @@ export interface Oracle extends Observer {
   /** An emulated access takes effect now. */
   effect?(execution: Execution, actor: number, vcpu: number, gpa: number, access: number): void;
 }
-
-/** A message without its numbers: what two findings of one cause have in common. */
-export function generic(message: string): string {
-  return message.replaceAll(/0x[0-9a-f]+|\d+/g, '#');
-}

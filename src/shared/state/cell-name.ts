@@ -13,9 +13,11 @@ export interface Cell {
   readonly type: ScalarType;
   /** The lock that it belongs to: its class name, with its vCPU if there is one each. */
   readonly lock?: string;
+  /** A statistic, a sequence word, a free list: nothing of what the machine means. */
+  readonly bookkeeping: boolean;
 }
 
-interface Place {
+export interface Place {
   readonly region: Region;
   readonly element: number;
   readonly part: Part;
@@ -38,9 +40,10 @@ export function cellAt(layout: MachineLayout, mem: Mem, address: number): Cell |
   const { type } = field;
   if (region.name === 'locks' || region.name === 'vcpu-locks') {
     const lock = region.name === 'locks' ? part.label! : `vcpu ${place.element} ${part.label}`;
-    return { name: `${lock}.${fieldName(place)}`, type, lock };
+    return { name: `${lock}.${fieldName(place)}`, type, lock, bookkeeping: false };
   }
-  return { name: nameOf(place, mem), type };
+  const bookkeeping = field.volatile === true || region.name === 'pools';
+  return { name: nameOf(place, mem), type, bookkeeping };
 }
 
 function nameOf(place: Place, mem: Mem): string {
@@ -60,6 +63,8 @@ function nameOf(place: Place, mem: Mem): string {
     }
     case 'cpus':
       return `cpu ${element} ${part.label === undefined ? field : `${part.label}[${record}]`}`;
+    case 'slot-sets':
+      return `slot set ${element} ${part.count > 1 ? `[${record}] ` : ''}${field}`;
     case 'ram':
       return `ram page ${element}+${hex(place.scalar)}`;
     default: {
@@ -76,7 +81,8 @@ function fieldName({ field, scalar }: Place): string {
   return field.count > 1 ? `${field.name}[${scalar}]` : field.name;
 }
 
-function placeOf(layout: MachineLayout, address: number): Place | null {
+/** Where `address` stands in the declarations; null between the records, or outside. */
+export function placeOf(layout: MachineLayout, address: number): Place | null {
   for (const region of layout.regions) {
     const offset = address - region.base;
     if (offset < 0 || offset >= region.stride * region.count) continue;

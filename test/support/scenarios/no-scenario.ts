@@ -1,0 +1,2 @@
+/** For tests of `faultline explore`: a module that exports something else. */
+export default { name: 'Not A Name', title: '' };

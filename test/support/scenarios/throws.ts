@@ -1,0 +1,2 @@
+/** For tests of `faultline explore`: a module that cannot be loaded. */
+throw new RangeError('not today');
