@@ -92,6 +92,9 @@ export const LOCK_SLOTS_ARCH = lockClass(3, 'slots_arch_lock', 'mutex', SLEEP);
 export const LOCK_MMU = lockClass(4, 'mmu_lock', 'rwlock', NO_SLEEP);
 export const LOCK_ACCESS_TREE = lockClass(5, 'access_tree_lock', 'rwlock', NO_SLEEP);
 export const LOCK_MN_INVALIDATE = lockClass(5, 'mn_invalidate_lock', 'spinlock', NO_SLEEP);
+/** What KVM keeps beside mmu_lock held for read. Here only models of the race corpus have it. */
+export const LOCK_TDP_PAGES = lockClass(5, 'tdp_mmu_pages_lock', 'spinlock', NO_SLEEP);
+export const LOCK_UNSYNC_PAGES = lockClass(5, 'mmu_unsync_pages_lock', 'spinlock', NO_SLEEP);
 /** Around a misaligned LOCK access; may be taken inside access_tree_lock. */
 export const LOCK_SPLIT = lockClass(5.5, 'split_lock', 'spinlock', NO_SLEEP);
 export const LOCK_JOB = lockClass(6, 'job_lock', 'spinlock', NO_SLEEP);

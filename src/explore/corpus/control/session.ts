@@ -43,7 +43,7 @@ const releaseBeforeShutdown = tlbItem(
   {
     depth: 2,
     origin: 'MUT',
-    rules: ['I10'],
+    rules: ['I10', 'I9'],
     place: 'introspector/session.ts: close; introspector/vcpu-side.ts: runJob',
   },
   () => ({
@@ -70,7 +70,7 @@ const vcpuBornUnhooked = tlbItem(
   {
     depth: 2,
     origin: 'MUT',
-    rules: ['I12'],
+    rules: ['I12', 'race'],
     place:
       'explore/corpus/models/vcpu-birth.ts: createVcpu. A model, for all of our vCPUs are there from the start',
   },
@@ -93,7 +93,7 @@ function* bornAndUsed({ vm, vcpus }: World): Path<void> {
 // Under mmu_lock a callback asks KVMI about a page: the last put may be that one's.
 const releaseInPut = tlbItem(
   BUG_RELEASE_IN_PUT,
-  { depth: 2, origin: 'HIST', rules: ['L5', 'I10'], place: 'mmu/kvmi-ref.ts: kvmiPut' },
+  { depth: 2, origin: 'HIST', rules: ['L6', 'L5', 'I10'], place: 'mmu/kvmi-ref.ts: kvmiPut' },
   () => ({
     setUp: hooked(),
     participants: (world) => [
