@@ -107,7 +107,8 @@ function brokenRule({ from, to }: Edge, sources: Sources): string | null {
 
 /** machine.ts, and the folder it may grow into; the campaigns of the explorer. */
 function isCompositionRoot(file: string): boolean {
-  return file === 'machine.ts' || file.startsWith('machine/') || file === 'explore/campaign/workers.ts';
+  const pools = ['explore/campaign/workers.ts', 'explore/corpus/score.ts'];
+  return file === 'machine.ts' || file.startsWith('machine/') || pools.includes(file);
 }
 
 /** The folder of an actor; null for what all actors share (actors/thread.ts). */
