@@ -45,7 +45,7 @@ const releaseBeforeShutdown = tlbItem(
   {
     depth: 2,
     origin: 'MUT',
-    rules: ['I10'],
+    rules: ['I10', 'I9'],
     place: 'introspector/session.ts: close; introspector/vcpu-side.ts: runJob',
   },
   () => ({
@@ -95,7 +95,7 @@ function* bornAndUsed({ vm, vcpus }: World): Path<void> {
 // Under mmu_lock a callback asks KVMI about a page: the last put may be that one's.
 const releaseInPut = tlbItem(
   BUG_RELEASE_IN_PUT,
-  { depth: 2, origin: 'HIST', rules: ['L5', 'I10'], place: 'mmu/kvmi-ref.ts: kvmiPut' },
+  { depth: 2, origin: 'HIST', rules: ['L5', 'L6', 'I10'], place: 'mmu/kvmi-ref.ts: kvmiPut' },
   () => ({
     setUp: hooked(),
     participants: (world) => [
