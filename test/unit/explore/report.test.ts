@@ -40,7 +40,7 @@ test('a deadlock', (t) => {
   t.is(
     settled(reportText(reported(twoLocks))),
     `finding deadlock I10: something waits for itself
-  nobody can move; asleep for ever: right at 0x1c0, left at 0x180
+  nobody can move; asleep for ever: left at 0x180, right at 0x1c0
   scenario two-locks: two actors, two locks, two orders
   seen after 8 steps with 1 preemption; none with less shows it
 
@@ -50,7 +50,7 @@ step  left                   │ right
    2                         │ lock kvmi_lock           hand-made.ts:N bothLocks
    3                         │ lock slots_lock, sleeps  hand-made.ts:N bothLocks
    6  lock kvmi_lock, sleeps │                          hand-made.ts:N bothLocks
-   8  ✗ nobody can move; asleep for ever: right at 0x1c0, left at 0x180
+   8  ✗ nobody can move; asleep for ever: left at 0x180, right at 0x1c0
 
 who holds and waits
   left   holds slots_lock for write, since step 2 (hand-made.ts:N)
