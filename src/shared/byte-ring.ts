@@ -69,12 +69,10 @@ export class ByteRing {
 
   // SHARED: plain accesses. Between head and tail everything belongs to the consumer, the rest to the producer.
   #word(position: number): number {
-    return this.#mem.i32[(this.#base + RING.bytes + (position % RING_DATA_BYTES)) >>> 2]!;
+    return this.#mem.peek(this.#base + RING.bytes + (position % RING_DATA_BYTES));
   }
   #putWord(position: number, value: number): void {
-    const at = this.#base + RING.bytes + (position % RING_DATA_BYTES);
-    this.#mem.touch(at, 4);
-    this.#mem.i32[at >>> 2] = value;
+    this.#mem.poke(this.#base + RING.bytes + (position % RING_DATA_BYTES), value);
   }
 
   /** Byte by byte: messages are short, and a view of a part costs more than copying one. */

@@ -59,6 +59,22 @@ export class Mem {
     return Atomics.notify(this.i32, addr >>> 2, count);
   }
 
+  // Plain accesses, for what a lock or a grace period keeps still. Nothing but the views would be as fast; through these a
+  // race detector sees them.
+  peek(addr: number): number {
+    return this.i32[addr >>> 2]!;
+  }
+  poke(addr: number, value: number): void {
+    this.i32[addr >>> 2] = value;
+  }
+  fill(addr: number, bytes: number, byte: number): void {
+    this.u8.fill(byte, addr, addr + bytes);
+  }
+
+  /** Zeroes 64-bit words, each at once: V8 fills shared arrays by relaxed atomic stores of whole elements. */
+  clear64(addr: number, count: number): void {
+    this.u64.fill(0n, addr / 8, addr / 8 + count);
+  }
   load64(addr: number): bigint {
     return Atomics.load(this.u64, addr / 8);
   }

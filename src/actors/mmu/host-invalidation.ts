@@ -13,6 +13,7 @@
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
 import { BUG_YIELD_DROPS_FLUSH } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import { HOST_INVALIDATION } from '../../shared/sync/lock-class.ts';
 import { notifying, type Path, reading, updating } from '../../shared/sync/point.ts';
 import { needsBreak, writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
@@ -47,6 +48,7 @@ export function* invalidateRangeStart(actor: Actor, vm: Vm, range: HostRange): P
   yield* spinLock(actor, vm.mnInvalidateLock);
   yield updating(vm.word('MN_ACTIVE_INVALIDATE'));
   mem.add(vm.word('MN_ACTIVE_INVALIDATE'), 1);
+  actor.checks?.owes(HOST_INVALIDATION);
   yield* spinUnlock(actor, vm.mnInvalidateLock);
 
   const section = yield* srcuReadLock(actor, vm.srcu);
@@ -98,6 +100,7 @@ export function* invalidateRangeEnd(actor: Actor, vm: Vm, range: HostRange): Pat
   yield updating(vm.word('MN_ACTIVE_INVALIDATE'));
   const wake = mem.add(vm.word('MN_ACTIVE_INVALIDATE'), -1) === 1;
   if (wake) mem.add(vm.word('MN_WAITERS'), 1);
+  actor.checks?.settles(HOST_INVALIDATION);
   yield* spinUnlock(actor, vm.mnInvalidateLock);
   if (!wake) return;
   yield notifying(vm.word('MN_WAITERS'));

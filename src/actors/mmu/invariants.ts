@@ -86,25 +86,31 @@ function allSlots(vm: Vm): Slot[] {
   return Array.from({ length: ADDRESS_SPACES }, (_, asId) => slotsOf(vm, activeSet(vm, asId))).flat();
 }
 
+/**
+ * I3 of one page of a visible slot, a result for each kind of access: null, or what does not agree.
+ *
+ * @locking mmu_lock and slots_lock held, or nobody moves
+ */
+export function trackingOf(vm: Vm, slot: Slot, gfn: number): (string | null)[] {
+  const entry = lookupEntry(vm, gfn);
+  return TRACKED_BITS.map(({ bit, mode }) => {
+    const count = vm.mem.load16(trackCounter(vm, slot.arch, mode, gfn - slot.baseGfn));
+    const denied = entry >= 0 && (vm.mem.load(entryWord(vm, entry, 'ACCESS')) & bit) === 0;
+    const active = entry >= 0 && isActive(vm, entry, mode, slot);
+    if (denied === active && count === (denied ? 1 : 0)) return null;
+    return (
+      `gfn ${hex(gfn)} in ${name(slot)}: policy ${denied ? 'denies' : 'allows'} ${describeAccess(bit)}, ` +
+      `active bit ${active ? 'set' : 'clear'}, ${TRACK_MODE_NAMES[mode]} count ${count}`
+    );
+  });
+}
+
 /** I3, I4: policy ⇔ active bit ⇔ exactly one count. */
 function checkTracking(vm: Vm, slots: readonly Slot[], found: Findings): void {
   for (const slot of slots) {
     if (!isVisible(slot)) continue;
     for (let gfn = slot.baseGfn; gfn < slot.baseGfn + slot.npages; gfn++) {
-      const entry = lookupEntry(vm, gfn);
-      for (const { bit, mode } of TRACKED_BITS) {
-        const count = vm.mem.load16(trackCounter(vm, slot.arch, mode, gfn - slot.baseGfn));
-        const denied = entry >= 0 && (vm.mem.load(entryWord(vm, entry, 'ACCESS')) & bit) === 0;
-        const active = entry >= 0 && isActive(vm, entry, mode, slot);
-        const agrees = denied === active && count === (denied ? 1 : 0);
-        found.look(
-          'I3',
-          agrees
-            ? null
-            : `gfn ${hex(gfn)} in ${name(slot)}: policy ${denied ? 'denies' : 'allows'} ${describeAccess(bit)}, ` +
-                `active bit ${active ? 'set' : 'clear'}, ${TRACK_MODE_NAMES[mode]} count ${count}`,
-        );
-      }
+      for (const broken of trackingOf(vm, slot, gfn)) found.look('I3', broken);
     }
   }
   // A bit for a slot that does not exist makes the next slot with that id look tracked (RC-02).
@@ -237,8 +243,14 @@ function checkSlots(vm: Vm, slots: readonly Slot[], found: Findings): void {
   }
 }
 
-/** I18: pages mapped for an access are unmapped again. */
+/** I4, I18: host invalidations that have ended are not counted; pages mapped for an access are unmapped again. */
 function checkBalance(vm: Vm, found: Findings): void {
   const mapped = vm.mem.load(vm.word('MAPPED'));
+  const counted = vm.mem.load(vm.word('MMU_NOTIFIER_COUNT'));
+  const active = vm.mem.load(vm.word('MN_ACTIVE_INVALIDATE'));
+  found.look(
+    'I4',
+    counted === 0 || active !== 0 ? null : `${counted} host invalidations counted, but none is in progress`,
+  );
   found.look('I18', mapped === 0 ? null : `${mapped} pages mapped for an access were never unmapped`);
 }

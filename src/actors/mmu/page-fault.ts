@@ -23,13 +23,19 @@ import {
   SPTE_X,
 } from '../../shared/layout/spte.ts';
 import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
-import { BUG_INVALID_AS_MMIO, BUG_NO_NOTIFIER_RETRY, BUG_NO_ROOT_RECHECK } from '../../shared/quirks.ts';
+import {
+  BUG_INVALID_AS_MMIO,
+  BUG_MMIO_IN_FLUX,
+  BUG_NO_NOTIFIER_RETRY,
+  BUG_NO_ROOT_RECHECK,
+} from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { LOCK_MMU, SRCU_KVM, WAIT_ACK } from '../../shared/sync/lock-class.ts';
 import { type Path, reading, relaxing, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { FAULT_RESULTS, TRACE_FAULT } from '../../shared/trace/kinds.ts';
 import { activeSet, findSlot, GENERATION_IN_FLUX, type Slot, setGeneration } from './memslots.ts';
+import { flushRemoteTlbs } from './protect.ts';
 import { leaveGuestMode } from './requests.ts';
 import { rootIsAlive, rootIsStale } from './roots.ts';
 import { dirtyWord, rmapWord } from './slot-arena.ts';
@@ -239,7 +245,8 @@ function* slowPageFault(
 ): Path<FaultResult> {
   const { vm, actor, index } = vcpu;
   const { mem } = vm;
-  const generation = setGeneration(vm, set);
+  const current = vm.quirk(BUG_MMIO_IN_FLUX) ? activeSet(vm, mem.load(vm.vcpuWord(index, 'AS_ID'))) : set;
+  const generation = setGeneration(vm, current);
   yield* writeLock(actor, vm.mmuLock);
   let hostIsAtIt = false;
   let result: FaultResult;
@@ -256,10 +263,13 @@ function* slowPageFault(
     if ((generation & GENERATION_IN_FLUX) === 0n) install(vm, root, gfn, makeMmioSpte(gfn, generation));
     result = 'mmio';
   } else if (trackedFor(vm, slot, gfn, access)) result = 'emulate';
+  else if ((spteAccess(mem.load64(spteAddress(vm, root, gfn))) & access) === access) result = 'spurious';
   else {
     const spte = makeSpte(vm, slot, gfn, (access & ACCESS_W) !== 0);
     yield updating(spteAddress(vm, root, gfn));
-    install(vm, root, gfn, spte);
+    const old = install(vm, root, gfn, spte);
+    // For the dirty log W is given with a write only; whoever has written the page may have it in a TLB.
+    if ((spteAccess(old) & ~spteAccess(spte)) !== 0) yield* flushRemoteTlbs(actor, vm);
     mem.or(rmapWord(vm, slot.arch, gfn - slot.baseGfn), 1 << root);
     if ((access & ACCESS_W) !== 0) markDirty(vm, slot, gfn);
     // A write to a read-only slot, or to a page that may not be written without tracking it, is done by hand.
@@ -293,10 +303,11 @@ function invalidated(vm: Vm, slot: Slot, gfn: number, seq: number): boolean {
   return mem.load(vm.word('MMU_NOTIFIER_SEQ')) !== seq;
 }
 
-function install(vm: Vm, root: number, gfn: number, spte: bigint): void {
-  if (vm.mem.exchange64(spteAddress(vm, root, gfn), spte) === 0n) {
-    vm.mem.add(stretchWord(vm, root, gfn), 1);
-  }
+/** Puts an entry in its place. Returns what was there. mmu_lock held for write. */
+function install(vm: Vm, root: number, gfn: number, spte: bigint): bigint {
+  const old = vm.mem.exchange64(spteAddress(vm, root, gfn), spte);
+  if (old === 0n) vm.mem.add(stretchWord(vm, root, gfn), 1);
+  return old;
 }
 
 /** mark_page_dirty_in_slot: only while the slot logs. */

@@ -115,10 +115,7 @@ function clearRoot(vm: Vm, root: number): void {
   for (let gfn = 0; gfn < gfnCount; gfn += SPTE_STRETCH) {
     const count = stretchWord(vm, root, gfn);
     if (mem.load(count) === 0) continue;
-    const from = spteAddress(vm, root, gfn) / 8;
-    const to = from + Math.min(SPTE_STRETCH, gfnCount - gfn);
-    mem.touch(from * 8, (to - from) * 8);
-    mem.u64.fill(0n, from, to);
+    mem.clear64(spteAddress(vm, root, gfn), Math.min(SPTE_STRETCH, gfnCount - gfn));
     mem.store(count, 0);
   }
   dropFromRmaps(vm, root);

@@ -27,7 +27,7 @@ export function archAddress(vm: Vm, arch: number, field: ArchWord): number {
 }
 
 function word(vm: Vm, arch: number, field: ArchWord): number {
-  return vm.mem.i32[archAddress(vm, arch, field) >>> 2]!;
+  return vm.mem.peek(archAddress(vm, arch, field));
 }
 
 /**
@@ -51,8 +51,7 @@ export function* allocateArch(vm: Vm, npages: number): Path<number> {
   const block = arch < 0 ? 0 : takeBlock(vm, arrays);
   if (block === 0) return -1;
   const base = block + BLOCK.bytes;
-  mem.touch(base, arrays);
-  mem.u8.fill(0, base, base + arrays);
+  mem.fill(base, arrays, 0);
   const values: Record<ArchWord, number> = {
     STATE: ARCH_LIVE,
     GEN: word(vm, arch, 'GEN') + 1,
@@ -72,8 +71,7 @@ export function* allocateArch(vm: Vm, npages: number): Path<number> {
 /** Poisons and frees. The caller has made sure (grace period, zap, flush) that nobody can reach it any more. */
 export function releaseArch(vm: Vm, arch: number): void {
   const base = word(vm, arch, 'TRACK');
-  vm.mem.touch(base, word(vm, arch, 'BYTES'));
-  vm.mem.u8.fill(POISON_BYTE, base, base + word(vm, arch, 'BYTES'));
+  vm.mem.fill(base, word(vm, arch, 'BYTES'), POISON_BYTE);
   vm.mem.store(archAddress(vm, arch, 'STATE'), ARCH_POISONED);
   vm.mem.store(word(vm, arch, 'BLOCK') + BLOCK.at.USED, 0);
 }
@@ -95,13 +93,12 @@ export function dirtyWord(vm: Vm, arch: number, page: number): number {
 
 /** Clears bit `root` of every rmap word. mmu_lock held for write, so plain accesses will do. */
 export function dropFromRmaps(vm: Vm, root: number): void {
-  const words = vm.mem.i32;
+  const { mem } = vm;
   for (let arch = 0; arch < ARCH_LIMIT; arch++) {
     if (word(vm, arch, 'STATE') !== ARCH_LIVE) continue;
-    const from = word(vm, arch, 'RMAP') >>> 2;
-    const to = from + word(vm, arch, 'NPAGES');
-    vm.mem.touch(from * 4, (to - from) * 4);
-    for (let at = from; at < to; at++) words[at]! &= ~(1 << root);
+    const from = word(vm, arch, 'RMAP');
+    const to = from + word(vm, arch, 'NPAGES') * 4;
+    for (let at = from; at < to; at += 4) mem.poke(at, mem.peek(at) & ~(1 << root));
   }
 }
 

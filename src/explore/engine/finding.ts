@@ -38,5 +38,10 @@ export interface Finding {
 
 /** A key from a message: without its numbers, which is what findings of one cause have in common. */
 export function genericKey(rule: string, message: string): string {
-  return `${rule} ${message.replaceAll(/0x[0-9a-f]+|\d+/g, '#')}`;
+  return `${rule} ${generic(message)}`;
+}
+
+/** A text without its numbers. */
+export function generic(text: string): string {
+  return text.replaceAll(/0x[0-9a-f]+|\d+/g, '#');
 }

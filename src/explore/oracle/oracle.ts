@@ -15,6 +15,8 @@ export type FactPhase = typeof FACT_BEGIN | typeof FACT_END | typeof FACT_INSTAN
  * `actor` is its number in the scenario's list.
  */
 export interface Oracle extends Observer {
+  /** The kinds of facts it wants to be told. */
+  readonly kinds?: readonly number[];
   /** What the trace would record; `kind` is a TRACE_* of shared/trace/kinds.ts, where its arguments are described. */
   fact?(
     execution: Execution,
@@ -39,9 +41,4 @@ export interface Oracle extends Observer {
   call?(execution: Execution, actor: number, call: SessionCall): void;
   /** An emulated access takes effect now. */
   effect?(execution: Execution, actor: number, vcpu: number, gpa: number, access: number): void;
-}
-
-/** A message without its numbers: what two findings of one cause have in common. */
-export function generic(message: string): string {
-  return message.replaceAll(/0x[0-9a-f]+|\d+/g, '#');
 }

@@ -4,8 +4,16 @@ import { filledEntries } from '../../actors/vcpu/tlb.ts';
 import type { Execution, Observer, Participant } from '../engine/execution.ts';
 import { genericKey } from '../engine/finding.ts';
 import type { Target } from '../engine/target.ts';
+import { OracleBundle } from '../oracle/bundle.ts';
+import { type OracleLevel, oraclesFor } from '../oracle/oracles-for.ts';
 import { World, type WorldOptions } from '../world/world.ts';
 import { type Scenario, STEP_LIMIT } from './scenario.ts';
+
+/** More of the world than the scenario asks for: a lock validator, lock statistics. */
+export interface MachineTargetOptions extends Pick<WorldOptions, 'validator' | 'lockTimes'> {
+  /** Which oracles look on, beside what the machine checks of itself. Default: all. */
+  readonly oracles?: OracleLevel;
+}
 
 export class MachineTarget implements Target {
   readonly scenario: Scenario;
@@ -13,13 +21,13 @@ export class MachineTarget implements Target {
   readonly oracle: Observer;
   #begun = false;
 
-  /** @param options  more of the world than the scenario asks for: a lock validator, lock statistics */
-  constructor(scenario: Scenario, options: Pick<WorldOptions, 'validator' | 'lockTimes'> = {}) {
+  constructor(scenario: Scenario, options: MachineTargetOptions = {}) {
+    const { oracles = 'full', ...more } = options;
     this.scenario = scenario;
-    this.world = new World({ ...scenario.machine, ...options });
+    this.world = new World({ ...scenario.machine, ...more });
     scenario.setUp(this.world);
     this.world.save();
-    this.oracle = {
+    const own: Observer = {
       after: (execution, actor) => {
         const { findings, lockFindings } = this.world;
         if (findings.length > 0 || lockFindings.length > 0) this.#reportNew(execution, actor);
@@ -29,6 +37,7 @@ export class MachineTarget implements Target {
         if (!stuck) this.#checkAtRest(execution);
       },
     };
+    this.oracle = new OracleBundle(this.world, [own, ...oraclesFor(this.world, oracles)]);
   }
 
   get name(): string {

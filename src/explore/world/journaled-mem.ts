@@ -105,6 +105,18 @@ export class JournaledMem extends Mem {
     this.#word(addr);
     return super.cas(addr, expected, value);
   }
+  override poke(addr: number, value: number): void {
+    this.#word(addr);
+    super.poke(addr, value);
+  }
+  override fill(addr: number, bytes: number, byte: number): void {
+    this.touch(addr, bytes);
+    super.fill(addr, bytes, byte);
+  }
+  override clear64(addr: number, count: number): void {
+    this.touch(addr, 8 * count);
+    super.clear64(addr, count);
+  }
   override store64(addr: number, value: bigint): void {
     this.#word(addr);
     super.store64(addr, value);

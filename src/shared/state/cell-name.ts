@@ -17,7 +17,7 @@ export interface Cell {
   readonly bookkeeping: boolean;
 }
 
-interface Place {
+export interface Place {
   readonly region: Region;
   readonly element: number;
   readonly part: Part;
@@ -81,7 +81,8 @@ function fieldName({ field, scalar }: Place): string {
   return field.count > 1 ? `${field.name}[${scalar}]` : field.name;
 }
 
-function placeOf(layout: MachineLayout, address: number): Place | null {
+/** Where `address` stands in the declarations; null between the records, or outside. */
+export function placeOf(layout: MachineLayout, address: number): Place | null {
   for (const region of layout.regions) {
     const offset = address - region.base;
     if (offset < 0 || offset >= region.stride * region.count) continue;

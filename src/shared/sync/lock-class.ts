@@ -92,6 +92,9 @@ export const LOCK_SLOTS_ARCH = lockClass(3, 'slots_arch_lock', 'mutex', SLEEP);
 export const LOCK_MMU = lockClass(4, 'mmu_lock', 'rwlock', NO_SLEEP);
 export const LOCK_ACCESS_TREE = lockClass(5, 'access_tree_lock', 'rwlock', NO_SLEEP);
 export const LOCK_MN_INVALIDATE = lockClass(5, 'mn_invalidate_lock', 'spinlock', NO_SLEEP);
+/** What KVM keeps beside mmu_lock held for read. Here only models of the race corpus have it. */
+export const LOCK_TDP_PAGES = lockClass(5, 'tdp_mmu_pages_lock', 'spinlock', NO_SLEEP);
+export const LOCK_UNSYNC_PAGES = lockClass(5, 'mmu_unsync_pages_lock', 'spinlock', NO_SLEEP);
 /** Around a misaligned LOCK access; may be taken inside access_tree_lock. */
 export const LOCK_SPLIT = lockClass(5.5, 'split_lock', 'spinlock', NO_SLEEP);
 export const LOCK_JOB = lockClass(6, 'job_lock', 'spinlock', NO_SLEEP);
@@ -103,6 +106,8 @@ export const DONE_KVMI = lockClass(NO_RANK, 'kvmi_complete', 'completion', SLEEP
 export const WAIT_REPLY = lockClass(NO_RANK, 'event reply', 'event', SLEEP);
 /** A waited request, owed its acknowledgement by each vCPU in guest mode, or reading tables. */
 export const WAIT_ACK = lockClass(NO_RANK, 'request acknowledgement', 'event', PROMPT);
+/** A waited pause, for which the vCPU has to be done with what it is at. */
+export const WAIT_TURN = lockClass(NO_RANK, 'end of a turn', 'event', SLEEP);
 /** A check of the whole machine, for which all vCPUs have to stand still; and the end of it. */
 export const WAIT_PARKED = lockClass(NO_RANK, 'parked vCPUs', 'event', SLEEP);
 /** A host invalidation in progress. */

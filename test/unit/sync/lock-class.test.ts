@@ -28,6 +28,8 @@ test('the acquisition order is the model’s', (t) => {
       'mmu_lock',
       'access_tree_lock',
       'mn_invalidate_lock',
+      'tdp_mmu_pages_lock',
+      'mmu_unsync_pages_lock',
       'split_lock',
       'job_lock',
       'connection_lock',
@@ -36,7 +38,7 @@ test('the acquisition order is the model’s', (t) => {
   // Never together, whatever comes first.
   for (const pair of [
     ['kvmi_lock', 'slots_lock'],
-    ['access_tree_lock', 'mn_invalidate_lock'],
+    ['access_tree_lock', 'mn_invalidate_lock', 'tdp_mmu_pages_lock', 'mmu_unsync_pages_lock'],
     ['job_lock', 'connection_lock'],
   ]) {
     t.is(new Set(named(...pair).map((cls) => cls.rank)).size, 1, pair.join());

@@ -4,7 +4,7 @@
  */
 import type { Vm } from '../../../actors/mmu/vm.ts';
 import type { Struct } from '../../../shared/struct.ts';
-import { LOCK_BYTES, LOCK_CLASSES, type LockClass } from '../../../shared/sync/lock-class.ts';
+import { LOCK_BYTES, LOCK_TDP_PAGES, LOCK_UNSYNC_PAGES } from '../../../shared/sync/lock-class.ts';
 import { SpinLock } from '../../../shared/sync/spinlock.ts';
 
 /** Where in that page its locks are. */
@@ -19,22 +19,6 @@ function modelPage(vm: Vm): number {
 export function wordsOf<Names extends string>(layout: Struct<Names>): (vm: Vm, field: Names) => number {
   return (vm, field) => modelPage(vm) + layout.at[field];
 }
-
-function modelLock(place: number, name: string): LockClass {
-  return {
-    id: LOCK_CLASSES.length + place,
-    subclass: 0,
-    name,
-    rank: 5,
-    kind: 'spinlock',
-    sleep: false,
-    waits: 'spins',
-    fair: true,
-  };
-}
-
-const LOCK_TDP_PAGES = modelLock(0, 'tdp_mmu_pages_lock');
-const LOCK_UNSYNC_PAGES = modelLock(1, 'mmu_unsync_pages_lock');
 
 /** What protects the list of table pages while mmu_lock is held for read. */
 export function tdpPagesLock(vm: Vm): SpinLock {

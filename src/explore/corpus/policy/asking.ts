@@ -76,13 +76,13 @@ const storeAgainstRemoval: Setting = {
 
 const accessAfterUnlock = policyItem(
   BUG_ACCESS_AFTER_UNLOCK,
-  { depth: 2, origin: 'MUT', rules: ['I12'], place: 'mmu/gfn-access.ts: restrictedPageAccess' },
+  { depth: 2, origin: 'MUT', rules: ['I12', 'race'], place: 'mmu/gfn-access.ts: restrictedPageAccess' },
   storeAgainstRemoval,
 );
 
 const noTreeReadLock = policyItem(
   BUG_NO_TREE_READ_LOCK,
-  { depth: 2, origin: 'MUT', rules: ['I12'], place: 'mmu/gfn-access.ts: restrictedPageAccess' },
+  { depth: 2, origin: 'MUT', rules: ['I12', 'race'], place: 'mmu/gfn-access.ts: restrictedPageAccess' },
   storeAgainstRemoval,
 );
 

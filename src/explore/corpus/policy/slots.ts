@@ -98,7 +98,7 @@ function loadRoot(world: World): void {
 // policy. One in the other space, whose slot is there and whose policy is the same, sees it.
 const flushSlotReadLock = policyItem(
   BUG_FLUSH_SLOT_READ_LOCK,
-  { depth: 2, origin: 'MUT', rules: ['I1'], place: 'mmu/gfn-access.ts: removeMemslot' },
+  { depth: 2, origin: 'MUT', rules: ['I1', 'race'], place: 'mmu/gfn-access.ts: removeMemslot' },
   {
     slots: [VICTIM, { ...VICTIM, asId: 1 }],
     policy: [[GFN, 0]],

@@ -77,7 +77,7 @@ const flushThenTighten = policyItem(
 
 const flushNoWait = policyItem(
   BUG_FLUSH_NO_WAIT,
-  { depth: 2, origin: 'MUT', rules: ['I2'], place: 'mmu/protect.ts: flushRemoteTlbs' },
+  { depth: 2, origin: 'MUT', rules: ['I2', 'I6'], place: 'mmu/protect.ts: flushRemoteTlbs' },
   storeAgainst(R),
 );
 

@@ -1,0 +1,258 @@
+/**
+ * Accesses of vCPUs at the step at which they take effect (I1, I2, I6, I7, I17), and what a vCPU in guest mode could do
+ * without asking.
+ *
+ *   I1   denied by a command that has returned, and no event for it was answered CONTINUE
+ *   I2   the same, where the command came while the instruction was emulated, or after the event it was approved by, or
+ *        where the TLB entry is one that the command should have flushed
+ *   I6   by a TLB entry that the spte does not back, at a time when all flushes have been paid for: whoever takes a
+ *        permission away holds mmu_lock until every vCPU has acknowledged
+ *   I7   by a TLB entry or an event to another RAM page than the spte says
+ *   I15  after a waited pause has returned, by a vCPU that still owes the PAUSE event
+ *   I17  in guest mode after CRASH was answered and every vCPU told
+ *
+ * Accesses of an access program are seen one by one. Guest code is looked at before each run of the core: all that its
+ * TLB would let it do.
+ */
+
+import {
+  KVMI_EVENT_ACTION_CONTINUE,
+  KVMI_EVENT_ACTION_CRASH,
+  KVMI_VCPU_EVENT_PF,
+} from '../../actors/introspector/kvmi/constants.ts';
+import { vcpuEventBit } from '../../actors/introspector/kvmi/messages.ts';
+import { rootIsStale } from '../../actors/mmu/roots.ts';
+import { isPresent, spteAccess, spteAddress, sptePfn } from '../../actors/mmu/spte.ts';
+import {
+  CPU,
+  CPU_TLB,
+  TLB_ENTRIES,
+  TLB_ENTRY,
+  TLB_FETCH,
+  TLB_READ,
+  TLB_SET_BYTES,
+  TLB_WRITE,
+} from '../../shared/layout/cpu.ts';
+import { EXITING_GUEST, IN_GUEST } from '../../shared/layout/vcpu.ts';
+import { POINT_KINDS, READING, STEPPING, UPDATING, WRITING } from '../../shared/sync/point.ts';
+import { RWLOCK } from '../../shared/sync/rw-lock.ts';
+import { TRACE_EMULATE, TRACE_PAUSE, TRACE_PF } from '../../shared/trace/kinds.ts';
+import type { Execution } from '../engine/execution.ts';
+import { genericKey } from '../engine/finding.ts';
+import type { SessionCall } from '../world/recorded-session.ts';
+import type { World } from '../world/world.ts';
+import { FACT_BEGIN, FACT_END, type FactPhase, type Oracle } from './oracle.ts';
+import type { PolicyLedger } from './policy-ledger.ts';
+
+/** An event of the instruction that a vCPU is at. */
+interface Asked {
+  readonly gfn: number;
+  readonly access: number;
+  readonly sent: number;
+  approved: boolean;
+}
+
+const PAGE = 4096;
+const tables = (...kinds: number[]) => kinds.flatMap((kind) => [false, true].map((user) => ({ user, kind })));
+const READ_TABLES = tables(TLB_READ, TLB_FETCH);
+const WRITE_TABLES = tables(TLB_WRITE);
+const KIND_NAMES: Readonly<Record<number, string>> = { 1: 'read', 2: 'write', 4: 'fetch' };
+
+export class AccessOracle implements Oracle {
+  readonly kinds = [TRACE_EMULATE, TRACE_PF, TRACE_PAUSE];
+  readonly #world: World;
+  readonly #policy: PolicyLedger;
+  /** Per actor: its vCPU, −1 for others. */
+  readonly #vcpu: number[] = [];
+  /** Per actor. */
+  readonly #asked: Asked[][] = [];
+  /** Per actor: the step at which the instruction began that it emulates. */
+  readonly #emulates: number[] = [];
+  /** Per vCPU: the step at which a waited pause returned whose PAUSE is not over, −1 for none. */
+  readonly #paused: number[] = [];
+  /** Step at which a CRASH was over, −1: none. */
+  #crashed = -1;
+
+  constructor(world: World, policy: PolicyLedger) {
+    this.#world = world;
+    this.#policy = policy;
+  }
+
+  begin(execution: Execution): void {
+    const { vcpus } = this.#world;
+    this.#crashed = -1;
+    for (const { index } of vcpus) this.#paused[index] = -1;
+    for (const [actor, { waiter }] of execution.participants.entries()) {
+      this.#vcpu[actor] = vcpus.findIndex((vcpu) => vcpu.actor === waiter);
+      this.#asked[actor] = [];
+    }
+  }
+
+  fact(
+    execution: Execution,
+    actor: number,
+    phase: FactPhase,
+    kind: number,
+    a: number,
+    b: number,
+    c: number,
+  ): void {
+    if (kind === TRACE_PAUSE) {
+      if (phase === FACT_END) this.#paused[this.#vcpu[actor]!] = -1;
+    } else if (kind === TRACE_EMULATE) {
+      this.#asked[actor]!.length = 0;
+      this.#emulates[actor] = execution.step;
+    } else if (kind === TRACE_PF && phase === FACT_BEGIN) {
+      const gfn = Math.floor(b / PAGE);
+      this.#asked[actor]!.push({ gfn, access: c, sent: execution.step, approved: false });
+    } else if (kind === TRACE_PF && phase === FACT_END) {
+      const { vm } = this.#world;
+      const failsOpen = a < 0 && this.#load(vm.word('STRICT')) === 0;
+      const last = this.#asked[actor]!.at(-1);
+      if (last !== undefined) last.approved = a === KVMI_EVENT_ACTION_CONTINUE || failsOpen;
+      if (a === KVMI_EVENT_ACTION_CRASH) this.#crashed = execution.step;
+    }
+  }
+
+  call(execution: Execution, _actor: number, { op, target, argument, result }: SessionCall): void {
+    if (op === 'pause' && argument === 1 && result === 0) this.#paused[target] = execution.step;
+  }
+
+  before(execution: Execution, actor: number, point: number): void {
+    const vcpu = this.#vcpu[actor]!;
+    if (vcpu < 0) return;
+    const kind = point % POINT_KINDS;
+    if (kind === STEPPING) {
+      if (this.#inGuestMode(vcpu)) this.#lookAtTlb(execution, actor, vcpu);
+      return;
+    }
+    if (kind !== READING && kind !== WRITING && kind !== UPDATING) return;
+    const cell = Math.floor(point / POINT_KINDS);
+    if (cell < this.#world.vm.layout.ram || !this.#inGuestMode(vcpu)) return;
+    this.#directAccess(execution, actor, vcpu, cell, kind !== READING);
+  }
+
+  effect(execution: Execution, actor: number, vcpu: number, gpa: number, access: number): void {
+    const gfn = Math.floor(gpa / PAGE);
+    this.#checkPause(execution, actor, vcpu, `emulated ${KIND_NAMES[access]} of gfn 0x${gfn.toString(16)}`);
+    if ((this.#policy.denied(gfn) & access) === 0 || !this.#isWatched(vcpu)) return;
+    const asked = this.#asked[actor]!.filter((e) => e.gfn === gfn && e.access === access && e.approved).at(
+      -1,
+    );
+    const since = this.#policy.deniedSince(gfn, access);
+    if (asked !== undefined && asked.sent >= since) return;
+    const what = `${KIND_NAMES[access]} of gfn 0x${gfn.toString(16)}`;
+    if (asked === undefined) {
+      this.#report(
+        execution,
+        actor,
+        since > (this.#emulates[actor] ?? 0) ? 'I2' : 'I1',
+        `emulated ${what} takes effect without an event: denied since step ${since}`,
+      );
+    } else {
+      const old = `approved by an event of step ${asked.sent}, denied since step ${since}`;
+      this.#report(execution, actor, 'I2', `emulated ${what} takes effect, ${old}`);
+    }
+  }
+
+  /** An access program's access by its TLB. What only reads may be a fetch: both entries are looked at. */
+  #directAccess(execution: Execution, actor: number, vcpu: number, host: number, writes: boolean): void {
+    const { vm } = this.#world;
+    const { i32, u64 } = vm.mem;
+    if (i32[(vm.cpu(vcpu) + CPU.at.TLB_EMPTY) >>> 2] === 1) return;
+    const page = host - (host % PAGE);
+    for (const { user, kind } of writes ? WRITE_TABLES : READ_TABLES) {
+      const table = vm.tlb(vcpu, user, kind);
+      for (let at = table; at < table + TLB_ENTRIES * TLB_ENTRY.bytes; at += TLB_ENTRY.bytes) {
+        if (i32[at >>> 2] === -1) continue;
+        const gva = Number(u64[at / 8]! & 0xffff_f000n);
+        if ((gva + i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) >>> 0 !== page) continue;
+        this.#check(execution, actor, vcpu, i32[(at + TLB_ENTRY.at.GFN) >>> 2]!, 1 << kind, page);
+      }
+    }
+  }
+
+  /** Guest code is about to run: everything its TLB allows. */
+  #lookAtTlb(execution: Execution, actor: number, vcpu: number): void {
+    const { vm } = this.#world;
+    const { i32, u64 } = vm.mem;
+    // It polls the request word before the first instruction.
+    if (this.#load(vm.cpu(vcpu) + CPU.at.REQUESTS) !== 0) return;
+    const table = TLB_ENTRIES * TLB_ENTRY.bytes;
+    const from = vm.cpu(vcpu) + CPU_TLB;
+    for (let offset = 0; offset < 2 * TLB_SET_BYTES; offset += TLB_ENTRY.bytes) {
+      const at = from + offset;
+      if (i32[at >>> 2] === -1) continue;
+      const access = 1 << (Math.floor(offset / table) % 3);
+      const host = (Number(u64[at / 8]! & 0xffff_f000n) + i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) >>> 0;
+      this.#check(execution, actor, vcpu, i32[(at + TLB_ENTRY.at.GFN) >>> 2]!, access, host);
+    }
+  }
+
+  #check(
+    execution: Execution,
+    actor: number,
+    vcpu: number,
+    gfn: number,
+    access: number,
+    hostPage: number,
+  ): void {
+    const { vm } = this.#world;
+    const what = `can make a ${KIND_NAMES[access]} of gfn 0x${gfn.toString(16)} in guest mode`;
+    this.#checkPause(execution, actor, vcpu, what);
+    if (this.#crashed >= 0) {
+      this.#report(execution, actor, 'I17', `${what}; the VM was declared dead at step ${this.#crashed}`);
+    }
+    const root = this.#load(vm.vcpuWord(vcpu, 'ROOT'));
+    const staleRoot = rootIsStale(vm, root, this.#load(vm.vcpuWord(vcpu, 'ROOT_GEN')));
+    const spte = root < 0 ? 0n : vm.mem.u64[spteAddress(vm, root, gfn) / 8]!;
+    const backed = !staleRoot && isPresent(spte) && (spteAccess(spte) & access) !== 0;
+    // Whoever is taking permissions away waits for this vCPU before it lets go of mmu_lock.
+    if ((this.#load(vm.mmuLock.addr + RWLOCK.at.STATE) & 1) === 0) {
+      if (staleRoot) {
+        this.#report(execution, actor, 'I6', `${what} under a root that has been thrown away`);
+      } else if (!backed) {
+        const now = `its spte (0x${spte.toString(16)}) does not allow it`;
+        this.#report(execution, actor, 'I6', `${what} by its TLB; ${now}`);
+      } else if (vm.ramPage(sptePfn(spte)) !== hostPage) {
+        this.#report(execution, actor, 'I7', `${what} by a translation to another page than its spte says`);
+      }
+    }
+    // Between the end of a session and unhook nobody follows slots that come: policy without mechanism.
+    if ((this.#policy.denied(gfn) & access) !== 0 && this.#load(vm.word('KVMI_REF')) !== 0) {
+      const since = `denied since step ${this.#policy.deniedSince(gfn, access)}`;
+      if (backed) this.#report(execution, actor, 'I1', `${what}, which its spte allows: ${since}`);
+      else this.#report(execution, actor, 'I2', `${what} by a stale TLB entry: ${since}`);
+    }
+  }
+
+  /** The count of pauses goes down when a PAUSE event is about to be sent, or when the vCPU is released. */
+  #checkPause(execution: Execution, actor: number, vcpu: number, what: string): void {
+    const since = this.#paused[vcpu]!;
+    const { vm } = this.#world;
+    if (since < 0 || this.#load(vm.vcpuWord(vcpu, 'PAUSE_REQUESTS')) <= 0) return;
+    this.#report(execution, actor, 'I15', `${what}; a waited pause of this vCPU returned at step ${since}`);
+  }
+
+  #inGuestMode(vcpu: number): boolean {
+    const mode = this.#load(this.#world.vm.vcpuWord(vcpu, 'MODE'));
+    return mode === IN_GUEST || mode === EXITING_GUEST;
+  }
+
+  /** Without its event enabled, a vCPU breaks restrictions silently: that is policy. */
+  #isWatched(vcpu: number): boolean {
+    const { vm } = this.#world;
+    const bit = vcpuEventBit(KVMI_VCPU_EVENT_PF);
+    return this.#load(vm.word('KVMI_REF')) !== 0 && (this.#load(vm.vcpuWord(vcpu, 'EVENTS')) & bit) !== 0;
+  }
+
+  #load(addr: number): number {
+    return this.#world.vm.mem.i32[addr >>> 2]!;
+  }
+
+  #report(execution: Execution, actor: number, rule: string, what: string): void {
+    const { name } = execution.participants[actor]!;
+    const message = `${name} ${what}`;
+    execution.report({ oracle: 'invariant', rule, message, key: genericKey(rule, what), actor });
+  }
+}

@@ -1,0 +1,282 @@
+/**
+ * Data races: two accesses to one cell, at least one of them a write, not both marked, and nothing that orders them.
+ *
+ * Happens-before by vector clocks, with an epoch per cell, actor and kind of access, as in FastTrack. What orders:
+ *
+ *   a marked access that reads what another marked access wrote (locks, srcu, completions, requests, references,
+ *   rings and publications all come down to that), and a wake-up.
+ *
+ * What is marked says marks.ts. Guest memory is not looked at.
+ *
+ * A race is reported with the step and the point of both sides. For both stacks the schedule is executed once more with
+ * `stacks` on.
+ *
+ * @source Flanagan and Freund, "FastTrack: Efficient and Precise Dynamic Race Detection" (PLDI 2009); the kernel's
+ *         Documentation/dev-tools/kcsan.rst for what is a data race
+ */
+import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
+import { CHOOSING, NOTIFYING, POINT_KINDS, RELAXING, STEPPING } from '../../shared/sync/point.ts';
+import type { Execution } from '../engine/execution.ts';
+import { generic } from '../engine/finding.ts';
+import type { World } from '../world/world.ts';
+import { cellName, kindOfCell } from './cell-name.ts';
+import { ATOMIC, classOf, MARKED, NORMAL, PRIVATE, SYNC } from './marks.ts';
+import type { Oracle } from './oracle.ts';
+import { pointName } from './wait-for.ts';
+import { type AccessKind, LOAD, PEEK, POKE, STORE, UPDATE, watchMem } from './watched-mem.ts';
+
+// Kinds of access in a record. Bit 0: a write; bit 1: marked.
+const PLAIN_READ = 0;
+const PLAIN_WRITE = 1;
+const MARKED_READ = 2;
+const MARKED_WRITE = 3;
+const KINDS = 4;
+const KIND_NAMES = ['plain read', 'plain write', 'marked read', 'marked write'] as const;
+
+export interface RaceOptions {
+  /** Note the stack of every access: slow, for one execution that is to be explained. */
+  readonly stacks?: boolean;
+}
+
+export class RaceOracle implements Oracle {
+  readonly #world: World;
+  readonly #stacksOn: boolean;
+  /** Per granule of two bytes: its class, 0 until it is asked for. */
+  readonly #classes: Uint8Array;
+  /** Per granule: `#base` + its record in this execution; less than `#base` if it has none. */
+  readonly #recordOf: Int32Array;
+  #base = 1;
+  #records = 0;
+  /** Per record, actor and kind: the clock of the last such access, and the step. */
+  #clock = new Int32Array(1024);
+  #step = new Int32Array(1024);
+  /** Per record, if it was released to: a vector clock. */
+  #released: (Int32Array | null)[] = [];
+  readonly #spare: Int32Array[] = [];
+  /** Vector clock of each actor. */
+  #now: Int32Array[] = [];
+  #count = 0;
+  readonly #stacks = new Map<number, string>();
+  #execution: Execution | null = null;
+  /** Whose step it is, −1 between steps; the cell it has announced. */
+  #actor = -1;
+  #announced = -1;
+
+  constructor(world: World, options: RaceOptions = {}) {
+    this.#world = world;
+    this.#stacksOn = options.stacks ?? false;
+    // RAM is the last region; all before it has small addresses.
+    this.#classes = new Uint8Array(world.vm.layout.ram >>> 1);
+    this.#recordOf = new Int32Array(world.vm.layout.ram >>> 1);
+    watchMem(world.vm.mem, (kind, addr, bytes) => {
+      if (this.#actor >= 0) this.#access(kind, addr, bytes);
+    });
+  }
+
+  begin(execution: Execution): void {
+    const count = execution.actorCount;
+    this.#execution = execution;
+    this.#base += this.#records;
+    this.#records = 0;
+    if (this.#base > 2 ** 30) {
+      this.#recordOf.fill(0);
+      this.#base = 1;
+    }
+    for (const clock of this.#released) if (clock !== null) this.#spare.push(clock);
+    this.#released.length = 0;
+    if (count !== this.#count) {
+      this.#count = count;
+      this.#spare.length = 0;
+      this.#now = Array.from({ length: count }, () => new Int32Array(count));
+    }
+    for (const [actor, clock] of this.#now.entries()) {
+      clock.fill(0);
+      clock[actor] = 1;
+    }
+    this.#stacks.clear();
+    this.#actor = -1;
+  }
+
+  before(_execution: Execution, actor: number, point: number): void {
+    const kind = point % POINT_KINDS;
+    const names = kind !== STEPPING && kind !== CHOOSING && kind !== NOTIFYING && kind !== RELAXING;
+    this.#announced = names ? Math.floor(point / POINT_KINDS) : -1;
+    this.#actor = actor;
+  }
+
+  after(): void {
+    this.#actor = -1;
+  }
+
+  woken(_execution: Execution, sleeper: number, waker: number): void {
+    if (waker < 0) return;
+    join(this.#now[sleeper]!, this.#now[waker]!);
+    this.#now[waker]![waker]! += 1;
+  }
+
+  atEnd(): void {
+    this.#actor = -1;
+  }
+
+  finish(): void {
+    this.#actor = -1;
+  }
+
+  #access(kind: AccessKind, addr: number, bytes: number): void {
+    const { layout } = this.#world.vm;
+    if (addr >= layout.ram) return;
+    if (bytes > 8) {
+      const inArena = addr >= layout.archArena && addr < layout.archArena + layout.archArenaBytes;
+      const step = inArena ? 2 : kind === STORE ? 8 : 4;
+      for (let at = addr; at < addr + bytes; at += step) this.#touch(kind, at, step);
+      return;
+    }
+    if (bytes < 8 && kind !== LOAD && kind !== PEEK && addr >= layout.sptes && addr < this.#sptesEnd) {
+      this.#reportTorn(addr);
+    }
+    this.#touch(kind, addr, bytes);
+  }
+
+  get #sptesEnd(): number {
+    const { layout } = this.#world.vm;
+    return layout.sptes + ROOT_LIMIT * layout.config.gfnCount * 8;
+  }
+
+  #touch(kind: AccessKind, addr: number, bytes: number): void {
+    const granule = addr >>> 1;
+    let cls = this.#classes[granule]!;
+    if (cls === 0) {
+      cls = classOf(this.#world.vm.layout, addr);
+      this.#classes[granule] = cls;
+    }
+    if (cls === PRIVATE) return;
+    const actor = this.#actor;
+    const record = this.#recordFor(granule);
+    const announced = addr === this.#announced;
+    const atomic = kind !== PEEK && kind !== POKE;
+    const byClass = cls === SYNC || cls === MARKED || cls === ATOMIC;
+    const marked = atomic && (announced || byClass || kind === UPDATE || (bytes === 2 && kind === LOAD));
+    const reads = kind === LOAD || kind === PEEK;
+    const orders = atomic && (cls === SYNC || (announced && (cls === NORMAL || cls === ATOMIC)));
+    if (orders && kind !== STORE) {
+      const released = this.#released[record];
+      if (released !== null && released !== undefined) join(this.#now[actor]!, released);
+    }
+    this.#note(actor, record, (reads ? 0 : 1) + (marked ? 2 : 0), addr);
+    if (orders && kind !== LOAD) this.#release(actor, record, kind === UPDATE);
+  }
+
+  #recordFor(granule: number): number {
+    const known = this.#recordOf[granule]! - this.#base;
+    if (known >= 0) return known;
+    const record = this.#records++;
+    this.#recordOf[granule] = this.#base + record;
+    const width = this.#count * KINDS;
+    if ((record + 1) * width > this.#clock.length) {
+      const clock = new Int32Array(this.#clock.length * 2 + width);
+      const step = new Int32Array(clock.length);
+      clock.set(this.#clock);
+      step.set(this.#step);
+      this.#clock = clock;
+      this.#step = step;
+    }
+    this.#clock.fill(0, record * width, (record + 1) * width);
+    this.#released[record] = null;
+    return record;
+  }
+
+  /** A read-modify-write goes on with what was released before it; a store begins anew. */
+  #release(actor: number, record: number, keeps: boolean): void {
+    let released = this.#released[record] ?? null;
+    if (released === null) {
+      released = this.#spare.pop() ?? new Int32Array(this.#count);
+      released.fill(0);
+      this.#released[record] = released;
+    }
+    const now = this.#now[actor]!;
+    if (keeps) join(released, now);
+    else released.set(now);
+    now[actor]! += 1;
+  }
+
+  #note(actor: number, record: number, kind: number, addr: number): void {
+    const width = this.#count * KINDS;
+    const own = record * width + actor * KINDS + kind;
+    const now = this.#now[actor]!;
+    const clock = this.#clock;
+    const seen = clock[own] === now[actor];
+    clock[own] = now[actor]!;
+    this.#step[own] = this.#execution!.step - 1;
+    if (this.#stacksOn) this.#stacks.set(own, stackHere());
+    // Nothing can have come in between that was not compared with this access.
+    if (seen) return;
+    const write = (kind & 1) !== 0;
+    const marked = (kind & 2) !== 0;
+    for (let other = 0; other < this.#count; other++) {
+      if (other === actor) continue;
+      const at = record * width + other * KINDS;
+      const then = now[other]!;
+      if (clock[at + PLAIN_WRITE]! > then) this.#report(addr, own, at + PLAIN_WRITE);
+      if (!marked && clock[at + MARKED_WRITE]! > then) this.#report(addr, own, at + MARKED_WRITE);
+      if (!write) continue;
+      if (clock[at + PLAIN_READ]! > then) this.#report(addr, own, at + PLAIN_READ);
+      if (!marked && clock[at + MARKED_READ]! > then) this.#report(addr, own, at + MARKED_READ);
+    }
+  }
+
+  #report(addr: number, second: number, first: number): void {
+    const execution = this.#execution!;
+    const { mem, layout } = this.#world.vm;
+    const sides = [first, second].map((at) => {
+      const actor = Math.floor(at / KINDS) % this.#count;
+      const step = this.#step[at]!;
+      const kind = KIND_NAMES[at % KINDS]!;
+      const point = pointName(this.#world, execution.trace.point[step]!);
+      const { name } = execution.participants[actor]!;
+      return { name, step, kind, point, stack: this.#stacks.get(at) };
+    });
+    const [before, now] = sides as [(typeof sides)[0], (typeof sides)[0]];
+    const places = sides.map(({ kind, point }) => `${kind} after ${generic(point)}`).sort();
+    execution.report({
+      oracle: 'race',
+      rule: 'race',
+      message:
+        `${cellName(mem, layout, addr)}: ${now.kind} by ${now.name}, and a ${before.kind} by ${before.name} that ` +
+        'nothing orders before it',
+      key: `race ${kindOfCell(mem, layout, addr)} ${places.join(' / ')}`,
+      actor: execution.last,
+      details: sides.flatMap(({ name, step, kind, point, stack }) => [
+        `${kind} by ${name} at step ${step}, in the step that began with ${point}`,
+        ...(stack === undefined ? [] : stack.split('\n').map((line) => `    ${line}`)),
+      ]),
+    });
+  }
+
+  #reportTorn(addr: number): void {
+    const execution = this.#execution!;
+    const { mem, layout } = this.#world.vm;
+    execution.report({
+      oracle: 'race',
+      rule: 'torn',
+      message: `${cellName(mem, layout, addr)}: half of a 64-bit entry is stored; who reads it meets half of each`,
+      key: `torn ${kindOfCell(mem, layout, addr)}`,
+      actor: this.#actor,
+    });
+  }
+}
+
+function join(into: Int32Array, from: Int32Array): void {
+  for (let i = 0; i < into.length; i++) if (from[i]! > into[i]!) into[i] = from[i]!;
+}
+
+/** Frames outside the oracle and the memory's own methods, innermost first. */
+function stackHere(): string {
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = 20;
+  const lines = (new Error().stack ?? '').split('\n').slice(1);
+  Error.stackTraceLimit = limit;
+  return lines
+    .map((line) => line.trim().replace(/^at /, ''))
+    .filter((line) => !/explore[\\/](oracle|engine)|<anonymous>|\.next /.test(line))
+    .join('\n');
+}
