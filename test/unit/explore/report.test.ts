@@ -55,9 +55,9 @@ step  left                   │ right
    8  ✗ left waits for kvmi_lock: right holds kvmi_lock since step 2; right waits for slots_lock: left holds slots_lock since step 1
 
 who holds and waits
-  left   holds slots_lock for write, since step 2 (hand-made.ts:N)
+  left   holds slots_lock for write, since step 1 (hand-made.ts:N)
   left   waits for kvmi_lock for write (hand-made.ts:N)
-  right  holds kvmi_lock for write, since step 3 (hand-made.ts:N)
+  right  holds kvmi_lock for write, since step 2 (hand-made.ts:N)
   right  waits for slots_lock for write (hand-made.ts:N)
 
 where to look
