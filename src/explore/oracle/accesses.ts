@@ -6,7 +6,8 @@
  *   I2   the same, where the command came while the instruction was emulated, or after the event it was approved by, or
  *        where the TLB entry is one that the command should have flushed
  *   I6   by a TLB entry that the spte does not back, at a time when all flushes have been paid for: whoever takes a
- *        permission away holds mmu_lock until every vCPU has acknowledged
+ *        permission away holds mmu_lock until every vCPU has acknowledged. Not so W that goes for the dirty log: its
+ *        flush comes after mmu_lock, and MMU-writable in the spte says that it may be owed
  *   I7   by a TLB entry or an event to another RAM page than the spte says
  *   I17  in guest mode after CRASH was answered and every vCPU told
  *
@@ -23,6 +24,7 @@ import { vcpuEventBit } from '../../actors/introspector/kvmi/messages.ts';
 import { rootIsStale } from '../../actors/mmu/roots.ts';
 import { isPresent, spteAccess, spteAddress, sptePfn } from '../../actors/mmu/spte.ts';
 import {
+  ACCESS_W,
   CPU,
   CPU_TLB,
   TLB_ENTRIES,
@@ -32,6 +34,7 @@ import {
   TLB_SET_BYTES,
   TLB_WRITE,
 } from '../../shared/layout/cpu.ts';
+import { SPTE_MMU_WRITABLE, SPTE_PRESENT, SPTE_R } from '../../shared/layout/spte.ts';
 import { EXITING_GUEST, IN_GUEST } from '../../shared/layout/vcpu.ts';
 import { POINT_KINDS, READING, STEPPING, UPDATING, WRITING } from '../../shared/sync/point.ts';
 import { RWLOCK } from '../../shared/sync/rw-lock.ts';
@@ -54,6 +57,8 @@ const PAGE = 4096;
 const tables = (...kinds: number[]) => kinds.flatMap((kind) => [false, true].map((user) => ({ user, kind })));
 const READ_TABLES = tables(TLB_READ, TLB_FETCH);
 const WRITE_TABLES = tables(TLB_WRITE);
+/** An spte from which nothing but W was taken. */
+const FOR_THE_LOG = SPTE_PRESENT | SPTE_MMU_WRITABLE | SPTE_R;
 const KIND_NAMES: Readonly<Record<number, string>> = { 1: 'read', 2: 'write', 4: 'fetch' };
 
 export class AccessOracle implements Oracle {
@@ -193,11 +198,12 @@ export class AccessOracle implements Oracle {
     const staleRoot = rootIsStale(vm, root, this.#load(vm.vcpuWord(vcpu, 'ROOT_GEN')));
     const spte = root < 0 ? 0n : vm.mem.u64[spteAddress(vm, root, gfn) / 8]!;
     const backed = !staleRoot && isPresent(spte) && (spteAccess(spte) & access) !== 0;
+    const owed = access === ACCESS_W && (spte & FOR_THE_LOG) === FOR_THE_LOG;
     // Whoever is taking permissions away waits for this vCPU before it lets go of mmu_lock.
     if ((this.#load(vm.mmuLock.addr + RWLOCK.at.STATE) & 1) === 0) {
       if (staleRoot) {
         this.#report(execution, actor, 'I6', `${what} under a root that has been thrown away`);
-      } else if (!backed) {
+      } else if (!backed && !owed) {
         const now = `its spte (0x${spte.toString(16)}) does not allow it`;
         this.#report(execution, actor, 'I6', `${what} by its TLB; ${now}`);
       } else if (vm.ramPage(sptePfn(spte)) !== hostPage) {
