@@ -46,7 +46,7 @@ function firstFind(program: Program, name: string, trial: number): number | null
   const stage = new Stage(new ProgramTarget(program));
   const strategy = strategyByName(name);
   for (let i = 1; i <= limit; i++) {
-    const execution = stage.execute(strategy, Math.imul(trial + 1, 0x9e3779b1) + i);
+    const execution = stage.execute(strategy, (Math.imul(trial + 1, 0x9e3779b1) + i) >>> 0);
     if (execution === null) return null;
     if (execution.findings.length > 0) return i;
   }

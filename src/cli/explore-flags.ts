@@ -10,12 +10,18 @@ import { type Flag, type ParsedFlags, parseFlags } from './flags.ts';
 import { countOf } from './run-flags.ts';
 
 const SCHEDULES = 10_000;
-const STRATEGY = 'random';
+const STRATEGY = 'auto';
+/** With --resume: its schedules stand alone. */
+const STRATEGY_RESUMABLE = 'random';
 const JOBS_LIMIT = 64;
 const DEPTH_LIMIT = 1000;
 
 export const EXPLORE_FLAGS: readonly Flag[] = [
-  { name: 'strategy', value: 'NAME', help: `who goes next: ${STRATEGY_NAMES.join(', ')} (${STRATEGY})` },
+  {
+    name: 'strategy',
+    value: 'NAME',
+    help: `who goes next: ${STRATEGY_NAMES.join(', ')} (${STRATEGY}; with --resume ${STRATEGY_RESUMABLE})`,
+  },
   {
     name: 'depth',
     value: 'N',
@@ -62,11 +68,11 @@ export function parseExplore(words: readonly string[]): ExploreRequest {
   }
   const time = flags.value('time');
   const schedules = flags.value('schedules');
-  const strategy = flags.value('strategy') ?? STRATEGY;
+  const resume = flags.value('resume') ?? null;
+  const strategy = flags.value('strategy') ?? (resume === null ? STRATEGY : STRATEGY_RESUMABLE);
   const depth = depthOf(flags.value('depth'));
   // An unknown name is an error of usage before anything runs.
   strategyByName(strategy, depth === null ? {} : { depth });
-  const resume = flags.value('resume') ?? null;
   if (resume !== null) mustBeResumable(strategy);
   const quirks = quirksOf(flags);
   let count = time === undefined ? SCHEDULES : Number.POSITIVE_INFINITY;

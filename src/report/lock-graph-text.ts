@@ -28,7 +28,7 @@ export function lockGraphText(graph: ShownLockGraph): string {
       ? ['no circle: what was seen here cannot deadlock, in whatever order it comes']
       : cycles.flatMap(cycleLines)),
     '',
-    `${classes.length} classes, ${edges.length} edges, ${cycles.length} circles`,
+    `${counted(classes.length, 'class', 'es')}, ${counted(edges.length, 'edge')}, ${counted(cycles.length, 'circle')}`,
     '',
   ].join('\n');
 }
@@ -48,6 +48,10 @@ function classLines({ classes, clock }: ShownLockGraph): string[] {
   const head = ['class', 'kind', 'rank', 'taken', 'waits', 'wait', 'longest', 'hold', 'longest'];
   const note = clock === 'virtual' ? ['times are virtual: 1 µs a step'] : [];
   return [...table([head, ...rows], 2), ...note];
+}
+
+function counted(count: number, noun: string, plural = 's'): string {
+  return `${formatCount(count)} ${noun}${count === 1 ? '' : plural}`;
 }
 
 function mean(total: number, count: number): number {

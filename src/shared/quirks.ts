@@ -110,6 +110,7 @@ export type Quirks = readonly number[];
 
 export const QUIRK_LIMIT = 128;
 
+/** By id: the place of each is its id. */
 // biome-ignore format: table
 export const QUIRKS: readonly Quirk[] = [
   { id: REF_CREATE_SLOT_GAP, item: 'RC-01', name: 'createSlotGap', reference: true, weakness: 'a restriction set between create_slot and activation is stored but never tracked' },
@@ -125,7 +126,6 @@ export const QUIRKS: readonly Quirk[] = [
   { id: REF_KILLABLE_COMPLETION, item: 'RC-23', name: 'killableCompletion', reference: true, weakness: 'an interrupted wait for the last reference is ignored: the block is freed under its users' },
   { id: REF_RETRY_LEAKS_MAP, item: 'RC-18', name: 'retryLeaksMap', reference: true, weakness: 'a locked access answered RETRY leaves its page mapped' },
   { id: REF_STORE_BY_PIECE, item: 'RC-82', name: 'storeByPiece', reference: true, weakness: 'a read-modify-write across pages answered RETRY at its second page is applied twice to the first' },
-  { id: REF_SLOTS_NEED_SESSION, item: 'RC-83', name: 'slotsNeedSession', reference: true, weakness: 'slots that change between the end of a session and unhook are not followed: a move loses its counts, unhook underflows' },
   { id: BUG_NO_REMOTE_FLUSH, item: 'RC-06', name: 'noRemoteFlush', reference: false, weakness: 'a tightened spte is not followed by a TLB flush' },
   { id: BUG_FLUSH_THEN_TIGHTEN, item: 'RC-08', name: 'flushThenTighten', reference: false, weakness: 'TLBs are flushed before the spte is tightened, not after' },
   { id: BUG_FLUSH_NO_WAIT, item: 'RC-09', name: 'flushNoWait', reference: false, weakness: 'the TLB flush is requested, but nobody waits for it' },
@@ -194,6 +194,7 @@ export const QUIRKS: readonly Quirk[] = [
   { id: BUG_SEQ_RESET, item: 'RC-79', name: 'seqReset', reference: false, weakness: 'a reply is matched by its sequence number alone, which starts again with each session' },
   { id: BUG_SET_ACCESS_SLOTS_LOCK, item: 'RC-80', name: 'setAccessSlotsLock', reference: false, weakness: 'SET_PAGE_ACCESS takes slots_lock' },
   { id: BUG_RESCAN_AFTER_ACTIVATE, item: 'RC-81', name: 'rescanAfterActivate', reference: false, weakness: 'a new slot is tracked after it was activated' },
+  { id: REF_SLOTS_NEED_SESSION, item: 'RC-83', name: 'slotsNeedSession', reference: true, weakness: 'slots that change between the end of a session and unhook are not followed: a move loses its counts, unhook underflows' },
 ];
 
 /** What `--reference` means. RC-35 (fail-open) is the default of both builds; `--strict` changes it. */

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { faultline, start } from '../support/cli.ts';
 
-const RC01 = ['explore', 'create-slot', '--bug', 'createSlotGap', '--quiet'];
+const RC01 = ['explore', 'create-slot', '--bug', 'createSlotGap', '--quiet', '--strategy', 'random'];
 const module = (name: string) =>
   fileURLToPath(new URL(`../support/scenarios/${name}${import.meta.url.slice(-3)}`, import.meta.url));
 
@@ -47,6 +47,19 @@ test.serial('the same finding whatever the number of threads', async (t) => {
     outcomes.push([finding.seed, finding.token, finding.message]);
   }
   t.deepEqual(outcomes[0], outcomes[1]);
+});
+
+test.serial('what exhausts says that it has; without a strategy all of them take turns', async (t) => {
+  const words = ['explore', 'create-slot', '--quiet', '--jobs', '2'];
+  const all = await faultline(t, ...words, '--strategy', 'dpor', '--schedules', '100k');
+  t.is(all.code, 0);
+  t.regex(all.lines.at(-1)!, /^nothing found in all [\d ]+ schedules of create-slot that dpor tries$/);
+  const { code, lines } = await faultline(t, ...words, '--bug', 'RC-01', '--json');
+  t.is(code, 1);
+  t.like(JSON.parse(lines[0]!), { strategy: 'auto' });
+  const refused = await faultline(t, ...words, '--strategy', 'dpor', '--resume', 'no-such-file');
+  t.is(refused.code, 2);
+  t.regex(refused.err, /^SIM_USAGE: --resume: dpor cannot go on where it stopped\n/);
 });
 
 test.serial('JSON lines: start, finding, result, verdict with the command that repeats it', async (t) => {

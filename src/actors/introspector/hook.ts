@@ -4,7 +4,7 @@
  * @source virt/kvm/introspection/kvmi.c: __kvmi_hook, __kvmi_unhook; the seed: kvmi_arch_hook, kvmi_arch_unhook
  */
 import { NOTIFIER_KVMI } from '../../shared/layout/access-tree.ts';
-import { REF_KILLABLE_COMPLETION } from '../../shared/quirks.ts';
+import { BUG_REHOOK_EARLY, BUG_SEQ_RESET, REF_KILLABLE_COMPLETION } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { reinitCompletion, waitForCompletion } from '../../shared/sync/completion.ts';
 import { mutexLock, mutexUnlock } from '../../shared/sync/mutex.ts';
@@ -27,7 +27,7 @@ export function* hook(actor: Actor, vm: Vm): Path<number> {
   let result = 0;
   if (mem.load(vm.word('KVMI_HOOKED')) !== 0) result = -EEXIST;
   for (let index = 0; index < vm.vcpuCount && result === 0; index++) {
-    if (mem.load(vm.vcpuWord(index, 'KVMI_BLOCK')) !== 0) result = -EAGAIN;
+    if (mem.load(vm.vcpuWord(index, 'KVMI_BLOCK')) !== 0 && !vm.quirk(BUG_REHOOK_EARLY)) result = -EAGAIN;
   }
   if (result === 0) {
     for (let index = 0; index < vm.vcpuCount; index++) {
@@ -49,6 +49,7 @@ export function* hook(actor: Actor, vm: Vm): Path<number> {
       mem.store(vm.word('KVMI_NODE'), node + 1);
       yield* reinitCompletion(actor, vm.kvmiComplete);
       result = mem.add(vm.word('KVMI_SESSION'), 1) + 1;
+      if (vm.quirk(BUG_SEQ_RESET)) mem.store(vm.word('EVENT_SEQ'), 0);
       // The receiver's own reference.
       mem.store(vm.word('KVMI_RECEIVER'), 1);
       yield writing(vm.word('KVMI_REF'));

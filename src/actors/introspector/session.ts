@@ -11,9 +11,15 @@
 import type { RingRecord } from '../../shared/byte-ring.ts';
 import { LANE_OPEN_EVENT } from '../../shared/layout/trace.ts';
 import { REQ_INTROSPECTION, REQ_UNBLOCK } from '../../shared/layout/vcpu.ts';
+import {
+  BUG_PAUSE_COUNTER,
+  BUG_PAUSE_IGNORES_EMU,
+  BUG_RELEASE_BEFORE_SHUTDOWN,
+  BUG_REPLY_NO_SEQ_CHECK,
+} from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { WAIT_REPLY } from '../../shared/sync/lock-class.ts';
-import { type Path, reading, updating } from '../../shared/sync/point.ts';
+import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
 import { readLock, readUnlock } from '../../shared/sync/rw-lock.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
 import { eventFlow, TRACE_HANDLE_EVENT, TRACE_HANDLE_PF, TRACE_REPLY } from '../../shared/trace/kinds.ts';
@@ -24,7 +30,7 @@ import { EBUSY, EINTR, EINVAL, ENOENT } from '../mmu/errno.ts';
 import { setGfnAccess } from '../mmu/gfn-access.ts';
 import { kvmiPut } from '../mmu/kvmi-ref.ts';
 import { gfnToSlot, isVisible } from '../mmu/memslots.ts';
-import { kick, makeRequest, requestAll } from '../mmu/requests.ts';
+import { awaitEndOfTurn, kick, makeRequest, requestAll } from '../mmu/requests.ts';
 import type { Vm } from '../mmu/vm.ts';
 import { shutConnection } from './hook.ts';
 import {
@@ -76,6 +82,8 @@ const OUTSTANDING_MAX = 64;
 export class Session {
   readonly #actor: Actor;
   readonly #vm: Vm;
+  /** KVMI_SESSION. */
+  readonly #number: number;
   #commandSeq: number;
   /** EVENT_SEQ when the session began. Nothing was enabled then, so what bears an older number is left over. */
   readonly #eventsBefore: number;
@@ -88,7 +96,8 @@ export class Session {
     this.#actor = actor;
     this.#vm = vm;
     // Answers to a session before this one may still come: numbers of two sessions do not meet.
-    this.#commandSeq = vm.mem.load(vm.word('KVMI_SESSION')) << 20;
+    this.#number = vm.mem.load(vm.word('KVMI_SESSION'));
+    this.#commandSeq = this.#number << 20;
     this.#eventsBefore = vm.mem.load(vm.word('EVENT_SEQ'));
     this.#outstanding = Array.from({ length: vm.vcpuCount }, () => new Set());
   }
@@ -145,10 +154,13 @@ export class Session {
   *reply(vcpu: number, seq: number, action: number): Path<number> {
     const event = this.#open.get(seq);
     if (event === undefined || event.vcpu !== vcpu) return -ENOENT;
+    // The event that came first of those that are open.
+    const oldest = this.#open.values().next().value ?? event;
+    const to = this.#vm.quirk(BUG_REPLY_NO_SEQ_CHECK) ? oldest.vcpu : vcpu;
     this.#open.delete(seq);
     if (this.#actor.tracer !== null) traceAnswered(this.#actor.tracer, event, action);
     const payload = encodeEventReply({ action, event: event.event });
-    yield* addJob(this.#actor, this.#vm, vcpu, { kind: KVMI_VCPU_EVENT, seq, vcpu, payload });
+    yield* addJob(this.#actor, this.#vm, to, { kind: KVMI_VCPU_EVENT, seq, vcpu: to, payload });
     this.#actor.checks?.settles(WAIT_REPLY);
     return 0;
   }
@@ -219,7 +231,8 @@ export class Session {
   /**
    * KVMI_VM_PAUSE_VCPU: one PAUSE event for each call.
    *
-   * @param wait  return only when the vCPU has left guest mode
+   * @param wait  return only when the vCPU has left guest mode and is done with what it left it for, or waits for a
+   *              reply: it has no effect any more that the tool has not let through (I15)
    */
   *pause(vcpu: number, wait: boolean): Path<number> {
     const vm = this.#vm;
@@ -227,10 +240,18 @@ export class Session {
     const pauses = vm.vcpuWord(vcpu, 'PAUSE_REQUESTS');
     yield updating(pauses);
     if (vm.mem.load(pauses) > PAUSE_REQUESTS_MAX) return -EBUSY;
-    vm.mem.add(pauses, 1);
+    if (vm.quirk(BUG_PAUSE_COUNTER)) {
+      const before = vm.mem.load(pauses);
+      yield writing(pauses);
+      vm.mem.store(pauses, before + 1);
+    } else {
+      vm.mem.add(pauses, 1);
+    }
     yield* makeRequest(vm, vcpu, REQ_INTROSPECTION);
     yield* kick(vm, vcpu);
-    if (wait) yield* requestAll(this.#actor, vm, { bits: REQ_UNBLOCK, wait: true });
+    if (!wait) return 0;
+    yield* requestAll(this.#actor, vm, { bits: REQ_UNBLOCK, wait: true });
+    if (!vm.quirk(BUG_PAUSE_IGNORES_EMU)) yield* awaitEndOfTurn(this.#actor, vm, vcpu);
     return 0;
   }
 
@@ -268,15 +289,17 @@ export class Session {
    * order (RC-22): a vCPU that sends after its release would otherwise wait for a reply nobody can give.
    */
   *close(): Path<void> {
-    yield* shutConnection(this.#vm);
+    const shutFirst = !this.#vm.quirk(BUG_RELEASE_BEFORE_SHUTDOWN);
+    if (shutFirst) yield* shutConnection(this.#vm);
     for (let vcpu = 0; vcpu < this.#vm.vcpuCount; vcpu++) {
       yield* addJob(this.#actor, this.#vm, vcpu, {
         kind: JOB_RELEASE,
-        seq: 0,
+        seq: this.#number,
         vcpu,
         payload: new Uint8Array(0),
       });
     }
+    if (!shutFirst) yield* shutConnection(this.#vm);
     for (const event of this.#open.values()) {
       this.#actor.tracer?.endOn(LANE_OPEN_EVENT + event.vcpu, handleKind(event), -EINTR);
       this.#actor.checks?.settles(WAIT_REPLY);

@@ -9,9 +9,16 @@
 import { ByteRing, type RingRecord } from '../../shared/byte-ring.ts';
 import { CPU } from '../../shared/layout/cpu.ts';
 import { RING_BYTES } from '../../shared/layout/ring.ts';
-import { REQ_INTROSPECTION, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
+import { REQ_INTROSPECTION, REQ_VM_DEAD, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
 import { STOP_NOW } from '../../shared/layout/vm.ts';
-import { BUG_EVENT_UNDER_TREE_LOCK } from '../../shared/quirks.ts';
+import {
+  BUG_CRASH_LOCAL,
+  BUG_EVENT_UNDER_TREE_LOCK,
+  BUG_LOST_WAKEUP_REPLY,
+  BUG_NESTED_EVENT,
+  BUG_RELEASE_BEFORE_SHUTDOWN,
+  BUG_REPLY_NO_SEQ_CHECK,
+} from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import type { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
 import { WAIT_REPLY } from '../../shared/sync/lock-class.ts';
@@ -131,8 +138,10 @@ function* runJob(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
       yield* acceptReply(vcpu, job);
       return;
     case JOB_RELEASE:
+      if (vm.checked) reportIfStale(vm, index, job.seq);
       mem.store(vm.vcpuWord(index, 'PAUSE_REQUESTS'), 0);
-      mem.store(vm.vcpuWord(index, 'EVENTS'), 0);
+      // The kernel's release leaves events on, so that its order is all that it has (RC-22).
+      if (!vm.quirk(BUG_RELEASE_BEFORE_SHUTDOWN)) mem.store(vm.vcpuWord(index, 'EVENTS'), 0);
       yield writing(vm.vcpuWord(index, 'WAITING'));
       mem.store(vm.vcpuWord(index, 'WAITING'), 0);
       mem.store(vm.vcpuWord(index, 'KVMI_BLOCK'), 0);
@@ -160,6 +169,16 @@ function* runJob(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
     default:
       return yield* answer(vcpu, job, -EINVAL);
   }
+}
+
+/** The oracle of the blocks' lifetime: a release ends the session that it belongs to, and no later one (RC-71). */
+function reportIfStale(vm: Vm, index: number, session: number): void {
+  const now = vm.mem.load(vm.word('KVMI_SESSION'));
+  if (session === now) return;
+  vm.onFinding({
+    id: 'I12',
+    detail: `vCPU ${index} is released from session ${now} by the end of session ${session}`,
+  });
 }
 
 /** The job as an index into JOBS of the trace. */
@@ -200,20 +219,30 @@ function* acceptReply(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
   const { vm, index } = vcpu;
   const { mem } = vm;
   const reply = decodeEventReply(job.payload);
+  const right = mem.load(vm.vcpuWord(index, 'REPLY_SEQ')) === job.seq;
   const expected =
     mem.load(vm.vcpuWord(index, 'WAITING')) === 1 &&
-    mem.load(vm.vcpuWord(index, 'REPLY_SEQ')) === job.seq &&
+    (right || vm.quirk(BUG_REPLY_NO_SEQ_CHECK)) &&
     mem.load(vm.vcpuWord(index, 'REPLY_SESSION')) === mem.load(vm.word('KVMI_SESSION'));
   if (!expected || reply === null) {
     // A protocol error: as in the kernel it costs the tool its connection.
     yield* shutConnection(vm);
     return;
   }
+  if (vm.checked && !right) reportWrongReply(vm, index, job.seq);
   vcpu.actor.tracer?.instant(TRACE_REPLIED, job.seq, reply.action, 0, eventFlow(job.seq));
   mem.store(vm.vcpuWord(index, 'REPLY_ACTION'), reply.action);
   mem.store(vm.vcpuWord(index, 'REPLY_ERROR'), 0);
   yield writing(vm.vcpuWord(index, 'WAITING'));
   mem.store(vm.vcpuWord(index, 'WAITING'), 0);
+}
+
+function reportWrongReply(vm: Vm, index: number, seq: number): void {
+  const awaited = vm.mem.load(vm.vcpuWord(index, 'REPLY_SEQ'));
+  vm.onFinding({
+    id: 'I9',
+    detail: `vCPU ${index}, waiting for the reply to event ${awaited}, accepted that to event ${seq}`,
+  });
 }
 
 /**
@@ -254,8 +283,9 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
   for (;;) {
     // ORDER: the wake word before the conditions. A wake-up after this load is not slept over (RC-21).
     yield reading(word('WAKE_SEQ'));
-    const seen = mem.load(word('WAKE_SEQ'));
-    yield* runJobs(vcpu);
+    let seen = mem.load(word('WAKE_SEQ'));
+    if (vm.quirk(BUG_NESTED_EVENT)) yield* handleIntrospectionRequest(vcpu);
+    else yield* runJobs(vcpu);
     yield reading(word('WAITING'));
     if (mem.load(word('WAITING')) === 0) break;
     if (mem.load(vm.word('DEAD')) !== 0 || mem.load(vm.word('STOP')) === STOP_NOW) {
@@ -265,12 +295,18 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
     if (!jobs.empty) continue;
     // A tool that answers at once does so sooner than this thread could fall asleep and wake up.
     if (yield* spinForWake(vcpu, seen)) continue;
+    if (vm.quirk(BUG_LOST_WAKEUP_REPLY)) {
+      yield reading(word('WAKE_SEQ'));
+      seen = mem.load(word('WAKE_SEQ'));
+    }
     actor.expect = seen;
     yield waiting(word('WAKE_SEQ'));
   }
   actor.awaited(WAIT_REPLY);
   vcpu.replySpin.learn(actor.clock() - sentAt);
   mem.store(word('STATE'), state);
+  // Events do not nest: there is one reply slot (RC-33).
+  if (vm.checked && mem.load(word('REPLY_SEQ')) !== seq) reportWrongReply(vm, index, seq);
   yield* vcpu.afterEventWait();
   const action = mem.load(word('REPLY_ERROR')) === 0 ? mem.load(word('REPLY_ACTION')) : -EINTR;
   actor.tracer?.end(eventKind(event), action);
@@ -382,7 +418,8 @@ export function* handleCommonEventActions(vcpu: IntrospectedVcpu, action: number
     yield* shutConnection(vm);
     return;
   }
-  yield* declareDead(actor, vm, index);
+  if (vm.quirk(BUG_CRASH_LOCAL)) yield* makeRequest(vm, index, REQ_VM_DEAD);
+  else yield* declareDead(actor, vm, index);
 }
 
 /** kvmi_handle_requests: jobs, then one PAUSE event for each pause asked for. */

@@ -18,7 +18,7 @@ import {
   TREE_NODE,
 } from '../../shared/layout/access-tree.ts';
 import { SLOT_LIMIT, TRACK_MODES } from '../../shared/layout/memslot.ts';
-import { REF_ACTIVE_KEY_NO_AS, REF_TRACK_INVALID_SLOT } from '../../shared/quirks.ts';
+import { BUG_FREELIST_ABA, REF_ACTIVE_KEY_NO_AS, REF_TRACK_INVALID_SLOT } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, updating } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
@@ -56,6 +56,11 @@ function treePool(vm: Vm): Pool {
   };
 }
 
+/** The tag of the head of a pool after `seen`: no two heads are equal, although they name the same record (RC-76). */
+function nextTag(vm: Vm, seen: bigint): bigint {
+  return vm.quirk(BUG_FREELIST_ABA) ? 0n : ((seen >> 32n) + 1n) << 32n;
+}
+
 /** Takes a record: its index, or −1 when the pool is empty. Contents are whatever the last user left. */
 function* allocate(vm: Vm, pool: Pool): Path<number> {
   const { mem } = vm;
@@ -67,7 +72,7 @@ function* allocate(vm: Vm, pool: Pool): Path<number> {
     if (first === 0) break;
     const next = mem.load(pool.records + (first - 1) * pool.stride + pool.nextOffset);
     yield updating(head);
-    if (mem.cas64(head, seen, (((seen >> 32n) + 1n) << 32n) | BigInt(next)) === seen) {
+    if (mem.cas64(head, seen, nextTag(vm, seen) | BigInt(next)) === seen) {
       mem.add(pool.address + POOL.at.USED, 1);
       return first - 1;
     }
@@ -90,7 +95,7 @@ function* release(vm: Vm, pool: Pool, index: number): Path<void> {
     const seen = mem.load64(head);
     mem.store(pool.records + index * pool.stride + pool.nextOffset, Number(seen & 0xffffffffn));
     yield updating(head);
-    if (mem.cas64(head, seen, (((seen >> 32n) + 1n) << 32n) | BigInt(index + 1)) === seen) break;
+    if (mem.cas64(head, seen, nextTag(vm, seen) | BigInt(index + 1)) === seen) break;
   }
   mem.add(pool.address + POOL.at.USED, -1);
 }

@@ -15,11 +15,14 @@ import {
   BUG_LOCK_ORDER_SWAP,
   BUG_NO_REMOTE_FLUSH,
   BUG_NO_TREE_READ_LOCK,
+  BUG_SET_ACCESS_SLOTS_LOCK,
+  BUG_SLOTS_LOCK_IN_SRCU,
   REF_ACTIVE_KEY_NO_AS,
   REF_SLOTS_NEED_SESSION,
   REF_TRACK_INVALID_SLOT,
 } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
+import { mutexLock, mutexUnlock } from '../../shared/sync/mutex.ts';
 import { type Path, reading, updating } from '../../shared/sync/point.ts';
 import { readLock, readUnlock, writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
@@ -144,6 +147,8 @@ export function* setGfnAccess(
   if (reserve === null) return -ENOMEM;
 
   actor.tracer?.begin(TRACE_SET_ACCESS, gfn, access);
+  const slotsToo = vm.quirk(BUG_SET_ACCESS_SLOTS_LOCK);
+  if (slotsToo) yield* mutexLock(actor, vm.slotsLock);
   const section = yield* srcuReadLock(actor, vm.srcu);
   yield* writeLock(actor, vm.mmuLock);
   yield* writeLock(actor, vm.accessTreeLock);
@@ -175,6 +180,7 @@ export function* setGfnAccess(
   yield* writeUnlock(actor, vm.accessTreeLock);
   yield* writeUnlock(actor, vm.mmuLock);
   yield* srcuReadUnlock(actor, vm.srcu, section);
+  if (slotsToo) yield* mutexUnlock(actor, vm.slotsLock);
 
   if (removed !== reserve) yield* releaseReserve(vm, removed);
   yield* releaseReserve(vm, reserve);
@@ -184,7 +190,10 @@ export function* setGfnAccess(
 
 function* hasVisibleSlot(actor: Actor, vm: Vm, gfn: number): Path<boolean> {
   const section = yield* srcuReadLock(actor, vm.srcu);
+  const locked = vm.quirk(BUG_SLOTS_LOCK_IN_SRCU);
+  if (locked) yield* mutexLock(actor, vm.slotsLock);
   const slot = findSlot(vm, activeSet(vm, 0), gfn);
+  if (locked) yield* mutexUnlock(actor, vm.slotsLock);
   yield* srcuReadUnlock(actor, vm.srcu, section);
   return slot !== null && isVisible(slot);
 }

@@ -243,8 +243,14 @@ function checkSlots(vm: Vm, slots: readonly Slot[], found: Findings): void {
   }
 }
 
-/** I18: pages mapped for an access are unmapped again. */
+/** I4, I18: host invalidations that have ended are not counted; pages mapped for an access are unmapped again. */
 function checkBalance(vm: Vm, found: Findings): void {
   const mapped = vm.mem.load(vm.word('MAPPED'));
+  const counted = vm.mem.load(vm.word('MMU_NOTIFIER_COUNT'));
+  const active = vm.mem.load(vm.word('MN_ACTIVE_INVALIDATE'));
+  found.look(
+    'I4',
+    counted === 0 || active !== 0 ? null : `${counted} host invalidations counted, but none is in progress`,
+  );
   found.look('I18', mapped === 0 ? null : `${mapped} pages mapped for an access were never unmapped`);
 }

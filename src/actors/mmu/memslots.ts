@@ -17,7 +17,11 @@ import { REQ_UNBLOCK } from '../../shared/layout/vcpu.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
 import {
   BUG_FLUSH_BEFORE_INVALID,
+  BUG_GEN_WRAP_AS1,
+  BUG_MMIO_IN_FLUX,
   BUG_MOVE_CREATE_FIRST,
+  BUG_RESCAN_AFTER_ACTIVATE,
+  BUG_SWAP_DURING_INVALIDATE,
   REF_CREATE_SLOT_GAP,
   REF_MOVE_FAIL_NO_RETRACK,
 } from '../../shared/quirks.ts';
@@ -34,7 +38,9 @@ import { EEXIST, EINVAL, ENOMEM } from './errno.ts';
 import { pageTrackCreateSlot, pageTrackFlushSlot } from './page-track.ts';
 import { writeProtectSlot } from './protect.ts';
 import { requestAll } from './requests.ts';
+import { zapAllRoots } from './roots.ts';
 import { allocateArch, releaseArch } from './slot-arena.ts';
+import { mmioGeneration } from './spte.ts';
 import type { Vm } from './vm.ts';
 
 /** One version of a memslot, copied out of its set. Immutable: a change makes another version. */
@@ -173,13 +179,15 @@ function* swapActive(actor: Actor, vm: Vm, asId: number): Path<void> {
   const next = 1 - mem.load(activeIndexWord(vm, asId));
   const inactive = setAddress(vm, asId, next);
   const generation = setGeneration(vm, active);
+  const nextGeneration = generation + BigInt(ADDRESS_SPACES);
+  const inFlux = vm.quirk(BUG_MMIO_IN_FLUX) ? nextGeneration : generation | GENERATION_IN_FLUX;
   yield writing(inactive + SLOT_SET.at.GENERATION);
-  mem.store64(inactive + SLOT_SET.at.GENERATION, generation | GENERATION_IN_FLUX);
+  mem.store64(inactive + SLOT_SET.at.GENERATION, inFlux);
 
   // A host invalidation that began on the old set must end on it.
   for (;;) {
     yield* spinLock(actor, vm.mnInvalidateLock);
-    if (mem.load(vm.word('MN_ACTIVE_INVALIDATE')) === 0) break;
+    if (mem.load(vm.word('MN_ACTIVE_INVALIDATE')) === 0 || vm.quirk(BUG_SWAP_DURING_INVALIDATE)) break;
     const seen = mem.load(vm.word('MN_WAITERS'));
     yield* spinUnlock(actor, vm.mnInvalidateLock);
     actor.awaiting(HOST_INVALIDATION);
@@ -198,11 +206,20 @@ function* swapActive(actor: Actor, vm: Vm, asId: number): Path<void> {
   yield* mutexUnlock(actor, vm.slotsArchLock);
 
   yield* synchronizeSrcu(actor, vm.srcu);
-  // MMIO sptes carry 19 bits of the number: a wrap would make old ones valid again, so vCPUs are kicked with each
-  // new number and the fault path compares all of them.
   yield* requestAll(actor, vm, { bits: REQ_UNBLOCK, wait: false });
+  if (mmioGenerationWraps(vm, nextGeneration)) yield* zapAllRoots(actor, vm);
   yield writing(inactive + SLOT_SET.at.GENERATION);
-  mem.store64(inactive + SLOT_SET.at.GENERATION, generation + BigInt(ADDRESS_SPACES));
+  mem.store64(inactive + SLOT_SET.at.GENERATION, nextGeneration);
+}
+
+/**
+ * kvm_mmu_invalidate_mmio_sptes: MMIO sptes keep some bits of the number. When those come round, the oldest sptes would
+ * be valid again, so that all have to go first. The address space is the lowest bit of the number and none of theirs.
+ */
+function mmioGenerationWraps(vm: Vm, generation: bigint): boolean {
+  const kept = mmioGeneration(generation);
+  if (vm.quirk(BUG_GEN_WRAP_AS1)) return ((kept << 1n) | (generation & 1n)) === 0n;
+  return kept === 0n;
 }
 
 /** Makes the inactive set equal to the active one again. */
@@ -302,7 +319,8 @@ function* changeSlot(
     const instance = creates ? nextInstance(vm) : (old?.instance ?? 0);
     next = { ...request, arch, instance };
     if (creates) {
-      if (!vm.quirk(REF_CREATE_SLOT_GAP)) yield* markPending(actor, vm, next);
+      const gap = vm.quirk(REF_CREATE_SLOT_GAP) || vm.quirk(BUG_RESCAN_AFTER_ACTIVATE);
+      if (!gap) yield* markPending(actor, vm, next);
       yield* pageTrackCreateSlot(actor, vm, next);
       if (flushLate && old !== null) yield* pageTrackFlushSlot(actor, vm, old);
     }
@@ -311,7 +329,10 @@ function* changeSlot(
   editInactive(vm, asId, old, next);
   yield* swapActive(actor, vm, asId);
   settle(vm, asId);
-  if (creates && next !== null) yield* clearPending(actor, vm, asId);
+  if (creates && next !== null) {
+    if (vm.quirk(BUG_RESCAN_AFTER_ACTIVATE)) yield* pageTrackCreateSlot(actor, vm, next);
+    yield* clearPending(actor, vm, asId);
+  }
 
   if (change === 'flags' && old !== null && next !== null) {
     const logsNow = (next.flags & SLOT_LOG_DIRTY) !== 0 && (old.flags & SLOT_LOG_DIRTY) === 0;

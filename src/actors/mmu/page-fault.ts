@@ -23,7 +23,12 @@ import {
   SPTE_X,
 } from '../../shared/layout/spte.ts';
 import { OUTSIDE_GUEST, READING_TABLES } from '../../shared/layout/vcpu.ts';
-import { BUG_INVALID_AS_MMIO, BUG_NO_NOTIFIER_RETRY, BUG_NO_ROOT_RECHECK } from '../../shared/quirks.ts';
+import {
+  BUG_INVALID_AS_MMIO,
+  BUG_MMIO_IN_FLUX,
+  BUG_NO_NOTIFIER_RETRY,
+  BUG_NO_ROOT_RECHECK,
+} from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { LOCK_MMU, SRCU_KVM, WAIT_ACK } from '../../shared/sync/lock-class.ts';
 import { type Path, reading, relaxing, updating, waiting, writing } from '../../shared/sync/point.ts';
@@ -240,7 +245,8 @@ function* slowPageFault(
 ): Path<FaultResult> {
   const { vm, actor, index } = vcpu;
   const { mem } = vm;
-  const generation = setGeneration(vm, set);
+  const current = vm.quirk(BUG_MMIO_IN_FLUX) ? activeSet(vm, mem.load(vm.vcpuWord(index, 'AS_ID'))) : set;
+  const generation = setGeneration(vm, current);
   yield* writeLock(actor, vm.mmuLock);
   let hostIsAtIt = false;
   let result: FaultResult;

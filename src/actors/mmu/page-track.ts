@@ -5,7 +5,7 @@
  */
 import { NOTIFIER, NOTIFIER_LIMIT, NOTIFIER_MMU } from '../../shared/layout/access-tree.ts';
 import { TRACK_MODE_NAMES, TRACK_PREWRITE } from '../../shared/layout/memslot.ts';
-import { REF_PREWRITE_NO_PROTECT } from '../../shared/quirks.ts';
+import { BUG_UNREGISTER_NO_SYNC, REF_PREWRITE_NO_PROTECT } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
@@ -155,7 +155,8 @@ export function* unregisterNotifier(actor: Actor, vm: Vm, node: number): Path<vo
   mem.store(link, mem.load(notifierWord(vm, node, 'NEXT')));
   mem.store(notifierWord(vm, node, 'REGISTERED'), 0);
   yield* writeUnlock(actor, vm.mmuLock);
-  yield* synchronizeSrcu(actor, vm.trackSrcu);
+  if (!vm.quirk(BUG_UNREGISTER_NO_SYNC)) yield* synchronizeSrcu(actor, vm.trackSrcu);
+  yield writing(notifierWord(vm, node, 'KIND'));
   mem.store(notifierWord(vm, node, 'KIND'), 0);
   mem.add(notifierWord(vm, node, 'GEN'), 1);
 }

@@ -9,7 +9,7 @@
 import { CPU } from '../../shared/layout/cpu.ts';
 import { EXITING_GUEST, IN_GUEST, OUTSIDE_GUEST } from '../../shared/layout/vcpu.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
-import { WAIT_ACK } from '../../shared/sync/lock-class.ts';
+import { WAIT_ACK, WAIT_TURN } from '../../shared/sync/lock-class.ts';
 import { notifying, type Path, reading, updating, waiting } from '../../shared/sync/point.ts';
 import { ackFlow, TRACE_ACK, TRACE_ASK, TRACE_FLUSH } from '../../shared/trace/kinds.ts';
 import type { Tracer } from '../../shared/trace/tracer.ts';
@@ -113,6 +113,50 @@ export function* requestAll(actor: Actor, vm: Vm, request: RequestAll): Path<voi
     if (found === seen) break;
     seen = found;
   }
+}
+
+/**
+ * vCPU `index` is about to enter the guest, or goes on with what it left it for: until {@link endTurn} it may have
+ * effects that no request it has not seen yet can prevent.
+ */
+export function beginTurn(actor: Actor, vm: Vm, index: number): void {
+  actor.checks?.owes(WAIT_TURN);
+  // SHARED: this vCPU writes the word, nobody else.
+  const turn = vm.vcpuWord(index, 'TURN');
+  vm.mem.store(turn, vm.mem.load(turn) | 1);
+}
+
+/** It has no effects before it has looked at its requests. Nothing to do for one that is between turns already. */
+export function* endTurn(actor: Actor, vm: Vm, index: number): Path<void> {
+  const { mem } = vm;
+  const turn = vm.vcpuWord(index, 'TURN');
+  const now = mem.load(turn);
+  if ((now & 1) === 0) return;
+  actor.checks?.settles(WAIT_TURN);
+  mem.store(turn, (now + 1) | 0);
+  // ORDER: the turn before the pauses. Who pauses counts first and looks at the turn then: one sees the other.
+  if (mem.load(vm.vcpuWord(index, 'PAUSE_REQUESTS')) === 0) return;
+  yield notifying(turn);
+  mem.notify(turn);
+}
+
+/**
+ * Waits until vCPU `index` is between two turns, or has been since. It sees the requests posted before.
+ *
+ * @locking with no lock held that a vCPU may need
+ */
+export function* awaitEndOfTurn(actor: Actor, vm: Vm, index: number): Path<void> {
+  const turn = vm.vcpuWord(index, 'TURN');
+  yield reading(turn);
+  const seen = vm.mem.load(turn);
+  if ((seen & 1) === 0) return;
+  actor.awaiting(WAIT_TURN);
+  for (let now = seen; now === seen; now = vm.mem.load(turn)) {
+    actor.expect = seen;
+    yield waiting(turn);
+    yield reading(turn);
+  }
+  actor.awaited(WAIT_TURN);
 }
 
 /**

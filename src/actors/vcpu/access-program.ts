@@ -5,6 +5,7 @@
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
 import { EMULATIONS, TRACE_EMULATE } from '../../shared/trace/kinds.ts';
+import { endTurn } from '../mmu/requests.ts';
 import { enterGuest, exitGuest } from './entry.ts';
 import { lookup } from './tlb.ts';
 import { countedPageFault, fillTlb } from './tlb-fill.ts';
@@ -38,6 +39,12 @@ const BITS = { read: ACCESS_R, write: ACCESS_W, execute: ACCESS_X } as const;
  * @locking inside kvm.srcu when called and when it returns
  */
 export function* runAccess(vcpu: Vcpu, access: Access): Path<boolean> {
+  const goesOn = yield* carryOut(vcpu, access);
+  yield* endTurn(vcpu.actor, vcpu.vm, vcpu.index);
+  return goesOn;
+}
+
+function* carryOut(vcpu: Vcpu, access: Access): Path<boolean> {
   const { vm, mem } = vcpu;
   const bit = BITS[access.kind];
   const parts = split(access);

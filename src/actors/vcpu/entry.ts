@@ -12,13 +12,14 @@ import {
   REQ_STOP,
   REQ_TLB_FLUSH,
   REQ_VM_DEAD,
+  VCPU_RUNNING,
 } from '../../shared/layout/vcpu.ts';
-import { BUG_DEKKER_ORDER } from '../../shared/quirks.ts';
+import { BUG_CLEAR_AFTER_HANDLE, BUG_DEKKER_ORDER, BUG_PAUSE_ABORTS_BLOCK } from '../../shared/quirks.ts';
 import { WAIT_ACK, WAIT_PARKED } from '../../shared/sync/lock-class.ts';
 import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { TRACE_PARKED, TRACE_SERVE } from '../../shared/trace/kinds.ts';
 import { handleIntrospectionRequest } from '../introspector/vcpu-side.ts';
-import { leaveGuestMode, requestWord } from '../mmu/requests.ts';
+import { beginTurn, endTurn, leaveGuestMode, requestWord } from '../mmu/requests.ts';
 import { loadRoot, rootIsStale } from '../mmu/roots.ts';
 import { flushTlb } from './tlb.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -34,6 +35,7 @@ export function* enterGuest(vcpu: Vcpu): Path<boolean> {
   const requests = requestWord(vm, index);
   const mode = vm.vcpuWord(index, 'MODE');
   for (;;) {
+    yield* endTurn(vcpu.actor, vm, index);
     yield reading(requests);
     if (mem.load(requests) !== 0) {
       if (!(yield* serveRequests(vcpu))) return false;
@@ -46,6 +48,7 @@ export function* enterGuest(vcpu: Vcpu): Path<boolean> {
     yield* vcpu.leaveSrcu();
     // ORDER: mode before requests. A requester writes its bit, then reads the mode: one of us sees the other (RC-20).
     yield writing(mode);
+    beginTurn(vcpu.actor, vm, index);
     mem.store(mode, IN_GUEST);
     vcpu.actor.checks?.owes(WAIT_ACK);
     // There was none before the mode was published.
@@ -71,11 +74,15 @@ export function* exitGuest(vcpu: Vcpu): Path<void> {
 export function* sleepHalted(vcpu: Vcpu): Path<boolean> {
   const { vm, mem, index, actor } = vcpu;
   const requests = requestWord(vm, index);
+  yield* endTurn(vcpu.actor, vm, index);
   // ORDER: the wake word before the requests. A kick after this load is not slept over.
   yield reading(vcpu.word('WAKE_SEQ'));
   const seen = mem.load(vcpu.word('WAKE_SEQ'));
   yield reading(requests);
-  if (mem.load(requests) !== 0) return yield* serveRequests(vcpu);
+  if (mem.load(requests) !== 0) {
+    if (vm.quirk(BUG_PAUSE_ABORTS_BLOCK)) mem.store(vcpu.word('STATE'), VCPU_RUNNING);
+    return yield* serveRequests(vcpu);
+  }
   yield* vcpu.leaveSrcu();
   actor.checks?.mayBlock('a kick');
   actor.expect = seen;
@@ -93,8 +100,9 @@ export function* sleepHalted(vcpu: Vcpu): Path<boolean> {
 export function* serveRequests(vcpu: Vcpu): Path<boolean> {
   const { vm, mem, index } = vcpu;
   const requests = requestWord(vm, index);
+  const clearLate = vm.quirk(BUG_CLEAR_AFTER_HANDLE);
   yield updating(requests);
-  const bits = mem.exchange(requests, 0);
+  const bits = clearLate ? mem.load(requests) : mem.exchange(requests, 0);
   vcpu.actor.tracer?.instant(TRACE_SERVE, bits);
   if ((bits & REQ_VM_DEAD) !== 0 || mem.load(vm.word('DEAD')) !== 0) return false;
   if ((bits & REQ_STOP) !== 0) return false;
@@ -112,6 +120,10 @@ export function* serveRequests(vcpu: Vcpu): Path<boolean> {
     vcpu.actor.tracer?.begin(TRACE_PARKED);
     yield* park(vcpu);
     vcpu.actor.tracer?.end(TRACE_PARKED);
+  }
+  if (clearLate) {
+    yield updating(requests);
+    mem.and(requests, ~bits);
   }
   return mem.load(vm.word('DEAD')) === 0;
 }

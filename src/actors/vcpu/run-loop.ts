@@ -16,6 +16,7 @@ import {
 } from '../../shared/layout/cpu.ts';
 import { VCPU_CRASHED, VCPU_HALTED, VCPU_RUNNING, VCPU_STOPPED } from '../../shared/layout/vcpu.ts';
 import { type Path, stepping } from '../../shared/sync/point.ts';
+import { endTurn } from '../mmu/requests.ts';
 import { BLOCK_INSNS_MAX } from './block-cache.ts';
 import { emulateInstruction, executeWork, raiseExit } from './emulate.ts';
 import { enterGuest, exitGuest, sleepHalted } from './entry.ts';
@@ -53,6 +54,7 @@ export function* runVcpu(vcpu: Vcpu, limits: RunLimits = {}): Path<void> {
   while (yield* turn(vcpu, limits)) {
     // Once more.
   }
+  yield* endTurn(vcpu.actor, vm, vcpu.index);
   yield* vcpu.leaveSrcu();
   vcpu.settleFlags();
   const left = mem.load(state);

@@ -12,6 +12,8 @@ import { SLOT_INVALID, SLOT_READONLY } from '../../shared/layout/memslot.ts';
 import type { Mem } from '../../shared/mem.ts';
 import {
   BUG_INVALID_AS_MMIO,
+  BUG_LOCK_AS_WRITE,
+  BUG_RW_RECURSIVE_READ,
   REF_EMU_CHECK_THEN_ACT,
   REF_RETRY_LEAKS_MAP,
   REF_SRCU_ACROSS_EVENT,
@@ -22,6 +24,7 @@ import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
 import { type PfVerdict, pfEventEnabled, trackPreAccess } from '../introspector/vcpu-side.ts';
 import { readPolicy } from '../mmu/access-tree.ts';
 import { codePageWritten } from '../mmu/code-map.ts';
+import { restrictedPageAccess } from '../mmu/gfn-access.ts';
 import { gfnToSlot, type Slot } from '../mmu/memslots.ts';
 import { awaitSlot, markDirty } from '../mmu/page-fault.ts';
 import { askBefore, dispatch, pageTrackStored, type TrackedAccess } from '../mmu/page-track.ts';
@@ -152,6 +155,7 @@ function* effect(vcpu: Vcpu, piece: Piece, verdict: PfVerdict): Path<PieceResult
   const checked = !vm.quirk(REF_EMU_CHECK_THEN_ACT);
   const watched = yield* isWatched(vcpu);
   if (checked) yield* readLock(actor, vm.accessTreeLock);
+  if (checked && vm.quirk(BUG_RW_RECURSIVE_READ)) yield* restrictedPageAccess(actor, vm, gfn, piece.access);
   let result: PieceResult | 'denied';
   if (checked && watched && !stillAllowed(vcpu, gfn, piece.access, verdict)) {
     result = 'denied';
@@ -159,7 +163,9 @@ function* effect(vcpu: Vcpu, piece: Piece, verdict: PfVerdict): Path<PieceResult
     yield piece.access !== ACCESS_W ? reading(host) : piece.expect === null ? writing(host) : updating(host);
     if (!checked && watched) reportIfDenied(vcpu, piece, gfn, verdict);
     if (vm.onEffect !== null) vm.onEffect(vcpu.index, piece.gpa, piece.access);
-    result = perform(vcpu, piece, host);
+    if (piece.expect !== null && vm.quirk(BUG_LOCK_AS_WRITE))
+      result = yield* performInSteps(vcpu, piece, host);
+    else result = perform(vcpu, piece, host);
     if (result.kind === 'done' && piece.access === ACCESS_W) markDirty(vm, place.slot, gfn);
   }
   if (checked) yield* readUnlock(actor, vm.accessTreeLock);
@@ -202,6 +208,15 @@ function perform(vcpu: Vcpu, piece: Piece, host: number): PieceResult {
   }
   const found = compareExchange(vcpu, host, piece.size, piece.expect, piece.value);
   return found === piece.expect ? { kind: 'done', value: found } : RETRY;
+}
+
+/** RC-56: a LOCK operation as a load, a comparison and a store. */
+function* performInSteps(vcpu: Vcpu, piece: Piece, host: number): Path<PieceResult> {
+  const found = load(vcpu.mem, host, piece.size);
+  if (found !== piece.expect) return RETRY;
+  yield writing(host);
+  store(vcpu.mem, host, piece.size, piece.value);
+  return { kind: 'done', value: found };
 }
 
 /** One page's part of a store that is done as a whole. */

@@ -14,6 +14,7 @@ import type { Path } from '../../shared/sync/point.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
 import { RFLAGS_FIXED } from '../../shared/x86/rflags.ts';
 import { type IntrospectedVcpu, KVM_REGS_ORDER, readKvmRegs } from '../introspector/vcpu-side.ts';
+import { beginTurn, endTurn } from '../mmu/requests.ts';
 import type { Vm } from '../mmu/vm.ts';
 import { BlockCache } from './block-cache.ts';
 import type { Core } from './isa/core.ts';
@@ -264,12 +265,15 @@ export class Vcpu implements IntrospectedVcpu {
 
   /** The default build waits outside kvm.srcu, so that memslots can change meanwhile (RC-25). */
   *beforeEventWait(): Path<void> {
+    this.#leftTurn = (this.mem.load(this.word('TURN')) & 1) === 1;
+    yield* endTurn(this.actor, this.vm, this.index);
     this.#leftSection = !this.vm.quirk(REF_SRCU_ACROSS_EVENT) && this.#section >= 0;
     if (this.#leftSection) yield* this.leaveSrcu();
   }
 
   *afterEventWait(): Path<void> {
     if (this.#leftSection) yield* this.enterSrcu();
+    if (this.#leftTurn) beginTurn(this.actor, this.vm, this.index);
     if (this.#pendingRegisters !== null && this.mem.load(this.word('REPLY_ERROR')) === 0) {
       const view = new DataView(this.#pendingRegisters.buffer);
       for (const [i, reg] of KVM_REGS_ORDER.entries()) this.setGpr(reg, view.getBigUint64(i * 8, true));
@@ -294,5 +298,6 @@ export class Vcpu implements IntrospectedVcpu {
 
   #section = -1;
   #leftSection = false;
+  #leftTurn = false;
   #pendingRegisters: Uint8Array | null = null;
 }

@@ -66,8 +66,10 @@ function tableLines({ actors, rows, finding }: FindingReport): string[] {
     const cells = actors.map((_, i) => (i === actor ? text : ''));
     lines.push(line(String(from + 1), cells, at === null ? '' : `${shortPlace(at)} ${at.function}`));
   }
-  const who = finding.actor === undefined ? '' : ` ${actors[finding.actor]}`;
-  return [...lines, `${String(finding.step).padStart(numberWidth)}  ✗${who} ${finding.message}`];
+  const { actor, message } = finding;
+  const named = actor === undefined || message.startsWith(actors[actor]!);
+  const who = named ? '' : ` ${actors[actor]}:`;
+  return [...lines, `${String(finding.step).padStart(numberWidth)}  ✗${who} ${message}`];
 }
 
 function endLines({ ends }: FindingReport): string[] {

@@ -70,9 +70,12 @@ export function reportOf(request: ReportRequest): FindingReport | null {
   if (finding === undefined) return null;
   const { nearest, windows } = nearestPassing(new Attempts(scenario, key), schedule);
   const { text: details, first: thrownAt } = readableStack(finding.details ?? [], new SourceLines());
-  const looks = whereToLook(explained, schedule, windows);
   // Its place is part of what is said; where others come in between is the reason.
-  if (thrownAt !== null) looks.unshift({ at: thrownAt, why: `${finding.oracle}: ${finding.message}` });
+  const said = thrownAt === null ? [] : [{ at: thrownAt, why: `${finding.oracle}: ${finding.message}` }];
+  const looks = [...said, ...whereToLook(explained, schedule, windows)];
+  const last = explained.steps.at(-1);
+  if (looks.length === 0 && last !== undefined)
+    add(looks, callerOf(last), `the last step: ${stepText(last)}`);
   return {
     finding: { ...finding, details },
     scenario: { name: scenario.name, title: scenario.title },
@@ -109,9 +112,6 @@ function whereToLook(explained: Explained, schedule: Schedule, windows: readonly
   for (const { name, state, at, cell, wants } of ends) {
     if (state === 'asleep') add(looks, at, `${name} waits here for ${wants?.lock ?? cell}`);
   }
-  const last = steps.at(-1);
-  if (looks.length === 0 && last !== undefined)
-    add(looks, callerOf(last), `the last step: ${stepText(last)}`);
   return looks;
 }
 

@@ -63,7 +63,8 @@ export class SourceLines {
   }
 }
 
-const STACK_LINE = /^\s*at (?:(.+?) \()?((?:file:\/\/)?[^()]+?):(\d+):(\d+)\)?$/;
+/** `at name (file:///x.js:1:2)`, and the same without `at`, as lock findings have it. */
+const STACK_LINE = /^\s*(?:at )?(?:(.+?) \()?((?:file:\/\/|\/|[A-Z]:\\|node:)[^()]*?):(\d+):(\d+)\)?$/;
 
 /**
  * Lines of which some are an error's stack: those become places in the sources, without frames of Node, of generators

@@ -9,6 +9,7 @@
  *        permission away holds mmu_lock until every vCPU has acknowledged. Not so W that goes for the dirty log: its
  *        flush comes after mmu_lock, and MMU-writable in the spte says that it may be owed
  *   I7   by a TLB entry or an event to another RAM page than the spte says
+ *   I15  after a waited pause has returned, by a vCPU that still owes the PAUSE event
  *   I17  in guest mode after CRASH was answered and every vCPU told
  *
  * Accesses of an access program are seen one by one. Guest code is looked at before each run of the core: all that its
@@ -38,9 +39,10 @@ import { SPTE_MMU_WRITABLE, SPTE_PRESENT, SPTE_R } from '../../shared/layout/spt
 import { EXITING_GUEST, IN_GUEST } from '../../shared/layout/vcpu.ts';
 import { POINT_KINDS, READING, STEPPING, UPDATING, WRITING } from '../../shared/sync/point.ts';
 import { RWLOCK } from '../../shared/sync/rw-lock.ts';
-import { TRACE_EMULATE, TRACE_PF } from '../../shared/trace/kinds.ts';
+import { TRACE_EMULATE, TRACE_PAUSE, TRACE_PF } from '../../shared/trace/kinds.ts';
 import type { Execution } from '../engine/execution.ts';
 import { genericKey } from '../engine/finding.ts';
+import type { SessionCall } from '../world/recorded-session.ts';
 import type { World } from '../world/world.ts';
 import { FACT_BEGIN, FACT_END, type FactPhase, type Oracle } from './oracle.ts';
 import type { PolicyLedger } from './policy-ledger.ts';
@@ -62,6 +64,7 @@ const FOR_THE_LOG = SPTE_PRESENT | SPTE_MMU_WRITABLE | SPTE_R;
 const KIND_NAMES: Readonly<Record<number, string>> = { 1: 'read', 2: 'write', 4: 'fetch' };
 
 export class AccessOracle implements Oracle {
+  readonly kinds = [TRACE_EMULATE, TRACE_PF, TRACE_PAUSE];
   readonly #world: World;
   readonly #policy: PolicyLedger;
   /** Per actor: its vCPU, −1 for others. */
@@ -70,6 +73,8 @@ export class AccessOracle implements Oracle {
   readonly #asked: Asked[][] = [];
   /** Per actor: the step at which the instruction began that it emulates. */
   readonly #emulates: number[] = [];
+  /** Per vCPU: the step at which a waited pause returned whose PAUSE is not over, −1 for none. */
+  readonly #paused: number[] = [];
   /** Step at which a CRASH was over, −1: none. */
   #crashed = -1;
 
@@ -81,6 +86,7 @@ export class AccessOracle implements Oracle {
   begin(execution: Execution): void {
     const { vcpus } = this.#world;
     this.#crashed = -1;
+    for (const { index } of vcpus) this.#paused[index] = -1;
     for (const [actor, { waiter }] of execution.participants.entries()) {
       this.#vcpu[actor] = vcpus.findIndex((vcpu) => vcpu.actor === waiter);
       this.#asked[actor] = [];
@@ -96,7 +102,9 @@ export class AccessOracle implements Oracle {
     b: number,
     c: number,
   ): void {
-    if (kind === TRACE_EMULATE) {
+    if (kind === TRACE_PAUSE) {
+      if (phase === FACT_END) this.#paused[this.#vcpu[actor]!] = -1;
+    } else if (kind === TRACE_EMULATE) {
       this.#asked[actor]!.length = 0;
       this.#emulates[actor] = execution.step;
     } else if (kind === TRACE_PF && phase === FACT_BEGIN) {
@@ -109,6 +117,10 @@ export class AccessOracle implements Oracle {
       if (last !== undefined) last.approved = a === KVMI_EVENT_ACTION_CONTINUE || failsOpen;
       if (a === KVMI_EVENT_ACTION_CRASH) this.#crashed = execution.step;
     }
+  }
+
+  call(execution: Execution, _actor: number, { op, target, argument, result }: SessionCall): void {
+    if (op === 'pause' && argument === 1 && result === 0) this.#paused[target] = execution.step;
   }
 
   before(execution: Execution, actor: number, point: number): void {
@@ -127,6 +139,7 @@ export class AccessOracle implements Oracle {
 
   effect(execution: Execution, actor: number, vcpu: number, gpa: number, access: number): void {
     const gfn = Math.floor(gpa / PAGE);
+    this.#checkPause(execution, actor, vcpu, `emulated ${KIND_NAMES[access]} of gfn 0x${gfn.toString(16)}`);
     if ((this.#policy.denied(gfn) & access) === 0 || !this.#isWatched(vcpu)) return;
     const asked = this.#asked[actor]!.filter((e) => e.gfn === gfn && e.access === access && e.approved).at(
       -1,
@@ -191,6 +204,7 @@ export class AccessOracle implements Oracle {
   ): void {
     const { vm } = this.#world;
     const what = `can make a ${KIND_NAMES[access]} of gfn 0x${gfn.toString(16)} in guest mode`;
+    this.#checkPause(execution, actor, vcpu, what);
     if (this.#crashed >= 0) {
       this.#report(execution, actor, 'I17', `${what}; the VM was declared dead at step ${this.#crashed}`);
     }
@@ -216,6 +230,14 @@ export class AccessOracle implements Oracle {
       if (backed) this.#report(execution, actor, 'I1', `${what}, which its spte allows: ${since}`);
       else this.#report(execution, actor, 'I2', `${what} by a stale TLB entry: ${since}`);
     }
+  }
+
+  /** The count of pauses goes down when a PAUSE event is about to be sent, or when the vCPU is released. */
+  #checkPause(execution: Execution, actor: number, vcpu: number, what: string): void {
+    const since = this.#paused[vcpu]!;
+    const { vm } = this.#world;
+    if (since < 0 || this.#load(vm.vcpuWord(vcpu, 'PAUSE_REQUESTS')) <= 0) return;
+    this.#report(execution, actor, 'I15', `${what}; a waited pause of this vCPU returned at step ${since}`);
   }
 
   #inGuestMode(vcpu: number): boolean {

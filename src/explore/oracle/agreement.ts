@@ -34,6 +34,7 @@ interface Fault {
 }
 
 export class AgreementOracle implements Oracle {
+  readonly kinds = [TRACE_FAULT];
   readonly #world: World;
   readonly #policy: PolicyLedger;
   readonly #sptes: { readonly from: number; readonly to: number };

@@ -6,6 +6,7 @@
  */
 
 import type { Actor, LockTrace } from '../../shared/sync/actor.ts';
+import { TRACE_KINDS } from '../../shared/trace/kinds.ts';
 import { Tracer } from '../../shared/trace/tracer.ts';
 import type { Execution, Observer } from '../engine/execution.ts';
 import type { World } from '../world/world.ts';
@@ -13,14 +14,15 @@ import { FACT_BEGIN, FACT_END, FACT_INSTANT, type FactPhase, type Oracle } from 
 
 /** Where the tracer and the lock hook of one actor lead. */
 interface Wires {
-  readonly tracer: Tracer;
+  readonly tracer: FactTracer;
   readonly locks: LockTrace;
 }
 
 type Tell = (actor: number, phase: FactPhase, kind: number, a: number, b: number, c: number) => void;
 
-/** Records nothing: passes facts on. */
+/** Records nothing: passes facts on, to the oracles and to the tracer that was there before. */
 class FactTracer extends Tracer {
+  next: Tracer | null = null;
   readonly #actor: number;
   readonly #tell: Tell;
 
@@ -31,22 +33,31 @@ class FactTracer extends Tracer {
     this.#tell = tell;
   }
 
-  override begin(kind: number, a = 0, b = 0, c = 0): void {
+  override begin(kind: number, a = 0, b = 0, c = 0, flow = 0, wide = 0n): void {
+    this.next?.begin(kind, a, b, c, flow, wide);
     this.#tell(this.#actor, FACT_BEGIN, kind, a, b, c);
   }
-  override end(kind: number, a = 0, b = 0, c = 0): void {
+  override end(kind: number, a = 0, b = 0, c = 0, wide = 0n): void {
+    this.next?.end(kind, a, b, c, wide);
     this.#tell(this.#actor, FACT_END, kind, a, b, c);
   }
-  override instant(kind: number, a = 0, b = 0, c = 0): void {
+  override instant(kind: number, a = 0, b = 0, c = 0, flow = 0, wide = 0n): void {
+    this.next?.instant(kind, a, b, c, flow, wide);
     this.#tell(this.#actor, FACT_INSTANT, kind, a, b, c);
   }
-  override instantAt(_time: number, kind: number, a = 0, b = 0, c = 0): void {
+  override now(): number {
+    return this.next?.now() ?? 0;
+  }
+  override instantAt(time: number, kind: number, a = 0, b = 0, c = 0, flow = 0, wide = 0n): void {
+    this.next?.instantAt(time, kind, a, b, c, flow, wide);
     this.#tell(this.#actor, FACT_INSTANT, kind, a, b, c);
   }
-  override beginOn(_lane: number, kind: number, a = 0, b = 0, c = 0): void {
+  override beginOn(lane: number, kind: number, a = 0, b = 0, c = 0, flow = 0, wide = 0n): void {
+    this.next?.beginOn(lane, kind, a, b, c, flow, wide);
     this.#tell(this.#actor, FACT_BEGIN, kind, a, b, c);
   }
-  override endOn(_lane: number, kind: number, a = 0, b = 0, c = 0): void {
+  override endOn(lane: number, kind: number, a = 0, b = 0, c = 0, wide = 0n): void {
+    this.next?.endOn(lane, kind, a, b, c, wide);
     this.#tell(this.#actor, FACT_END, kind, a, b, c);
   }
 }
@@ -59,7 +70,8 @@ export class OracleBundle implements Observer {
   readonly woken?: (execution: Execution, sleeper: number, waker: number) => void;
   readonly #world: World;
   readonly #wires: Wires[] = [];
-  readonly #facts: readonly Oracle[];
+  /** By kind. */
+  readonly #facts: readonly (readonly Oracle[])[];
   readonly #locks: readonly Oracle[];
   readonly #calls: readonly Oracle[];
   readonly #effects: readonly Oracle[];
@@ -70,7 +82,7 @@ export class OracleBundle implements Observer {
     const having = (hook: keyof Oracle) => oracles.filter((oracle) => oracle[hook] !== undefined);
     this.oracles = oracles;
     this.#world = world;
-    this.#facts = having('fact');
+    this.#facts = TRACE_KINDS.map(({ id }) => having('fact').filter(({ kinds = [] }) => kinds.includes(id)));
     this.#locks = having('lock');
     this.#calls = having('call');
     this.#effects = having('effect');
@@ -103,8 +115,13 @@ export class OracleBundle implements Observer {
       if (actor === undefined) continue;
       this.#wires[index] ??= this.#wire(index);
       const { tracer, locks } = this.#wires[index]!;
-      if (this.#facts.length > 0) actor.tracer = tracer;
-      if (this.#locks.length > 0) actor.trace = locks;
+      if (this.#toldFacts && actor.tracer !== tracer) {
+        tracer.next = actor.tracer;
+        actor.tracer = tracer;
+      }
+      if (this.#locks.length > 0 && actor.trace !== locks) {
+        actor.trace = actor.trace === null ? locks : both(actor.trace, locks);
+      }
     }
     if (this.#calls.length > 0) {
       world.onCall = (call) => {
@@ -140,11 +157,15 @@ export class OracleBundle implements Observer {
     for (const oracle of this.oracles) oracle.finish?.(execution);
   }
 
+  get #toldFacts(): boolean {
+    return this.oracles.some(({ fact }) => fact !== undefined);
+  }
+
   #wire(index: number): Wires {
     const tracer = new FactTracer(this.#world, index, (actor, phase, kind, a, b, c) => {
       const running = this.#execution;
       if (running === null) return;
-      for (const oracle of this.#facts) oracle.fact!(running, actor, phase, kind, a, b, c);
+      for (const oracle of this.#facts[kind]!) oracle.fact!(running, actor, phase, kind, a, b, c);
     });
     const locks: LockTrace = (event, cls, addr, mode, side) => {
       const running = this.#execution;
@@ -157,4 +178,12 @@ export class OracleBundle implements Observer {
 
 function numberOf(execution: Execution, actor: Actor): number {
   return execution.participants.findIndex(({ waiter }) => waiter === actor);
+}
+
+/** Whoever listened before is told first. */
+function both(first: LockTrace, second: LockTrace): LockTrace {
+  return (event, cls, addr, mode, side) => {
+    first(event, cls, addr, mode, side);
+    second(event, cls, addr, mode, side);
+  };
 }

@@ -39,6 +39,15 @@ const isEvent = (kind: number) => kind === TRACE_PF || kind === TRACE_PAUSE || k
 const isHandling = (kind: number) => kind === TRACE_HANDLE_PF || kind === TRACE_HANDLE_EVENT;
 
 export class EventLedger implements Oracle {
+  readonly kinds = [
+    TRACE_PF,
+    TRACE_PAUSE,
+    TRACE_EVENT,
+    TRACE_HANDLE_PF,
+    TRACE_HANDLE_EVENT,
+    TRACE_REPLY,
+    TRACE_REPLIED,
+  ];
   readonly #world: World;
   /** In order of sending. */
   readonly #events = new Map<number, EventRecord>();

@@ -10,7 +10,6 @@
  * a MOVE: the frame goes, and comes back elsewhere; one that fails goes and comes back. Answers to events are the
  * ledger's matter (event-ledger.ts).
  */
-import { entriesOf, entryWord } from '../../actors/mmu/access-tree.ts';
 import { activeSet, isVisible, type Slot, slotsOf } from '../../actors/mmu/memslots.ts';
 import { describeAccess } from '../../actors/mmu/spte.ts';
 import { FULL_ACCESS } from '../../shared/layout/access-tree.ts';
@@ -26,6 +25,7 @@ import { generic } from '../engine/finding.ts';
 import type { SessionCall } from '../world/recorded-session.ts';
 import type { World } from '../world/world.ts';
 import { FACT_BEGIN, FACT_END, type FactPhase, type Oracle } from './oracle.ts';
+import type { PolicyLedger } from './policy-ledger.ts';
 import { type Operation, unexplained } from './wing-gong.ts';
 
 /** An operation that is being recorded. */
@@ -48,11 +48,12 @@ interface Change {
 }
 
 export class LinearizabilityOracle implements Oracle {
+  readonly kinds = [TRACE_EMULATE, TRACE_SET_ACCESS, TRACE_PF, TRACE_UNHOOK, TRACE_MEMSLOT];
   readonly #world: World;
   readonly #policy: History = new Map();
   readonly #slots: History = new Map();
-  readonly #policyThen = new Map<number, number>();
-  #slotsThen: readonly Slot[] = [];
+  readonly #book: PolicyLedger;
+  #slotsThen: readonly Slot[] | null = null;
   readonly #calls = new Map<SessionCall, Recorded | number>();
   /** Step of each call, return or fact: in one step there may be several, one after the other. */
   readonly #moments: number[] = [];
@@ -62,24 +63,22 @@ export class LinearizabilityOracle implements Oracle {
   /** Per actor: since when the instruction is emulated whose events come. */
   readonly #emulates: number[] = [];
 
-  constructor(world: World) {
+  /** @param book  knows what the policy was in the beginning */
+  constructor(world: World, book: PolicyLedger) {
     this.#world = world;
+    this.#book = book;
   }
 
   begin(): void {
-    const { vm } = this.#world;
     this.#moments.length = 0;
     this.#policy.clear();
     this.#slots.clear();
-    this.#policyThen.clear();
     this.#calls.clear();
     this.#changes.length = 0;
     this.#setting.length = 0;
     this.#emulates.length = 0;
-    for (const [gfn, entry] of entriesOf(vm)) {
-      this.#policyThen.set(gfn, vm.mem.i32[entryWord(vm, entry, 'ACCESS') >>> 2]!);
-    }
-    this.#slotsThen = this.#visibleSlots();
+    // Every execution begins with the same machine.
+    this.#slotsThen ??= this.#visibleSlots();
   }
 
   fact(
@@ -92,14 +91,14 @@ export class LinearizabilityOracle implements Oracle {
     c: number,
   ): void {
     const now = this.#moment(execution);
-    const by = execution.participants[actor]!.name;
+    const { name: by } = execution.participants[actor]!;
     switch (kind) {
       case TRACE_EMULATE:
         this.#emulates[actor] = now;
         return;
       case TRACE_SET_ACCESS:
         if (phase === FACT_BEGIN) {
-          const text = `set ${describeAccess(b)} by ${by}`;
+          const text = () => `set ${describeAccess(b)} by ${by}`;
           this.#setting[actor] = this.#add(this.#policy, a, { called: now, text, apply: () => b });
         } else {
           const setting = this.#setting[actor];
@@ -112,7 +111,7 @@ export class LinearizabilityOracle implements Oracle {
           return;
         }
         const gfn = Math.floor(b / 4096);
-        const text = `${by} is denied ${describeAccess(c)}`;
+        const text = () => `${by} is denied ${describeAccess(c)}`;
         const apply = (policy: number) => ((policy & c) === 0 ? policy : null);
         this.#add(this.#policy, gfn, { called: this.#emulates[actor] ?? 0, text, apply }).returned = now;
         return;
@@ -141,7 +140,7 @@ export class LinearizabilityOracle implements Oracle {
     const { result, target: gfn } = call;
     if (call.op === 'get') {
       if (result < 0) return;
-      const text = `get by ${by} gives ${describeAccess(result)}`;
+      const text = () => `get by ${by} gives ${describeAccess(result)}`;
       const apply = (policy: number) => (policy === result ? policy : null);
       this.#add(this.#policy, gfn, { called, text, apply }).returned = now;
       return;
@@ -151,26 +150,23 @@ export class LinearizabilityOracle implements Oracle {
     // Of what it refuses for other reasons nothing follows.
     if (call.op === 'set' && (call.argument & ~FULL_ACCESS) !== 0) return;
     const found = result === EINVAL || (call.op === 'read' && result < 0) ? 0 : VISIBLE;
-    const text = `${call.op} by ${by} finds ${found === VISIBLE ? 'a' : 'no'} slot`;
+    const text = () => `${call.op} by ${by} finds ${found === VISIBLE ? 'a' : 'no'} slot`;
     const apply = (visible: number) => (visible === found ? visible : null);
     this.#add(this.#slots, gfn, { called, text, apply }).returned = now;
   }
 
   atEnd(execution: Execution): void {
     for (const [gfn, operations] of this.#policy) {
-      this.#check(
-        execution,
-        'policy',
-        gfn,
-        operations,
-        this.#policyThen.get(gfn) ?? FULL_ACCESS,
-        describeAccess,
-      );
+      this.#check(execution, 'policy', gfn, operations, this.#policyThen(gfn), describeAccess);
     }
     for (const [gfn, operations] of this.#slots) {
-      const visible = covers(this.#slotsThen, gfn) ? VISIBLE : 0;
+      const visible = covers(this.#slotsThen!, gfn) ? VISIBLE : 0;
       this.#check(execution, 'slot', gfn, operations, visible, (s) => (s === VISIBLE ? 'visible' : 'none'));
     }
+  }
+
+  #policyThen(gfn: number): number {
+    return this.#book.initial.find((page) => page.gfn === gfn)?.access ?? FULL_ACCESS;
   }
 
   /** A time that has not been before. */
@@ -197,7 +193,7 @@ export class LinearizabilityOracle implements Oracle {
     const wrong = unexplained(history, initial, (state) => state);
     if (wrong === null) return;
     const step = (moment: number) => this.#moments[moment - 1] ?? (moment <= 0 ? 'before' : 'never');
-    const lines = wrong.map((op) => `steps ${step(op.called)} to ${step(op.returned)}: ${op.text}`);
+    const lines = wrong.map((op) => `steps ${step(op.called)} to ${step(op.returned)}: ${op.text()}`);
     execution.report({
       oracle: 'linearizability',
       rule: what,
@@ -210,7 +206,12 @@ export class LinearizabilityOracle implements Oracle {
   #add(
     history: History,
     gfn: number,
-    operation: { called: number; text: string; apply: (state: number) => number | null; after?: number },
+    operation: {
+      called: number;
+      text: () => string;
+      apply: (state: number) => number | null;
+      after?: number;
+    },
   ): Recorded {
     let list = history.get(gfn);
     if (list === undefined) {
@@ -224,9 +225,9 @@ export class LinearizabilityOracle implements Oracle {
 
   /** Unhook forgets every page: at some time, each. */
   #resetAll(now: number, by: string): void {
-    const frames = new Set([...this.#policyThen.keys(), ...this.#policy.keys()]);
+    const frames = new Set([...this.#book.initial.map(({ gfn }) => gfn), ...this.#policy.keys()]);
     for (const gfn of frames) {
-      this.#add(this.#policy, gfn, { called: now, text: `unhook by ${by}`, apply: () => FULL_ACCESS });
+      this.#add(this.#policy, gfn, { called: now, text: () => `unhook by ${by}`, apply: () => FULL_ACCESS });
     }
   }
 
@@ -245,7 +246,7 @@ export class LinearizabilityOracle implements Oracle {
       const { called } = change;
       let last: number | undefined;
       const write = (visible: number, text: string) => {
-        const add = { called, text: `${text} by ${by}`, apply: () => visible };
+        const add = { called, text: () => `${text} by ${by}`, apply: () => visible };
         const recorded = this.#add(this.#slots, gfn, last === undefined ? add : { ...add, after: last });
         recorded.returned = now;
         last = this.#slots.get(gfn)!.length - 1;

@@ -15,6 +15,8 @@ export type FactPhase = typeof FACT_BEGIN | typeof FACT_END | typeof FACT_INSTAN
  * `actor` is its number in the scenario's list.
  */
 export interface Oracle extends Observer {
+  /** The kinds of facts it wants to be told. */
+  readonly kinds?: readonly number[];
   /** What the trace would record; `kind` is a TRACE_* of shared/trace/kinds.ts, where its arguments are described. */
   fact?(
     execution: Execution,

@@ -26,7 +26,9 @@ interface PagePolicy {
 const BITS = [1, 2, 4] as const;
 
 export class PolicyLedger implements Oracle {
+  readonly kinds = [TRACE_SET_ACCESS, TRACE_HOOK, TRACE_UNHOOK];
   readonly #world: World;
+  #initial: readonly { readonly gfn: number; readonly access: number }[] | null = null;
   readonly #pages = new Map<number, PagePolicy>();
   /** Per actor: the page its command is about. */
   readonly #command: { gfn: number; access: number }[] = [];
@@ -40,8 +42,12 @@ export class PolicyLedger implements Oracle {
     const { vm } = this.#world;
     this.#pages.clear();
     this.#unhooking = false;
-    for (const [gfn, entry] of entriesOf(vm)) {
-      const access = vm.mem.i32[entryWord(vm, entry, 'ACCESS') >>> 2]!;
+    // Every execution begins with the same machine.
+    this.#initial ??= [...entriesOf(vm)].map(([gfn, entry]) => ({
+      gfn,
+      access: vm.mem.i32[entryWord(vm, entry, 'ACCESS') >>> 2]!,
+    }));
+    for (const { gfn, access } of this.#initial) {
       this.#pages.set(gfn, {
         denied: FULL_ACCESS & ~access,
         since: [0, 0, 0],
@@ -67,9 +73,9 @@ export class PolicyLedger implements Oracle {
     return this.#pages.keys();
   }
 
-  get anyDenied(): boolean {
-    for (const { denied } of this.#pages.values()) if (denied !== 0) return true;
-    return false;
+  /** What was allowed on each restricted page before the first step. */
+  get initial(): readonly { readonly gfn: number; readonly access: number }[] {
+    return this.#initial ?? [];
   }
 
   /** ACCESS_* bits that are denied on `gfn` for certain. */

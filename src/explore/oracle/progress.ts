@@ -37,6 +37,7 @@ const MENDED = new Set(
 const ENDS = new Set([TRACE_SET_ACCESS, TRACE_MEMSLOT, TRACE_HOOK, TRACE_UNHOOK, TRACE_PAUSE]);
 
 export class ProgressOracle implements Oracle {
+  readonly kinds = [...ENDS, TRACE_PF, TRACE_FAULT];
   readonly #world: World;
   readonly #graph: WaitGraph;
   readonly #budget: number;

@@ -15,7 +15,7 @@ export interface Operation<S> {
   /** Index of an operation that comes before this one although they overlap: the second half of one call. */
   readonly after?: number;
   /** For reports: `set 5 by receiver`. */
-  readonly text: string;
+  readonly text: () => string;
 }
 
 /** LIMIT: operations of one history that are searched: the first ones. Later ones are left out. */

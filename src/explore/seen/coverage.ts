@@ -41,6 +41,8 @@ export class Coverage {
   high = 0;
   readonly #cells = new CellTable();
   #execution = 0;
+  /** Actors seen so far. */
+  #actors = 0;
   /** By cell: the execution that its other columns are about. */
   #noted = new Int32Array(0);
   #hashes = new Int32Array(0);
@@ -74,6 +76,7 @@ export class Coverage {
     let touchedHigh = 0;
     for (let i = 0; i < length; i++) {
       const who = actor[i]!;
+      if (who >= this.#actors) this.#actors = who + 1;
       const where = point[i]!;
       const what = answer[i]!;
       const slept = asleep[who] === 1;
@@ -161,8 +164,11 @@ export class Coverage {
     if (this.#noted[slot] !== this.#execution) {
       this.#noted[slot] = this.#execution;
       this.#writer[slot] = 0;
-      this.#hashes.fill(0, slot * HASHES, slot * HASHES + HASHES);
-      this.#ordinals.fill(0, slot * ORDINALS, slot * ORDINALS + ORDINALS);
+      // A few stores each, for which a call of `fill` is too much.
+      const hashes = this.#hashes;
+      const ordinals = this.#ordinals;
+      for (let i = slot * HASHES; i < slot * HASHES + HASHES; i++) hashes[i] = 0;
+      for (let i = slot * ORDINALS; i < slot * ORDINALS + this.#actors; i++) ordinals[i] = 0;
     }
     return slot;
   }

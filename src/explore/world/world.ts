@@ -4,7 +4,6 @@
  * All state that matters is in its memory. `save` notes it as it is after the setting-up, `restore` brings it back and
  * makes the objects around it anew, so that each schedule begins with the same machine.
  */
-import { hook } from '../../actors/introspector/hook.ts';
 import { KVMI_VCPU_EVENT_PF } from '../../actors/introspector/kvmi/constants.ts';
 import type { Session, SessionEvent } from '../../actors/introspector/session.ts';
 import { allocateMemory, initializeVm } from '../../actors/mmu/create-vm.ts';
@@ -219,7 +218,7 @@ export class World {
   }
 
   hook(): number {
-    return this.alone(hook(this.control, this.vm));
+    return this.alone(this.tool.rehook(this.control));
   }
 
   access(gfn: number, bits: number): number {

@@ -76,3 +76,5 @@ export const NOTIFIER_KVMI = 2;
 export const NOTIFIER_TEST = 3;
 /** The second tracker of the race corpus (RC-74). */
 export const NOTIFIER_TRACKER = 4;
+/** The tracker of one access of the race corpus (RC-67). */
+export const NOTIFIER_ONE_SHOT = 5;

@@ -16,6 +16,12 @@ export const VCPU = struct(
     OUTSIDE_COUNT: volatile(
       i32(OWN, 'bumped on every transition to OUTSIDE_GUEST: what a waited request waits for'),
     ),
+    TURN: volatile(
+      i32(
+        OWN,
+        'odd from entry to entry, while it may have effects of its own: not while it serves requests or waits for a reply',
+      ),
+    ),
     WAKE_SEQ: volatile(
       i32('anyone (add)', 'sequence word: kicks, jobs and replies wake a sleeping vCPU through it'),
     ),

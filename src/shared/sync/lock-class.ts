@@ -106,6 +106,8 @@ export const DONE_KVMI = lockClass(NO_RANK, 'kvmi_complete', 'completion', SLEEP
 export const WAIT_REPLY = lockClass(NO_RANK, 'event reply', 'event', SLEEP);
 /** A waited request, owed its acknowledgement by each vCPU in guest mode, or reading tables. */
 export const WAIT_ACK = lockClass(NO_RANK, 'request acknowledgement', 'event', PROMPT);
+/** A waited pause, for which the vCPU has to be done with what it is at. */
+export const WAIT_TURN = lockClass(NO_RANK, 'end of a turn', 'event', SLEEP);
 /** A check of the whole machine, for which all vCPUs have to stand still; and the end of it. */
 export const WAIT_PARKED = lockClass(NO_RANK, 'parked vCPUs', 'event', SLEEP);
 /** A host invalidation in progress. */

@@ -1,11 +1,13 @@
 /**
  * Mutex: a lock whose holder may sleep, and whose waiters sleep at once.
  */
+
+import { BUG_UNLOCK_NO_NOTIFY } from '../quirks.ts';
 import { i32, struct } from '../struct.ts';
 import type { Actor } from './actor.ts';
-import { FREE, futexLockSlow, heldBy } from './futex.ts';
+import { FREE, futexLockSlow, futexUnlock, heldBy } from './futex.ts';
 import { LOCK_BYTES, type LockClass } from './lock-class.ts';
-import { notifying, type Path, updating } from './point.ts';
+import { notifying, type Path, reading, updating, writing } from './point.ts';
 
 export const MUTEX = struct(
   'mutex',
@@ -50,9 +52,18 @@ export function* mutexTryLock(actor: Actor, lock: Mutex): Path<boolean> {
 export function* mutexUnlock(actor: Actor, lock: Mutex): Path<void> {
   const { addr } = lock;
   actor.releasing(lock.cls, addr, 'write');
+  if (actor.quirk(BUG_UNLOCK_NO_NOTIFY)) return yield* unlockSeeing(actor, addr);
   yield updating(addr);
   if ((actor.mem.exchange(addr, FREE) & 1) !== 0) {
     yield notifying(addr);
     actor.mem.notify(addr, 1);
   }
+}
+
+/** RC-73: whether anybody waits is looked up before the word is freed. */
+function* unlockSeeing(actor: Actor, addr: number): Path<void> {
+  yield reading(addr);
+  if ((actor.mem.load(addr) & 1) !== 0) return yield* futexUnlock(actor, addr);
+  yield writing(addr);
+  actor.mem.store(addr, FREE);
 }

@@ -5,6 +5,7 @@ import { type FindingReport, reportOf } from '../../../src/explore/finding/repor
 import { reportJson, reportText } from '../../../src/explore/finding/report-text.ts';
 import { shrink } from '../../../src/explore/finding/shrink.ts';
 import { createSlot } from '../../../src/explore/scenario/bundled/create-slot.ts';
+import { KNOWN_SCENARIOS } from '../../../src/explore/scenario/known.ts';
 import { type Scenario, withQuirks } from '../../../src/explore/scenario/scenario.ts';
 import { stageOf } from '../../../src/explore/scenario/stage.ts';
 import { RandomWalk } from '../../../src/explore/strategy/random-walk.ts';
@@ -112,6 +113,16 @@ test('a choice that breaks it, and code that throws', (t) => {
   t.regex(text, /where to look\n {2}test\/support\/hand-made\.ts:\d+ +thrown: chooser: took the wrong way/);
   t.regex(text, /choose way 2 of 3/);
   t.regex(text, /nearest schedule that passes\n {2}chooser takes way 0, not way 2\n/);
+});
+
+test('a lock rule: the stack that broke it, in lines of the sources, without the explorer below it', (t) => {
+  const report = reported(KNOWN_SCENARIOS.find(({ name }) => name === 'rc-14')!);
+  const text = reportText(report);
+  t.regex(text, /^finding lock L4\n/);
+  t.regex(text, /\n {2}at vcpu-side\.ts:\d+ sendVcpuEvent\n {2}at vcpu-side\.ts:\d+ pfEvent\n/);
+  t.notRegex(text, /explain\.|execution\.|\.js:/);
+  t.is(report.look[0]?.at.function, 'sendVcpuEvent');
+  t.regex(text, /who holds and waits\n {2}vcpu 0 +holds access_tree_lock for read, since step \d+/);
 });
 
 test('RC-01: the two lines between which nobody may come are the scan and the activation', (t) => {

@@ -61,7 +61,7 @@ for (const program of SCT_SHAPES) {
       const auto = strategyByName('auto');
       let outcome = null;
       for (let i = 0; i < limit && (outcome === null || outcome.findings.length === 0); i++) {
-        outcome = stage.outcome(auto, Math.imul(trial, 0x9e3779b1) + i);
+        outcome = stage.outcome(auto, (Math.imul(trial, 0x9e3779b1) + i) >>> 0);
       }
       const [finding] = outcome!.findings;
       // SafeStack's list may be broken before an element has two owners: then all poll for ever.

@@ -39,15 +39,15 @@ function recordWord(vm: Vm, record: number, field: keyof typeof RECORD.at): numb
   return vm.ramPage(TABLE_PAGE) + TABLE.bytes + record * RECORD.bytes + RECORD.at[field];
 }
 
-/** Registers the tracker for these pages; the first comes first in its list. */
-export function registerTracker(world: World, gfns: readonly number[]): void {
+/** Registers the tracker for these pages; the first comes first in its list. @returns its notifier node */
+export function registerTracker(world: World, gfns: readonly number[]): number {
   const { vm, control } = world;
   for (const [record, gfn] of gfns.entries()) {
     vm.mem.store(recordWord(vm, record, 'GFN'), gfn);
     vm.mem.store(recordWord(vm, record, 'NEXT'), record + 1 < gfns.length ? record + 2 : 0);
   }
   vm.mem.store(headWord(vm), 1);
-  world.alone(registerNotifier(control, vm, NOTIFIER_TRACKER));
+  return world.alone(registerNotifier(control, vm, NOTIFIER_TRACKER));
 }
 
 /** Is the page one of the tracker's? Its table locked, or RC-74. */

@@ -138,13 +138,17 @@ export class StoreWatch {
     this.#tight = rule === 'I1';
   }
 
-  /** The commands of a tool that takes W, and what else `access` denies, away from the page. */
-  tightens(access: number): Participant {
-    return commands(this.#world, (session) => this.#tighten(session, access));
+  /**
+   * The commands of a tool that takes W, and what else `access` denies, away from the page.
+   *
+   * @param needSlot  false: be there a slot or not
+   */
+  tightens(access: number, needSlot = true): Participant {
+    return commands(this.#world, (session) => this.#tighten(session, access, needSlot));
   }
 
-  *#tighten(session: Session, access: number): Path<void> {
-    yield* session.setPageAccess(this.#gfn * PAGE, access);
+  *#tighten(session: Session, access: number, needSlot: boolean): Path<void> {
+    yield* session.setPageAccess(this.#gfn * PAGE, access, { needSlot });
     this.#tight = true;
   }
 

@@ -1,8 +1,10 @@
 /**
  * Every path that takes locks around a memslot flush, in one small machine: faults, an event whose tool restricts another
- * page before it answers, a memslot deleted, created and moved, unhook and hook. What `faultline locks` shows by default.
+ * page before it answers, a memslot moved, deleted and created, a host invalidation, unhook and hook. What
+ * `faultline locks` shows by default.
  */
 import { hook, unhook } from '../../../actors/introspector/hook.ts';
+import { invalidateRangeEnd, invalidateRangeStart } from '../../../actors/mmu/host-invalidation.ts';
 import { setMemoryRegion } from '../../../actors/mmu/memslots.ts';
 import { CONTINUE, R, read, type SceneSlot, scene, slotOf, W, write, X } from '../scene.ts';
 
@@ -35,5 +37,12 @@ export const lockTour = scene({
     yield* setMemoryRegion(control, vm, victim);
     yield* unhook(control, vm);
     yield* hook(control, vm);
+  },
+  others: {
+    *host({ vm }, actor) {
+      const { ramPage } = slotOf(shape, STABLE.id);
+      yield* invalidateRangeStart(actor, vm, { ramPage, npages: 1 });
+      yield* invalidateRangeEnd(actor, vm, { ramPage, npages: 1 });
+    },
   },
 });

@@ -8,6 +8,7 @@ import { spteAddress } from '../../../../src/actors/mmu/spte.ts';
 import type { World } from '../../../../src/explore/world/world.ts';
 import { SPTE_MMU_WRITABLE, SPTE_W } from '../../../../src/shared/layout/spte.ts';
 import {
+  BUG_PAUSE_IGNORES_EMU,
   REF_EMU_CHECK_THEN_ACT,
   REF_MOVE_FAIL_NO_RETRACK,
   REF_PREWRITE_NO_PROTECT,
@@ -115,6 +116,25 @@ test('a store approved before the page was opened and tightened again (RC-05)', 
     ),
   );
   t.deepEqual(lines(look(scenario([]), 30)), []);
+});
+
+test('an emulated store after a waited pause has returned (RC-19)', (t) => {
+  const scenario = stageOf(
+    (world) => [
+      world.vcpuRunner(0, WRITES),
+      world.toolRunner(function* () {
+        return KVMI_EVENT_ACTION_CONTINUE;
+      }),
+      runner(world, 'host', function* (actor) {
+        const waits = world.vm.vcpuWord(0, 'WAITING');
+        do yield relaxing(waits);
+        while (world.vm.mem.i32[waits >>> 2] === 0);
+        yield* world.newSession(actor).pause(0, true);
+      }),
+    ],
+    { machine: { quirks: [BUG_PAUSE_IGNORES_EMU] }, setUp: (world) => void world.access(GFN, 1) },
+  );
+  t.true(rules(look(scenario, 100)).includes('I15'));
 });
 
 test('guest mode after CRASH (I17)', (t) => {

@@ -9,6 +9,8 @@ import { mutexLock, mutexUnlock } from '../../../../src/shared/sync/mutex.ts';
 import { type Path, reading, relaxing, updating, waiting } from '../../../../src/shared/sync/point.ts';
 import { readLock, readUnlock, writeLock, writeUnlock } from '../../../../src/shared/sync/rw-lock.ts';
 import { srcuReadLock, srcuReadUnlock, synchronizeSrcu } from '../../../../src/shared/sync/srcu.ts';
+import { TRACE_HOOK } from '../../../../src/shared/trace/kinds.ts';
+import type { Tracer } from '../../../../src/shared/trace/tracer.ts';
 import { look } from '../../../support/look.ts';
 import { LOW, PAGE, runner, stageOf, VICTIM } from '../../../support/oracle-scenarios.ts';
 
@@ -203,4 +205,21 @@ test('a wait for the last reference says who has one', (t) => {
   const [found] = deadlocks(scenario, 1);
   t.regex(found!.message, /host for kvmi_complete/);
   t.true(found!.details!.some((line) => line.includes("receiver has the receiver's reference")));
+});
+
+test('who listened to locks and traces before oracles came is still told', (t) => {
+  const heard: string[] = [];
+  const scenario = stageOf((world) => {
+    const host = runner(world, 'host', function* (actor) {
+      yield* mutexLock(actor, world.vm.kvmLock);
+      actor.tracer!.begin(TRACE_HOOK);
+      yield* mutexUnlock(actor, world.vm.kvmLock);
+    });
+    const actor = world.actors.at(-1)!;
+    actor.trace = (event) => heard.push(event);
+    actor.tracer = { begin: (kind: number) => heard.push(`begins ${kind}`) } as unknown as Tracer;
+    return [host];
+  });
+  t.deepEqual(look(scenario, 1).findings, []);
+  t.deepEqual(heard, ['acquire', 'acquired', `begins ${TRACE_HOOK}`, 'release']);
 });

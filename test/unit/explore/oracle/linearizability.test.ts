@@ -14,13 +14,13 @@ const set = (called: number, returned: number, value: number): Operation<number>
   called,
   returned,
   apply: () => value,
-  text: `set ${value}`,
+  text: () => `set ${value}`,
 });
 const get = (called: number, returned: number, value: number): Operation<number> => ({
   called,
   returned,
   apply: (state) => (state === value ? state : null),
-  text: `get ${value}`,
+  text: () => `get ${value}`,
 });
 const key = (state: number) => state;
 
