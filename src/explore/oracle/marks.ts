@@ -50,8 +50,9 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   'ring.TAIL': SYNC,
   // Given up last when a vCPU is released, looked at first by the next hook.
   'vcpu.KVMI_BLOCK': SYNC,
-  // What a waited pause waits for: between two turns a vCPU has no effects.
+  // A waited pause and the vCPU: each writes its own word, then looks at the other's.
   'vcpu.TURN': SYNC,
+  'vcpu.PAUSE_REQUESTS': ATOMIC,
   // srcu_dereference, rcu_assign_pointer.
   'vm.ACTIVE_SET': SYNC,
   'vm.NOTIFIER_HEAD': SYNC,
@@ -77,6 +78,9 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   'vm.QUIRKS': PRIVATE,
   'vm.CHECKED': PRIVATE,
   'vm.STRICT': PRIVATE,
+  // Read without knowing whether the record is still free: the tag of the pool's head says so afterwards (RC-76).
+  'mem-access.NEXT': ATOMIC,
+  'tree-node.NEXT': ATOMIC,
   // Counters.
   'vm.EVENT_SEQ': MARKED,
   'vm.FLUSH_REQUESTS': MARKED,
