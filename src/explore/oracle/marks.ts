@@ -52,7 +52,6 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   'vcpu.KVMI_BLOCK': SYNC,
   // A waited pause and the vCPU: each writes its own word, then looks at the other's.
   'vcpu.TURN': SYNC,
-  'vcpu.PAUSE_REQUESTS': ATOMIC,
   // srcu_dereference, rcu_assign_pointer.
   'vm.ACTIVE_SET': SYNC,
   'vm.NOTIFIER_HEAD': SYNC,
@@ -78,9 +77,6 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   'vm.QUIRKS': PRIVATE,
   'vm.CHECKED': PRIVATE,
   'vm.STRICT': PRIVATE,
-  // Read without knowing whether the record is still free: the tag of the pool's head says so afterwards (RC-76).
-  'mem-access.NEXT': ATOMIC,
-  'tree-node.NEXT': ATOMIC,
   // Counters.
   'vm.EVENT_SEQ': MARKED,
   'vm.FLUSH_REQUESTS': MARKED,
