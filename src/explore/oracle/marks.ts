@@ -52,7 +52,6 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   'vcpu.KVMI_BLOCK': SYNC,
   // A waited pause and the vCPU: each writes its own word, then looks at the other's.
   'vcpu.TURN': SYNC,
-  'vcpu.PAUSE_REQUESTS': ATOMIC,
   // srcu_dereference, rcu_assign_pointer.
   'vm.ACTIVE_SET': SYNC,
   'vm.NOTIFIER_HEAD': SYNC,
@@ -62,6 +61,11 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   'vm.STOP': ATOMIC,
   'vm.KVMI_SHUT': ATOMIC,
   'vm.KVMI_REF': ATOMIC,
+  'vcpu.PAUSE_REQUESTS': ATOMIC,
+  'vcpu.ENDED': ATOMIC,
+  // The next free record, read before the compare-exchange that says whether it was right: the head has a tag (RC-76).
+  'mem-access.NEXT': MARKED,
+  'tree-node.NEXT': MARKED,
   // One 64-bit word that says itself when it must not be relied on (GENERATION_IN_FLUX).
   'slot-set.GENERATION': MARKED,
   // Is this root obsolete? A hint outside mmu_lock, asked again under it (is_page_fault_stale).
@@ -73,9 +77,6 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   'vm.QUIRKS': PRIVATE,
   'vm.CHECKED': PRIVATE,
   'vm.STRICT': PRIVATE,
-  // Read without knowing whether the record is still free: the tag of the pool's head says so afterwards (RC-76).
-  'mem-access.NEXT': ATOMIC,
-  'tree-node.NEXT': ATOMIC,
   // Counters.
   'vm.EVENT_SEQ': MARKED,
   'vm.FLUSH_REQUESTS': MARKED,
