@@ -181,7 +181,7 @@ function* nextEvent(world: World): Path<SessionEvent> {
 // The vCPU's release is still among its jobs when the next session begins.
 const rehookEarly = tlbItem(
   BUG_REHOOK_EARLY,
-  { depth: 2, origin: 'MUT', rules: ['I12'], place: 'introspector/hook.ts: hook' },
+  { depth: 2, origin: 'MUT', rules: ['I12', 'race'], place: 'introspector/hook.ts: hook' },
   () => ({
     setUp: hooked(),
     participants: (world) => [
