@@ -50,7 +50,7 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   'ring.TAIL': SYNC,
   // Given up last when a vCPU is released, looked at first by the next hook.
   'vcpu.KVMI_BLOCK': SYNC,
-  // What a waited pause waits for: between two turns a vCPU has no effects.
+  // A waited pause and the vCPU: each writes its own word, then looks at the other's.
   'vcpu.TURN': SYNC,
   // srcu_dereference, rcu_assign_pointer.
   'vm.ACTIVE_SET': SYNC,
