@@ -26,13 +26,6 @@ export interface Exception extends Edge {
   readonly reason: string;
 }
 
-/** Files of the explorer with a pool of threads of their own. */
-const EXPLORING_POOLS: ReadonlySet<string> = new Set([
-  'explore/campaign/workers.ts',
-  'explore/controlled/controlled-target.ts',
-  'explore/corpus/score.ts',
-]);
-
 /** Packages, and the files that may import them. */
 const PACKAGES: Readonly<Record<string, (file: string) => boolean>> = {
   piscina: isCompositionRoot,
