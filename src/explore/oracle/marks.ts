@@ -52,6 +52,7 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   'vcpu.KVMI_BLOCK': SYNC,
   // A waited pause and the vCPU: each writes its own word, then looks at the other's.
   'vcpu.TURN': SYNC,
+  'vcpu.TURN_WAITERS': ATOMIC,
   // srcu_dereference, rcu_assign_pointer.
   'vm.ACTIVE_SET': SYNC,
   'vm.NOTIFIER_HEAD': SYNC,
