@@ -52,6 +52,8 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   'vcpu.KVMI_BLOCK': SYNC,
   // Set once, before the block is given up for the last time: see hook.
   'vcpu.ENDED': SYNC,
+  // A waited pause and the vCPU: each writes its own word, then looks at the other's.
+  'vcpu.TURN': SYNC,
   // srcu_dereference, rcu_assign_pointer.
   'vm.ACTIVE_SET': SYNC,
   'vm.NOTIFIER_HEAD': SYNC,
@@ -68,6 +70,9 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   // Zeroed by hook, set by the vCPU itself, which looks at it once more at an effect, without a reference: it finds its
   // own bits or none.
   'vcpu.EVENTS': ATOMIC,
+  // The next free record, read before the compare-exchange that says whether it was right: the head has a tag (RC-76).
+  'mem-access.NEXT': MARKED,
+  'tree-node.NEXT': MARKED,
   // One 64-bit word that says itself when it must not be relied on (GENERATION_IN_FLUX).
   'slot-set.GENERATION': MARKED,
   // Is this root obsolete? A hint outside mmu_lock, asked again under it (is_page_fault_stale).
