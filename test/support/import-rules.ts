@@ -105,7 +105,14 @@ function brokenRule({ from, to }: Edge, sources: Sources): string | null {
   return null;
 }
 
-/** machine.ts, and the folder it may grow into; the campaigns of the explorer. */
+/** Whoever explores with several threads at once. */
+const EXPLORING_POOLS: ReadonlySet<string> = new Set([
+  'explore/campaign/workers.ts',
+  'explore/controlled/controlled-target.ts',
+  'explore/corpus/score.ts',
+]);
+
+/** machine.ts, the folder it may grow into, and those who explore. */
 function isCompositionRoot(file: string): boolean {
   return file === 'machine.ts' || file.startsWith('machine/') || EXPLORING_POOLS.has(file);
 }
