@@ -95,7 +95,7 @@ export function dirtyWord(vm: Vm, arch: number, page: number): number {
 export function dropFromRmaps(vm: Vm, root: number): void {
   const { mem } = vm;
   for (let arch = 0; arch < ARCH_LIMIT; arch++) {
-    if (word(vm, arch, 'STATE') !== ARCH_LIVE) continue;
+    if (mem.peek(vm.layout.archs + arch * ARCH.bytes + ARCH.at.STATE) !== ARCH_LIVE) continue;
     const from = word(vm, arch, 'RMAP');
     const to = from + word(vm, arch, 'NPAGES') * 4;
     for (let at = from; at < to; at += 4) mem.poke(at, mem.peek(at) & ~(1 << root));

@@ -148,7 +148,7 @@ export class World {
   }
 
   get #journalled(): JournaledMem {
-    invariant(this.#journal !== null, 'a world on another\'s memory is saved and restored by the other');
+    invariant(this.#journal !== null, "a world on another's memory is saved and restored by the other");
     return this.#journal;
   }
 
