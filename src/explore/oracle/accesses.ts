@@ -121,7 +121,7 @@ export class AccessOracle implements Oracle {
   before(execution: Execution, actor: number, point: number): void {
     const vcpu = this.#vcpu[actor]!;
     if (vcpu < 0) return;
-    const kind = point % POINT_KINDS;
+    const kind = point & (POINT_KINDS - 1);
     if (kind === STEPPING) {
       if (this.#inGuestMode(vcpu)) this.#lookAtTlb(execution, actor, vcpu);
       return;
