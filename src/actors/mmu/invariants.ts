@@ -4,6 +4,7 @@
  * Quiescent means: every vCPU outside guest mode with no flush pending, no memslot change in progress. Checking takes
  * mmu_lock and access_tree_lock all the same, so a caller that is wrong about quiescence sees a wait, not nonsense.
  */
+import { NOTIFIER_KVMI, NOTIFIER_LIMIT, NOTIFIER_MMU } from '../../shared/layout/access-tree.ts';
 import { CPU } from '../../shared/layout/cpu.ts';
 import { SLOT_LIMIT, TRACK_MODE_NAMES, TRACK_MODES } from '../../shared/layout/memslot.ts';
 import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
@@ -15,6 +16,7 @@ import { readLock, readUnlock, writeLock, writeUnlock } from '../../shared/sync/
 import { entriesOf, entryCount, entryWord, isActive, isInactive, lookupEntry } from './access-tree.ts';
 import { TRACKED_BITS } from './gfn-access.ts';
 import { activeSet, GENERATION_IN_FLUX, isVisible, type Slot, setGeneration, slotsOf } from './memslots.ts';
+import { notifierWord } from './page-track.ts';
 import { rootWord } from './roots.ts';
 import { archAddress, archIsLive, rmapWord, trackCounter } from './slot-arena.ts';
 import {
@@ -104,7 +106,8 @@ export function trackingOf(vm: Vm, slot: Slot, gfn: number): (string | null)[] {
     const count = vm.mem.load16(trackCounter(vm, slot.arch, mode, gfn - slot.baseGfn));
     const denied = entry >= 0 && (vm.mem.load(entryWord(vm, entry, 'ACCESS')) & bit) === 0;
     const active = entry >= 0 && isActive(vm, entry, mode, slot);
-    if (denied === active && count === (denied ? 1 : 0)) return null;
+    const own = denied ? 1 : 0;
+    if (denied === active && (count === own || (count > own && othersTrack(vm)))) return null;
     return (
       `gfn ${hex(gfn)} in ${name(slot)}: policy ${denied ? 'denies' : 'allows'} ${describeAccess(bit)}, ` +
       `active bit ${active ? 'set' : 'clear'}, ${TRACK_MODE_NAMES[mode]} count ${count}`
@@ -112,7 +115,16 @@ export function trackingOf(vm: Vm, slot: Slot, gfn: number): (string | null)[] {
   });
 }
 
-/** I3, I4: policy ⇔ active bit ⇔ exactly one count. */
+/** Is there a user of page tracking beside KVMI? What it tracks, and how often, is its own affair. */
+function othersTrack(vm: Vm): boolean {
+  for (let node = 0; node < NOTIFIER_LIMIT; node++) {
+    const kind = vm.mem.load(notifierWord(vm, node, 'KIND'));
+    if (kind !== 0 && kind !== NOTIFIER_MMU && kind !== NOTIFIER_KVMI) return true;
+  }
+  return false;
+}
+
+/** I3, I4: policy ⇔ active bit ⇔ exactly one count of KVMI's. */
 function checkTracking(vm: Vm, slots: readonly Slot[], found: Findings): void {
   const entries = entriesOf(vm);
   for (const slot of slots) {

@@ -101,7 +101,6 @@ function exploreChunk(task: ExploreTask, scenario: Scenario, control: CampaignCo
     executions,
     steps,
     exhausted,
-    cut: !exhausted && number < to && findings.length === 0,
     findings,
     times,
   };

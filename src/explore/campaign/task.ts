@@ -41,8 +41,6 @@ export interface Explored {
   readonly steps: number;
   /** The strategy had nothing left to try. */
   readonly exhausted: boolean;
-  /** Asked to stop before it was done. */
-  readonly cut: boolean;
   readonly findings: readonly FoundFinding[];
   /** How often each was seen, by key. */
   readonly times: Readonly<Record<string, number>>;

@@ -18,3 +18,12 @@ export interface CorpusItem {
   /** The scenario with its mistake, or the same without it. At most 200 scheduling points, if it can be. */
   scenario(mutated: boolean): Scenario;
 }
+
+/** Behaviour that looks like a mistake and is none: nothing may be reported. */
+export interface NegativeControl {
+  /** NC-01 … NC-14. */
+  readonly id: string;
+  readonly title: string;
+  /** @param shown  called in every execution in which it has happened, at least once */
+  scenario(shown: () => void): Scenario;
+}

@@ -305,7 +305,7 @@ class Recorder implements Observer {
     const others = waiter.trace;
     const held = this.#held[actor]!;
     waiter.trace = (event, cls, addr, mode, side) => {
-      const at = () => ({ addr, mode, since: this.#steps.length, at: rawStack() });
+      const at = () => ({ addr, mode, since: Math.max(0, this.#steps.length - 1), at: rawStack() });
       if (event === 'acquire' || event === 'wait') this.#wanted[actor] ??= at();
       if (event === 'acquired') {
         this.#wanted[actor] = null;

@@ -47,7 +47,9 @@ export function writeLogicalTrace(scenario: Scenario, schedule: Schedule, path: 
     },
   };
   // Without oracles: they listen where the tracers are.
-  const done = new Stage(new MachineTarget(traced)).execute(new Replay(schedule), 0, [follow]);
+  const done = new Stage(new MachineTarget(traced, { oracles: 'off' })).execute(new Replay(schedule), 0, [
+    follow,
+  ]);
   let fd: number;
   try {
     fd = openSync(path, 'w');

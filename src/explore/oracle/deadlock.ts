@@ -40,7 +40,6 @@ export class DeadlockOracle implements Oracle {
         rule: 'I10',
         message: `${asleep}: ${name} sleeps for ${what}, but ${missed}`,
         key: generic(`deadlock ${asleep}: ${what}`),
-        actor,
         details: this.#everybody(execution),
       });
       return;
@@ -80,7 +79,6 @@ export class DeadlockOracle implements Oracle {
       rule: 'I10',
       message: parts.map(({ text }) => text).join('; '),
       key: `deadlock ${turns.sort()[0]}`,
-      actor: cycle[0]!,
       details: this.#everybody(execution),
     });
   }

@@ -247,7 +247,7 @@ export class RaceOracle implements Oracle {
       key: `race ${kindOfCell(mem, layout, addr)} ${places.join(' / ')}`,
       actor: execution.last,
       details: sides.flatMap(({ name, step, kind, point, stack }) => [
-        `${kind} by ${name} at step ${step}, in the step that began with ${point}`,
+        `${kind} by ${name} at step ${step + 1}, in the step that began with ${point}`,
         ...(stack === undefined ? [] : stack.split('\n').map((line) => `    ${line}`)),
       ]),
     });

@@ -6,6 +6,7 @@
  *   a lock                         each holder that stands in its way; behind a queue, its head
  *   a grace period of an srcu      each reader of the side that drains; behind another one, whoever waits first
  *   an acknowledgement             the vCPU that is to leave guest mode
+ *   the end of a turn               the vCPU that a pause waits for
  *   the reply to an event          the receiver, behind which the tool is
  *   the last KVMI reference        each actor that has one, and the receiver
  *   vCPUs to park                  each that has not
@@ -193,6 +194,7 @@ export class WaitGraph {
     if (offset >= 0 && offset < vm.vcpuCount * VCPU.bytes) {
       const index = Math.floor(offset / VCPU.bytes);
       if (offset % VCPU.bytes === VCPU.at.OUTSIDE_COUNT) return this.#acknowledgementWait(execution, index);
+      if (offset % VCPU.bytes === VCPU.at.TURN) return this.#turnWait(execution, index);
       if (offset % VCPU.bytes === VCPU.at.WAKE_SEQ) return this.#wakeWait(execution, index);
     }
     switch (cell) {
@@ -217,6 +219,12 @@ export class WaitGraph {
     const to = this.#numberOf(execution, this.#world.vcpus[index]!.actor);
     const edges = to < 0 ? [] : [{ to, because: 'is in guest mode or reads tables' }];
     return { what: `the acknowledgement of vcpu ${index}`, edges, missed: null };
+  }
+
+  #turnWait(execution: Execution, index: number): Wait {
+    const to = this.#numberOf(execution, this.#world.vcpus[index]!.actor);
+    const edges = to < 0 ? [] : [{ to, because: 'is not done with what it left the guest for' }];
+    return { what: `the end of a turn of vcpu ${index}`, edges, missed: null };
   }
 
   #wakeWait(execution: Execution, index: number): Wait {
@@ -284,9 +292,9 @@ export function pointName(world: World, point: number): string {
   return `${verb} ${cellName(world.vm.mem, world.vm.layout, cell)}`;
 }
 
-/** Number of the last step that `actor` took; −1 if it took none. */
+/** Number of the last step that `actor` took, from 1; 0 if it took none. */
 export function lastStepOf(execution: Execution, actor: number): number {
   const { trace } = execution;
-  for (let i = trace.length - 1; i >= 0; i--) if (trace.actor[i] === actor) return i;
-  return -1;
+  for (let i = trace.length - 1; i >= 0; i--) if (trace.actor[i] === actor) return i + 1;
+  return 0;
 }

@@ -19,7 +19,6 @@ const chunk = (executions: number, times: Record<string, number> = {}): Explored
   executions,
   steps: executions * 10,
   exhausted: false,
-  cut: false,
   findings: [],
   times,
 });

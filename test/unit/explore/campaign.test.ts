@@ -41,7 +41,7 @@ function playing(finds: readonly number[], exhaustedAt = Number.POSITIVE_INFINIT
     }
     const exhausted = number === exhaustedAt;
     const executions = number - from;
-    return { executions, steps: executions * 10, exhausted, cut: false, findings, times: {} };
+    return { executions, steps: executions * 10, exhausted, findings, times: {} };
   };
   return { workers: { control, explore } as unknown as Workers, chunks };
 }

@@ -40,9 +40,11 @@ test('a deadlock', (t) => {
   t.is(
     settled(reportText(reported(twoLocks))),
     `finding deadlock I10: something waits for itself
-  nobody can move; asleep for ever: right at 0x1c0, left at 0x180
+  left waits for kvmi_lock: right holds kvmi_lock since step 2; right waits for slots_lock: left holds slots_lock since step 1
   scenario two-locks: two actors, two locks, two orders
   seen after 8 steps with 1 preemption; none with less shows it
+  left: asleep since step 8, waits for kvmi_lock (right holds kvmi_lock since step 2); holds slots_lock since step 1
+  right: asleep since step 5, waits for slots_lock (left holds slots_lock since step 1); holds kvmi_lock since step 2
 
 step  left                   │ right
    1  lock slots_lock        │                          hand-made.ts:N bothLocks
@@ -50,12 +52,12 @@ step  left                   │ right
    2                         │ lock kvmi_lock           hand-made.ts:N bothLocks
    3                         │ lock slots_lock, sleeps  hand-made.ts:N bothLocks
    6  lock kvmi_lock, sleeps │                          hand-made.ts:N bothLocks
-   8  ✗ nobody can move; asleep for ever: right at 0x1c0, left at 0x180
+   8  ✗ left waits for kvmi_lock: right holds kvmi_lock since step 2; right waits for slots_lock: left holds slots_lock since step 1
 
 who holds and waits
-  left   holds slots_lock for write, since step 2 (hand-made.ts:N)
+  left   holds slots_lock for write, since step 1 (hand-made.ts:N)
   left   waits for kvmi_lock for write (hand-made.ts:N)
-  right  holds kvmi_lock for write, since step 3 (hand-made.ts:N)
+  right  holds kvmi_lock for write, since step 2 (hand-made.ts:N)
   right  waits for slots_lock for write (hand-made.ts:N)
 
 where to look
