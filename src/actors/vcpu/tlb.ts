@@ -99,8 +99,8 @@ export function* filledEntries(
     for (const access of [1, 2, 4]) {
       const table = tlbTable(cpu, user, tableOf(access));
       for (let at = table; at < table + TLB_ENTRIES * TLB_ENTRY.bytes; at += TLB_ENTRY.bytes) {
-        // In halves: a bigint for each of the many empty ones would cost more than all else here.
-        if (mem.i32[at >>> 2] === -1 && mem.i32[(at >>> 2) + 1] === -1) continue;
+        // The low half says it: that of a page has zeros. A bigint for each empty one would cost more than all else here.
+        if (mem.i32[at >>> 2] === -1) continue;
         const gva = mem.u64[at / 8]! & ~TLB_SLOW;
         yield { access, gva, gfn: mem.i32[(at + TLB_ENTRY.at.GFN) >>> 2]! };
       }
