@@ -142,7 +142,7 @@ export class AccessOracle implements Oracle {
 
   before(execution: Execution, actor: number, point: number): void {
     const vcpu = this.#vcpu[actor]!;
-    const kind = point % POINT_KINDS;
+    const kind = point & (POINT_KINDS - 1);
     if (this.#isSpte(point)) {
       this.#spteBefore = this.#world.vm.mem.u64[Math.floor(point / POINT_KINDS) / 8]!;
       return;
@@ -168,7 +168,7 @@ export class AccessOracle implements Oracle {
 
   /** Is it one at which an spte may change? */
   #isSpte(point: number): boolean {
-    const kind = point % POINT_KINDS;
+    const kind = point & (POINT_KINDS - 1);
     if (kind !== UPDATING && kind !== WRITING) return false;
     const { sptes, config } = this.#world.vm.layout;
     const at = Math.floor(point / POINT_KINDS);

@@ -18,7 +18,7 @@ export class DeadlockOracle implements Oracle {
   }
 
   after(execution: Execution, actor: number, point: number): void {
-    if (point % POINT_KINDS !== WAITING || execution.sleepsOn(actor) < 0) return;
+    if ((point & (POINT_KINDS - 1)) !== WAITING || execution.sleepsOn(actor) < 0) return;
     const cycle = this.#graph.cycleFrom(execution, actor);
     if (cycle !== null) this.#reportCycle(execution, cycle);
   }
