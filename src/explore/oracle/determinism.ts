@@ -9,7 +9,7 @@ import type { Finding } from '../engine/finding.ts';
 import { type Deviation, Replay } from '../engine/schedule.ts';
 import type { Stage } from '../explorer.ts';
 import type { World } from '../world/world.ts';
-import { pointName } from './wait-for.ts';
+import { pointName } from './point-name.ts';
 
 /** One execution as far as it has to be the same again. */
 export interface Footprint {
@@ -57,7 +57,7 @@ export function checkRepeats(
     const what = (side: Footprint): string => {
       if (at >= side.steps) return 'it has ended';
       const actor = execution.participants[side.actors[at]!]!.name;
-      return `${actor}, ${pointName(world, side.points[at]!)}`;
+      return `${actor}, ${pointName(world.vm, side.points[at]!)}`;
     };
     return {
       oracle: 'nondeterminism',
