@@ -9,7 +9,7 @@ import type { Finding } from '../engine/finding.ts';
 import { type Deviation, Replay } from '../engine/schedule.ts';
 import type { Stage } from '../explorer.ts';
 import type { World } from '../world/world.ts';
-import { pointName } from './wait-for.ts';
+import { pointName } from './point-name.ts';
 
 /** One execution as far as it has to be the same again. */
 export interface Footprint {
@@ -62,7 +62,7 @@ export function differenceOf(
   if (step >= 0) {
     const what = (side: Footprint): string => {
       if (step >= side.steps) return 'it has ended';
-      return `${participants[side.actors[step]!]!.name}, ${pointName(world, side.points[step]!)}`;
+      return `${participants[side.actors[step]!]!.name}, ${pointName(world.vm, side.points[step]!)}`;
     };
     return { rule: 'trace', step, first: what(first), second: what(second) };
   }
