@@ -154,6 +154,8 @@ const referenceSession = scene({
 });
 
 const WORD = 0x100_000;
+/** One for each page that the two instructions write, and one more. */
+const GUEST_RETRIES = 4;
 
 const referenceGuest = scene({
   name: 'reference-guest',
@@ -161,7 +163,7 @@ const referenceGuest = scene({
   slots: [{ id: 1, gfn: 0x100, pages: 2 }],
   restrict: { 256: R | X, 257: R | X },
   vcpus: [
-    `lock inc qword [${WORD}]\n inc qword [${WORD + 0xffc}]\n xor eax, eax\n out 0xf4, eax`,
+    `inc qword [${WORD + 0xffc}]\n xor eax, eax\n out 0xf4, eax`,
     `lock inc qword [${WORD}]\n xor eax, eax\n out 0xf4, eax`,
   ],
   prepare({ vm }) {
@@ -170,13 +172,13 @@ const referenceGuest = scene({
     new DataView(vm.mem.u8.buffer).setBigUint64(at, 0xffff_ffffn, true);
   },
   *tool({ events }) {
-    return events.length <= RETRIES && (yield choosing(2)) === 1 ? RETRY : CONTINUE;
+    return events.length <= GUEST_RETRIES && (yield choosing(2)) === 1 ? RETRY : CONTINUE;
   },
   check({ vm }) {
     const word = vm.mem.u64[vm.ramPage(0x100) / 8]!;
     const across = new DataView(vm.mem.u8.buffer).getBigUint64(vm.ramPage(0x100) + 0xffc, true);
     return [
-      ...(word === 2n ? [] : [{ rule: 'I13', message: `two LOCK INCs made ${word}` }]),
+      ...(word === 1n ? [] : [{ rule: 'I13', message: `one LOCK INC made 0 into ${word}` }]),
       ...(across === 0x1_0000_0000n
         ? []
         : [{ rule: 'I13', message: `one INC made 0xffffffff into 0x${across.toString(16)}` }]),
