@@ -35,7 +35,7 @@ import {
 } from '../../shared/layout/cpu.ts';
 import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
 import { EXITING_GUEST, IN_GUEST, REQ_MMU_RELOAD, REQ_TLB_FLUSH } from '../../shared/layout/vcpu.ts';
-import { POINT_KINDS, READING, STEPPING, UPDATING, WRITING } from '../../shared/sync/point.ts';
+import { addressOf, kindOf, READING, STEPPING, UPDATING, WRITING } from '../../shared/sync/point.ts';
 import { RWLOCK } from '../../shared/sync/rw-lock.ts';
 import { TRACE_EMULATE, TRACE_FLUSH, TRACE_PAUSE, TRACE_PF } from '../../shared/trace/kinds.ts';
 import type { Execution } from '../engine/execution.ts';
@@ -137,9 +137,9 @@ export class AccessOracle implements Oracle {
 
   before(execution: Execution, actor: number, point: number): void {
     const vcpu = this.#vcpu[actor]!;
-    const kind = point % POINT_KINDS;
+    const kind = kindOf(point);
     if (this.#isSpte(point)) {
-      this.#spteBefore = this.#world.vm.mem.u64[Math.floor(point / POINT_KINDS) / 8]!;
+      this.#spteBefore = this.#world.vm.mem.u64[addressOf(point) / 8]!;
       return;
     }
     if (vcpu < 0) return;
@@ -148,14 +148,14 @@ export class AccessOracle implements Oracle {
       return;
     }
     if (kind !== READING && kind !== WRITING && kind !== UPDATING) return;
-    const cell = Math.floor(point / POINT_KINDS);
+    const cell = addressOf(point);
     if (cell < this.#world.vm.layout.ram || !this.#inGuestMode(vcpu)) return;
     this.#directAccess(execution, actor, vcpu, cell, kind !== READING);
   }
 
   after(execution: Execution, _actor: number, point: number): void {
     if (!this.#isSpte(point)) return;
-    const at = Math.floor(point / POINT_KINDS);
+    const at = addressOf(point);
     const spte = this.#world.vm.mem.u64[at / 8]!;
     const lost = (spteAccess(this.#spteBefore) & ~spteAccess(spte)) !== 0;
     if (lost || sptePfn(spte) !== sptePfn(this.#spteBefore)) this.#tightened.set(at, execution.step);
@@ -163,10 +163,10 @@ export class AccessOracle implements Oracle {
 
   /** Is it one at which an spte may change? */
   #isSpte(point: number): boolean {
-    const kind = point % POINT_KINDS;
+    const kind = kindOf(point);
     if (kind !== UPDATING && kind !== WRITING) return false;
     const { sptes, config } = this.#world.vm.layout;
-    const at = Math.floor(point / POINT_KINDS);
+    const at = addressOf(point);
     return at >= sptes && at < sptes + ROOT_LIMIT * config.gfnCount * 8;
   }
 

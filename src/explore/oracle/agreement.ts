@@ -16,7 +16,7 @@ import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
 import type { LockTraceKind } from '../../shared/sync/actor.ts';
 import { LOCK_MMU, LOCK_SLOTS, type LockClass } from '../../shared/sync/lock-class.ts';
-import { POINT_KINDS, UPDATING, WRITING } from '../../shared/sync/point.ts';
+import { addressOf, kindOf, UPDATING, WRITING } from '../../shared/sync/point.ts';
 import { RWLOCK } from '../../shared/sync/rw-lock.ts';
 import { FAULT_RESULTS, TRACE_FAULT } from '../../shared/trace/kinds.ts';
 import type { Execution } from '../engine/execution.ts';
@@ -91,9 +91,9 @@ export class AgreementOracle implements Oracle {
   }
 
   after(execution: Execution, _actor: number, point: number): void {
-    const kind = point % POINT_KINDS;
+    const kind = kindOf(point);
     if (kind === UPDATING || kind === WRITING) {
-      const cell = Math.floor(point / POINT_KINDS);
+      const cell = addressOf(point);
       if (cell >= this.#sptes.from && cell < this.#sptes.to) this.#changed.add(cell);
     }
     if (this.#changed.size === 0 && !this.#released) return;

@@ -7,7 +7,7 @@ import { MEM_ACCESS, POOL, TREE_FANOUT, TREE_LEVELS, TREE_NODE } from '../../sha
 import { VCPU_LOCKS, VM_LOCKS } from '../../shared/layout/machine.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import { DONE_KVMI, LOCK_BYTES } from '../../shared/sync/lock-class.ts';
-import { POINT_KINDS } from '../../shared/sync/point.ts';
+import { addressOf } from '../../shared/sync/point.ts';
 import { RWLOCK } from '../../shared/sync/rw-lock.ts';
 import { SRCU } from '../../shared/sync/srcu.ts';
 import type { Execution } from '../engine/execution.ts';
@@ -193,7 +193,7 @@ export class BalanceOracle implements Oracle {
 /** Does a server that never ends stand before a step of its own on these words: a release that it has begun? */
 function isAbout({ at, participants }: Execution, addr: number, bytes: number): boolean {
   return participants.some((_participant, actor) => {
-    const cell = Math.floor(at[actor]! / POINT_KINDS);
+    const cell = addressOf(at[actor]!);
     return at[actor]! >= 0 && cell >= addr && cell < addr + bytes;
   });
 }
