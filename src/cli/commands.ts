@@ -5,8 +5,7 @@ import { corpus } from './corpus.ts';
 import { CORPUS_FLAGS } from './corpus-flags.ts';
 import { explore } from './explore.ts';
 import { EXPLORE_FLAGS } from './explore-flags.ts';
-import type { Flag } from './flags.ts';
-import { commandHelp, overview } from './help.ts';
+import { type Command, commandHelp, overview } from './help.ts';
 import { locks } from './locks.ts';
 import { LOCKS_FLAGS } from './locks-flags.ts';
 import { replay } from './replay.ts';
@@ -15,21 +14,7 @@ import { run } from './run.ts';
 import { RUN_FLAGS } from './run-flags.ts';
 import { version } from './version.ts';
 
-export interface Command {
-  readonly name: string;
-  /** Other names. */
-  readonly also?: readonly string[];
-  readonly summary: string;
-  /** What it takes beside flags, for its help. */
-  readonly words?: string;
-  readonly flags: readonly Flag[];
-  /** Lines below the flags in its help. */
-  readonly notes: string;
-  /** `words`: what follows the command's name. @returns the exit code */
-  readonly main: (words: readonly string[]) => Promise<number>;
-}
-
-export const COMMANDS: readonly Command[] = [
+const COMMANDS: readonly Command[] = [
   {
     name: 'run',
     also: ['storm'],

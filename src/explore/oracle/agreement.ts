@@ -9,8 +9,8 @@
  * mmu/invariants.ts.
  */
 import { trackingOf } from '../../actors/mmu/invariants.ts';
-import { activeSet, findSlot, isVisible } from '../../actors/mmu/memslots.ts';
 import { rootWord } from '../../actors/mmu/roots.ts';
+import { activeSet, findSlot, isVisible } from '../../actors/mmu/slot-sets.ts';
 import { describeAccess, illegalSpte, isPresent, makeSpte, spteAccess } from '../../actors/mmu/spte.ts';
 import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';

@@ -1,9 +1,9 @@
 /** Pages, slots and tables: what is left behind, shared, or written by nobody's instruction. */
 import { readPolicy } from '../../../actors/mmu/access-tree.ts';
-import { activeSet, findSlot, gfnToSlot } from '../../../actors/mmu/memslots.ts';
 import { trackAdd } from '../../../actors/mmu/page-track.ts';
 import { flushRemoteTlbs } from '../../../actors/mmu/protect.ts';
 import { trackCounter } from '../../../actors/mmu/slot-arena.ts';
+import { activeSet, findSlot, gfnToSlot } from '../../../actors/mmu/slot-sets.ts';
 import { readLinear } from '../../../actors/vcpu/linear-memory.ts';
 import { TRACK_PREWRITE, TRACK_WRITE } from '../../../shared/layout/memslot.ts';
 import { VCPU } from '../../../shared/layout/vcpu.ts';

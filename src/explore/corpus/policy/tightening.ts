@@ -1,7 +1,7 @@
 /** Taking access away: what sptes, TLBs and the fault path still grant afterwards. */
 
-import { gfnToSlot } from '../../../actors/mmu/memslots.ts';
 import { ageGfn } from '../../../actors/mmu/protect.ts';
+import { gfnToSlot } from '../../../actors/mmu/slot-sets.ts';
 import { flushTlb } from '../../../actors/vcpu/tlb.ts';
 import {
   BUG_FLUSH_NO_WAIT,

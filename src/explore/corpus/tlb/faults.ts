@@ -1,7 +1,8 @@
 /** Faults that rely on what they saw before, and entries that are taken apart under them. */
-import { activeSet, setMemoryRegion, slotsOf } from '../../../actors/mmu/memslots.ts';
+import { setMemoryRegion } from '../../../actors/mmu/memslots.ts';
 import { ageGfn } from '../../../actors/mmu/protect.ts';
 import { zapAllRoots } from '../../../actors/mmu/roots.ts';
+import { activeSet, slotsOf } from '../../../actors/mmu/slot-sets.ts';
 import {
   BUG_INVALID_AS_MMIO,
   BUG_NO_NOTIFIER_RETRY,

@@ -1,9 +1,9 @@
 /** Flushes that are left out, come to nobody, or are forgotten. */
 import { harvestDirtyLog } from '../../../actors/mmu/dirty-log.ts';
-import { activeSet, slotsOf } from '../../../actors/mmu/memslots.ts';
 import { writeProtectSlot } from '../../../actors/mmu/protect.ts';
 import { zapAllRoots } from '../../../actors/mmu/roots.ts';
 import { dirtyWord } from '../../../actors/mmu/slot-arena.ts';
+import { activeSet, slotsOf } from '../../../actors/mmu/slot-sets.ts';
 import {
   BUG_DEKKER_ORDER,
   BUG_FREE_NO_WALK_WAIT,
