@@ -36,7 +36,7 @@ import {
 import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
 import { EXITING_GUEST, IN_GUEST, REQ_MMU_RELOAD, REQ_TLB_FLUSH } from '../../shared/layout/vcpu.ts';
 import { addressOf, kindOf, READING, STEPPING, UPDATING, WRITING } from '../../shared/sync/point.ts';
-import { RWLOCK } from '../../shared/sync/rw-lock.ts';
+import { isHeldForWrite, RWLOCK } from '../../shared/sync/rw-lock.ts';
 import { TRACE_EMULATE, TRACE_FLUSH, TRACE_PAUSE, TRACE_PF } from '../../shared/trace/kinds.ts';
 import type { Execution } from '../engine/execution.ts';
 import { genericKey } from '../engine/finding.ts';
@@ -44,6 +44,7 @@ import type { SessionCall } from '../world/recorded-session.ts';
 import type { World } from '../world/world.ts';
 import { FACT_BEGIN, FACT_END, type FactPhase, type Oracle } from './oracle.ts';
 import type { PolicyLedger } from './policy-ledger.ts';
+import { vcpuOf } from './who.ts';
 
 /** An event of the instruction that a vCPU is at. */
 interface Asked {
@@ -94,8 +95,8 @@ export class AccessOracle implements Oracle {
     this.#flushed = -1;
     this.#tightened.clear();
     for (const { index } of vcpus) this.#paused[index] = -1;
-    for (const [actor, { waiter }] of execution.participants.entries()) {
-      this.#vcpu[actor] = vcpus.findIndex((vcpu) => vcpu.actor === waiter);
+    for (const [actor, participant] of execution.participants.entries()) {
+      this.#vcpu[actor] = vcpuOf(this.#world, participant);
       this.#asked[actor] = [];
     }
   }
@@ -246,7 +247,7 @@ export class AccessOracle implements Oracle {
     const spte = root < 0 ? 0n : vm.mem.u64[spteAddress(vm, root, gfn) / 8]!;
     const backed = !staleRoot && isPresent(spte) && (spteAccess(spte) & access) !== 0;
     // Whoever is taking permissions away may be about to wait for this vCPU.
-    if ((this.#load(vm.mmuLock.addr + RWLOCK.at.STATE) & 1) === 0) {
+    if (!isHeldForWrite(this.#load(vm.mmuLock.addr + RWLOCK.at.STATE))) {
       if (staleRoot) {
         this.#report(execution, actor, 'I6', `${what} under a root that has been thrown away`);
       } else if (!backed && this.#isPaid(spteAddress(vm, root, gfn))) {
