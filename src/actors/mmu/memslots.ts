@@ -62,15 +62,15 @@ export interface SlotRequest {
 }
 
 function writeSlot(vm: Vm, at: number, slot: Slot): void {
-  const put = (name: keyof typeof SLOT.at, value: number) => vm.mem.store(at + SLOT.at[name], value);
-  put('ID', slot.id);
-  put('AS_ID', slot.asId);
-  put('FLAGS', slot.flags);
-  put('BASE_GFN', slot.baseGfn);
-  put('NPAGES', slot.npages);
-  put('RAM_PAGE', slot.ramPage);
-  put('ARCH', slot.arch);
-  put('INSTANCE', slot.instance);
+  const { mem } = vm;
+  mem.store(at + SLOT.at.ID, slot.id);
+  mem.store(at + SLOT.at.AS_ID, slot.asId);
+  mem.store(at + SLOT.at.FLAGS, slot.flags);
+  mem.store(at + SLOT.at.BASE_GFN, slot.baseGfn);
+  mem.store(at + SLOT.at.NPAGES, slot.npages);
+  mem.store(at + SLOT.at.RAM_PAGE, slot.ramPage);
+  mem.store(at + SLOT.at.ARCH, slot.arch);
+  mem.store(at + SLOT.at.INSTANCE, slot.instance);
 }
 
 /** Writes the contents of the inactive set: the active one without `remove`, plus `add`. */

@@ -104,7 +104,7 @@ export class BalanceOracle implements Oracle {
   /** Nodes of the access tree: each is in the tree, in the free list, or never used; in one place only. */
   #checkTree(execution: Execution): void {
     const { vm } = this.#world;
-    const linked = [...entriesOf(vm)].map(([, entry]) => entry);
+    const linked = entriesOf(vm).map(([, entry]) => entry);
     const pools = [
       {
         name: 'access node',

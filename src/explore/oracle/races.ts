@@ -173,14 +173,15 @@ export class RaceOracle implements Oracle {
     this.#recordOf[granule] = this.#base + record;
     const width = this.#count * KINDS;
     if ((record + 1) * width > this.#clock.length) {
-      const clock = new Int32Array(this.#clock.length * 2 + width);
-      const step = new Int32Array(clock.length);
-      clock.set(this.#clock);
-      step.set(this.#step);
-      this.#clock = clock;
-      this.#step = step;
+      const longer = new Int32Array(this.#clock.length * 2 + width);
+      const steps = new Int32Array(longer.length);
+      longer.set(this.#clock);
+      steps.set(this.#step);
+      this.#clock = longer;
+      this.#step = steps;
     }
-    this.#clock.fill(0, record * width, (record + 1) * width);
+    const clock = this.#clock;
+    for (let at = record * width; at < (record + 1) * width; at++) clock[at] = 0;
     this.#released[record] = null;
     return record;
   }

@@ -52,18 +52,11 @@ function methodsOf(
     atEnd: (world) => {
       const list = within('atEnd', () => scenario.atEnd?.(world) ?? []);
       onPhase('steps');
-      if (!Array.isArray(list) || !list.every(saysWhatIsBroken))
+      if (!Array.isArray(list) || !list.every(isSentence))
         throw broken(name, 'has an atEnd that gives no list of sentences', 'return [] when nothing is wrong');
       return list;
     },
   };
-}
-
-function saysWhatIsBroken(one: unknown): boolean {
-  if (typeof one === 'string') return true;
-  if (typeof one !== 'object' || one === null) return false;
-  const { rule, message } = one as Partial<Broken>;
-  return typeof rule === 'string' && typeof message === 'string';
 }
 
 function checkParticipants(scenario: string, list: readonly Participant[]): void {
@@ -80,6 +73,12 @@ function checkParticipants(scenario: string, list: readonly Participant[]): void
       throw broken(scenario, `has a participant that is none: ${name}`, hint);
     }
   }
+}
+
+function isSentence(broken: unknown): boolean {
+  if (typeof broken !== 'object' || broken === null) return typeof broken === 'string';
+  const { rule, message } = broken as Partial<Broken>;
+  return typeof rule === 'string' && typeof message === 'string';
 }
 
 function isPromise(value: unknown): boolean {

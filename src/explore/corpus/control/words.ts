@@ -148,7 +148,7 @@ class Owners {
 
 const freelistAba = corpusItem(
   BUG_FREELIST_ABA,
-  { depth: 3, origin: 'MUT', rules: ['I12'], place: 'mmu/access-tree.ts: nextTag' },
+  { depth: 3, origin: 'MUT', rules: ['I12', 'balance'], place: 'mmu/access-tree.ts: nextTag' },
   () => ({
     // Three entries are free, and known to be.
     setUp(world) {
