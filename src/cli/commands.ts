@@ -1,4 +1,5 @@
 /** The commands there are: what each is for, what it takes, and what carries it out. */
+import { aboutStrategy, STRATEGY_NAMES } from '../explore/strategy/registry.ts';
 import { EXIT, SimError } from '../shared/errors.ts';
 import { suggest } from '../shared/suggest.ts';
 import { corpus } from './corpus.ts';
@@ -37,6 +38,9 @@ QEMU's -smp, -m, -kernel, -nographic, -no-reboot are understood.`,
     flags: EXPLORE_FLAGS,
     notes: `SCENARIO is the name of a bundled one (--list) or the path of a module whose default export is one.
 Each finding is shrunk, explained, and ends with the command that repeats it.
+
+Strategies:
+${strategyLines()}
 
 Exit code: 0 nothing found; 1 a finding; 2 bad usage, or a scenario that throws, never ends, or cannot be
 repeated because it uses time or chance; 4 --time was over before all --schedules were executed; 70 a bug of
@@ -113,4 +117,8 @@ function find(name: string): Command {
   throw new SimError('SIM_USAGE', `there is no command '${name}'`, {
     hint: near === null ? 'faultline --help lists them all' : `did you mean ${near}?`,
   });
+}
+
+function strategyLines(): string {
+  return STRATEGY_NAMES.map((name) => `  ${name.padEnd(10)}  ${aboutStrategy(name)}`).join('\n');
 }

@@ -13,7 +13,7 @@ import { ACTOR_LIMIT, type Participant } from './execution.ts';
 
 /** What a step is to a lock: a mask. Neither ACQUIRES nor RELEASES: an ordinary step. */
 export const ACQUIRES = 1;
-export const RELEASES = 2;
+const RELEASES = 2;
 /** With one of the others: others may hold the lock in this mode too. */
 export const SHARED = 4;
 
