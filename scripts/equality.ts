@@ -10,7 +10,7 @@ import type { Execution } from '../src/explore/engine/execution.ts';
 import { Stage } from '../src/explore/explorer.ts';
 import { differenceOf, footprint } from '../src/explore/oracle/determinism.ts';
 import { BUNDLED } from '../src/explore/scenario/bundled/index.ts';
-import { bundledScenario } from '../src/explore/scenario/load.ts';
+import { scenarioByName } from '../src/explore/scenario/known.ts';
 import { MachineTarget } from '../src/explore/scenario/machine-target.ts';
 import { strategyByName } from '../src/explore/strategy/registry.ts';
 import type { World } from '../src/explore/world/world.ts';
@@ -68,10 +68,10 @@ interface Engines {
 
 /** @returns null when all are the same, else what is not */
 async function compareScenario(name: string, number: number): Promise<string | null> {
-  const explored = new MachineTarget(bundledScenario(name), OPTIONS);
+  const explored = new MachineTarget(scenarioByName(name), OPTIONS);
   const source = {
     module: new URL(`../src/explore/scenario/load${EXTENSION}`, import.meta.url).href,
-    export: bundledScenario.name,
+    export: scenarioByName.name,
     args: [name],
   };
   const controlled = await ControlledTarget.open(source, OPTIONS);

@@ -22,7 +22,7 @@ import { BUG_FREELIST_ABA, REF_ACTIVE_KEY_NO_AS, REF_TRACK_INVALID_SLOT } from '
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, updating } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
-import type { Slot } from './memslots.ts';
+import type { Slot } from './slot-sets.ts';
 import type { Vm } from './vm.ts';
 
 interface Pool {

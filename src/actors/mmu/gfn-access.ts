@@ -44,9 +44,9 @@ import {
 } from './access-tree.ts';
 import { EINVAL, ENOMEM } from './errno.ts';
 import { kvmiGet, kvmiPut } from './kvmi-ref.ts';
-import { activeSet, findSlot, isVisible, pendingSlot, type Slot } from './memslots.ts';
 import { provideSlotCallbacks, trackAdd, trackRemove } from './page-track.ts';
 import { flushRemoteTlbs, zapGfn } from './protect.ts';
+import { activeSet, findSlot, isVisible, pendingSlot, type Slot } from './slot-sets.ts';
 import type { Vm } from './vm.ts';
 
 /** Access bit ↔ tracking mode, in the order they are processed. */

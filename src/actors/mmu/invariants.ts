@@ -16,10 +16,10 @@ import type { Path } from '../../shared/sync/point.ts';
 import { readLock, readUnlock, writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { entriesOf, entryCount, entryWord, isActive, isInactive, lookupEntry } from './access-tree.ts';
 import { TRACKED_BITS } from './gfn-access.ts';
-import { activeSet, GENERATION_IN_FLUX, isVisible, type Slot, setGeneration, slotsOf } from './memslots.ts';
 import { notifierWord } from './page-track.ts';
 import { rootWord } from './roots.ts';
 import { archAddress, archIsLive, rmapWord, trackCounter } from './slot-arena.ts';
+import { activeSet, GENERATION_IN_FLUX, generationOf, isVisible, type Slot, slotsOf } from './slot-sets.ts';
 import {
   describeAccess,
   illegalSpte,
@@ -255,7 +255,7 @@ function checkSlots(vm: Vm, slots: readonly Slot[], found: Findings): void {
     );
   }
   for (let asId = 0; asId < ADDRESS_SPACES; asId++) {
-    const generation = setGeneration(vm, activeSet(vm, asId));
+    const generation = generationOf(vm, activeSet(vm, asId));
     const settled = (generation & GENERATION_IN_FLUX) === 0n;
     found.look(
       'I8',

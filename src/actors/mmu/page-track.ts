@@ -10,10 +10,10 @@ import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { srcuReadLock, srcuReadUnlock, synchronizeSrcu } from '../../shared/sync/srcu.ts';
-import type { Slot } from './memslots.ts';
 import { protectForTracking } from './protect.ts';
 import { zapAllRoots } from './roots.ts';
 import { trackCounter } from './slot-arena.ts';
+import type { Slot } from './slot-sets.ts';
 import type { Vm } from './vm.ts';
 
 const COUNT_MAX = 0xffff;

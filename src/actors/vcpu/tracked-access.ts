@@ -25,9 +25,9 @@ import { type PfVerdict, pfEventEnabled, trackPreAccess } from '../introspector/
 import { readPolicy } from '../mmu/access-tree.ts';
 import { codePageWritten } from '../mmu/code-map.ts';
 import { restrictedPageAccess } from '../mmu/gfn-access.ts';
-import { gfnToSlot, type Slot } from '../mmu/memslots.ts';
 import { awaitSlot, markDirty } from '../mmu/page-fault.ts';
 import { askBefore, dispatch, pageTrackStored, type TrackedAccess } from '../mmu/page-track.ts';
+import { gfnToSlot, type Slot } from '../mmu/slot-sets.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** What happened to one piece. */

@@ -7,11 +7,12 @@ import type { ScalarType } from '../../shared/struct.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import type { LockMode } from '../../shared/sync/lock-class.ts';
 import {
+  addressOf,
   CHOICE_WAYS,
   CHOOSING,
+  kindOf,
   NOTIFYING,
   type Path,
-  POINT_KINDS,
   type Point,
   READING,
   RELAXING,
@@ -169,8 +170,8 @@ class Recorder implements Observer {
   }
 
   before(execution: Execution, actor: number, point: number): void {
-    const kind = KINDS[point % POINT_KINDS]!;
-    const number = Math.floor(point / POINT_KINDS);
+    const kind = KINDS[kindOf(point)]!;
+    const number = addressOf(point);
     if (kind === 'choose') {
       const cell = `of ${number % CHOICE_WAYS}`;
       this.#before = { cell, type: null, value: null, lock: null, bookkeeping: false };
@@ -191,7 +192,7 @@ class Recorder implements Observer {
   }
 
   after(execution: Execution, actor: number, point: number): void {
-    const kind = KINDS[point % POINT_KINDS]!;
+    const kind = KINDS[kindOf(point)]!;
     if (kind === 'choose') this.#note(execution, actor, point, kind);
     const index = this.#steps.length - 1;
     const step = this.#steps[index]!;
@@ -201,7 +202,7 @@ class Recorder implements Observer {
     if (kind === 'choose') answer = `way ${given}`;
     else if (kind === 'wait' && given === FELL_ASLEEP) answer = 'fell asleep';
     else if (kind === 'wait' && given === WAIT_TIMED_OUT) answer = 'timed out';
-    const after = type === null ? null : this.#value(Math.floor(point / POINT_KINDS), type);
+    const after = type === null ? null : this.#value(addressOf(point), type);
     this.#steps[index] = { ...step, after, answer };
   }
 
@@ -249,7 +250,7 @@ class Recorder implements Observer {
       const ended = execution.hasEnded(actor);
       const wanted = this.#wanted[actor] ?? null;
       const point = execution.at[actor]!;
-      const cell = ended ? null : cellAt(vm.layout, vm.mem, Math.floor(point / POINT_KINDS));
+      const cell = ended ? null : cellAt(vm.layout, vm.mem, addressOf(point));
       return {
         name: actorName,
         state: ended ? 'ended' : execution.sleepsOn(actor) >= 0 ? 'asleep' : 'could go on',

@@ -14,7 +14,7 @@ export const NORMAL = 1;
 /** Announced accesses are marked and order; other accesses through Atomics are marked and order nothing. */
 export const ATOMIC = 2;
 /** Announced accesses are marked, others are plain; nothing orders: who relies on a value seen here has a race. */
-export const RELAXED = 3;
+const RELAXED = 3;
 /** All accesses through Atomics are marked; nothing orders. */
 export const MARKED = 4;
 /** All accesses through Atomics are marked and order. */

@@ -2,9 +2,10 @@
 import type { Vm } from '../../actors/mmu/vm.ts';
 import { cellName } from '../../shared/state/cell-name.ts';
 import {
+  addressOf,
   CHOOSING,
+  kindOf,
   NOTIFYING,
-  POINT_KINDS,
   type Point,
   READING,
   RELAXING,
@@ -26,8 +27,8 @@ const VERBS = new Map<number, string>([
 ]);
 
 export function pointName({ mem, layout }: Vm, point: Point): string {
-  const kind = point % POINT_KINDS;
-  const cell = Math.floor(point / POINT_KINDS);
+  const kind = kindOf(point);
+  const cell = addressOf(point);
   const verb = VERBS.get(kind)!;
   if (kind === STEPPING || kind === CHOOSING || cell === 0) return verb;
   return `${verb} ${cellName(layout, mem, cell)}`;

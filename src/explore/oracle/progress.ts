@@ -24,7 +24,7 @@ import { pointName } from './point-name.ts';
 import type { WaitGraph } from './wait-for.ts';
 
 /** Steps that may go by. */
-export const PROGRESS_BUDGET = 4000;
+const PROGRESS_BUDGET = 4000;
 /** Steps that each one who can move must have taken meanwhile: fewer, and the schedule is to blame. */
 const FAIR_STEPS = 40;
 /** Steps between two looks at what vCPUs have retired. */

@@ -16,7 +16,7 @@
  */
 import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
 import { cellName } from '../../shared/state/cell-name.ts';
-import { CHOOSING, NOTIFYING, POINT_KINDS, RELAXING, STEPPING } from '../../shared/sync/point.ts';
+import { addressOf, CHOOSING, kindOf, NOTIFYING, RELAXING, STEPPING } from '../../shared/sync/point.ts';
 import type { Execution } from '../engine/execution.ts';
 import { generic } from '../engine/finding.ts';
 import type { World } from '../world/world.ts';
@@ -98,9 +98,9 @@ export class RaceOracle implements Oracle {
   }
 
   before(_execution: Execution, actor: number, point: number): void {
-    const kind = point & (POINT_KINDS - 1);
+    const kind = kindOf(point);
     const names = kind !== STEPPING && kind !== CHOOSING && kind !== NOTIFYING && kind !== RELAXING;
-    this.#announced = names ? Math.floor(point / POINT_KINDS) : -1;
+    this.#announced = names ? addressOf(point) : -1;
     this.#actor = actor;
   }
 

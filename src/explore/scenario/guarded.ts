@@ -1,7 +1,6 @@
 /** A scenario that somebody else wrote, watched while it is used: what it does wrong is said in its terms. */
 import { SimError } from '../../shared/errors.ts';
 import type { Participant } from '../engine/execution.ts';
-
 import { type Broken, type Scenario, wrapped } from './scenario.ts';
 
 /** What of a scenario is running. */
@@ -53,18 +52,11 @@ function methodsOf(
     atEnd: (world) => {
       const list = within('atEnd', () => scenario.atEnd?.(world) ?? []);
       onPhase('steps');
-      if (!Array.isArray(list) || !list.every(saysWhatIsBroken))
+      if (!Array.isArray(list) || !list.every(isSentence))
         throw broken(name, 'has an atEnd that gives no list of sentences', 'return [] when nothing is wrong');
       return list;
     },
   };
-}
-
-function saysWhatIsBroken(one: unknown): boolean {
-  if (typeof one === 'string') return true;
-  if (typeof one !== 'object' || one === null) return false;
-  const { rule, message } = one as Partial<Broken>;
-  return typeof rule === 'string' && typeof message === 'string';
 }
 
 function checkParticipants(scenario: string, list: readonly Participant[]): void {

@@ -2,9 +2,9 @@
 import test from 'ava';
 import { hook, unhook } from '../../../../src/actors/introspector/hook.ts';
 import { KVMI_EVENT_ACTION_CONTINUE } from '../../../../src/actors/introspector/kvmi/constants.ts';
-import { activeSet, findSlot } from '../../../../src/actors/mmu/memslots.ts';
 import { trackRemove } from '../../../../src/actors/mmu/page-track.ts';
 import { loadRoot } from '../../../../src/actors/mmu/roots.ts';
+import { activeSet, findSlot } from '../../../../src/actors/mmu/slot-sets.ts';
 import { spteAddress } from '../../../../src/actors/mmu/spte.ts';
 import type { World } from '../../../../src/explore/world/world.ts';
 import { TRACK_PREWRITE } from '../../../../src/shared/layout/memslot.ts';
