@@ -75,6 +75,12 @@ function checkParticipants(scenario: string, list: readonly Participant[]): void
   }
 }
 
+function isSentence(broken: unknown): boolean {
+  if (typeof broken !== 'object' || broken === null) return typeof broken === 'string';
+  const { rule, message } = broken as Partial<Broken>;
+  return typeof rule === 'string' && typeof message === 'string';
+}
+
 function isPromise(value: unknown): boolean {
   return typeof value === 'object' && value !== null && 'then' in value;
 }
