@@ -10,6 +10,7 @@ import { SLOT_LIMIT, TRACK_MODE_NAMES, TRACK_MODES } from '../../shared/layout/m
 import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
 import { REQ_MMU_RELOAD, REQ_TLB_FLUSH } from '../../shared/layout/vcpu.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
+import { REF_ACTIVE_KEY_NO_AS } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { readLock, readUnlock, writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
@@ -137,15 +138,20 @@ function checkTracking(vm: Vm, slots: readonly Slot[], found: Findings): void {
     }
   }
   // A bit for a slot that does not exist makes the next slot with that id look tracked (RC-02).
+  // By id alone (RC-04), a bit is that of whichever slot covers the frame.
+  const byIdAlone = vm.quirk(REF_ACTIVE_KEY_NO_AS);
   for (const [gfn, entry] of entries) {
     if (isInactive(vm, entry)) continue;
     for (let mode = 0; mode < TRACK_MODES; mode++) {
-      for (let asId = 0; asId < ADDRESS_SPACES; asId++) {
+      for (let asId = 0; asId < (byIdAlone ? 1 : ADDRESS_SPACES); asId++) {
         for (let id = 0; id < SLOT_LIMIT; id++) {
           if (!isActive(vm, entry, mode, { id, asId })) continue;
           const covered = slots.some(
             (slot) =>
-              slot.id === id && slot.asId === asId && gfn >= slot.baseGfn && gfn < slot.baseGfn + slot.npages,
+              slot.id === id &&
+              (byIdAlone || slot.asId === asId) &&
+              gfn >= slot.baseGfn &&
+              gfn < slot.baseGfn + slot.npages,
           );
           found.look(
             'I3',

@@ -2,7 +2,7 @@
 import type { Scenario } from '../scenario/scenario.ts';
 
 export interface CorpusItem {
-  /** RC-01 … RC-82. */
+  /** RC-01 … RC-84. */
   readonly id: string;
   /** Of its quirk: what `--bug` takes. */
   readonly name: string;

@@ -82,6 +82,8 @@ export class AccessOracle implements Oracle {
   readonly #paused: number[] = [];
   /** Step at which a CRASH was over, −1: none. */
   #crashed = -1;
+  /** Per actor: its last event was answered CRASH. */
+  readonly #dying: boolean[] = [];
 
   constructor(world: World, policy: PolicyLedger) {
     this.#world = world;
@@ -91,6 +93,7 @@ export class AccessOracle implements Oracle {
   begin(execution: Execution): void {
     const { vcpus } = this.#world;
     this.#crashed = -1;
+    this.#dying.length = 0;
     this.#flushed = -1;
     this.#tightened.clear();
     for (const { index } of vcpus) this.#paused[index] = -1;
@@ -117,6 +120,8 @@ export class AccessOracle implements Oracle {
     } else if (kind === TRACE_EMULATE) {
       this.#asked[actor]!.length = 0;
       this.#emulates[actor] = execution.step;
+      // Declaring the VM dead is part of the instruction that was answered so.
+      if (phase === FACT_END && this.#dying[actor] === true) this.#crashed = execution.step;
     } else if (kind === TRACE_PF && phase === FACT_BEGIN) {
       const gfn = Math.floor(b / PAGE);
       this.#asked[actor]!.push({ gfn, access: c, sent: execution.step, approved: false });
@@ -125,7 +130,7 @@ export class AccessOracle implements Oracle {
       const failsOpen = a < 0 && this.#load(vm.word('STRICT')) === 0;
       const last = this.#asked[actor]!.at(-1);
       if (last !== undefined) last.approved = a === KVMI_EVENT_ACTION_CONTINUE || failsOpen;
-      if (a === KVMI_EVENT_ACTION_CRASH) this.#crashed = execution.step;
+      this.#dying[actor] = a === KVMI_EVENT_ACTION_CRASH;
     }
   }
 

@@ -1,7 +1,7 @@
 /** A scenario that somebody else wrote, watched while it is used: what it does wrong is said in its terms. */
 import { SimError } from '../../shared/errors.ts';
 import type { Participant } from '../engine/execution.ts';
-import type { Scenario } from './scenario.ts';
+import type { Broken, Scenario } from './scenario.ts';
 
 /** What of a scenario is running. */
 export type ScenarioPhase = 'setUp' | 'participants' | 'steps' | 'atEnd';
@@ -48,7 +48,7 @@ export function guarded(scenario: Scenario, onPhase: (phase: ScenarioPhase) => v
     atEnd: (world) => {
       const messages = within('atEnd', () => scenario.atEnd?.(world) ?? []);
       onPhase('steps');
-      if (!Array.isArray(messages) || messages.some((message) => typeof message !== 'string'))
+      if (!Array.isArray(messages) || !messages.every(isSentence))
         throw broken(name, 'has an atEnd that gives no list of sentences', 'return [] when nothing is wrong');
       return messages;
     },
@@ -73,6 +73,12 @@ function checkParticipants(scenario: string, list: readonly Participant[]): void
       throw broken(scenario, `has a participant that is none: ${name}`, hint);
     }
   }
+}
+
+function isSentence(broken: unknown): boolean {
+  if (typeof broken !== 'object' || broken === null) return typeof broken === 'string';
+  const { rule, message } = broken as Partial<Broken>;
+  return typeof rule === 'string' && typeof message === 'string';
 }
 
 function isPromise(value: unknown): boolean {

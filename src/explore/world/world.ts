@@ -6,6 +6,7 @@
  */
 import { KVMI_VCPU_EVENT_PF } from '../../actors/introspector/kvmi/constants.ts';
 import type { Session, SessionEvent } from '../../actors/introspector/session.ts';
+import { endIntrospection } from '../../actors/introspector/vcpu-side.ts';
 import { allocateMemory, initializeVm } from '../../actors/mmu/create-vm.ts';
 import { checkInvariants } from '../../actors/mmu/invariants.ts';
 import { type SlotRequest, setMemoryRegion } from '../../actors/mmu/memslots.ts';
@@ -257,8 +258,13 @@ export class World {
     return {
       name: `vcpu ${index}`,
       waiter: this.vcpus[index]!.actor,
-      path: this.program(index, accesses, seen),
+      path: this.#life(index, this.program(index, accesses, seen)),
     };
+  }
+
+  *#life(index: number, program: Path<void>): Path<void> {
+    yield* program;
+    endIntrospection(this.vm, index);
   }
 
   /** The receiver thread with a tool behind it. */
