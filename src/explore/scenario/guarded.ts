@@ -75,6 +75,13 @@ function checkParticipants(scenario: string, list: readonly Participant[]): void
   }
 }
 
+/** What an atEnd may say: a sentence, or one with its rule. */
+function isSentence(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return typeof value === 'string';
+  const { rule, message } = value as Partial<Broken>;
+  return typeof rule === 'string' && typeof message === 'string';
+}
+
 function isPromise(value: unknown): boolean {
   return typeof value === 'object' && value !== null && 'then' in value;
 }
