@@ -110,7 +110,10 @@ function* resolvePageFault(vcpu: FaultingVcpu, gfn: number, access: number): Pat
   if (isMmio(spte)) {
     const generation = generationOf(vm, set);
     const current = (generation & GENERATION_IN_FLUX) === 0n;
-    if (current && spteMmioGeneration(spte) === mmioGeneration(generation)) return 'mmio';
+    // ORDER: the root after the entry. One that was thrown away may have become another space's, where no slot is.
+    yield reading(vm.word('MMU_VALID_GEN'));
+    const stale = rootIsStale(vm, root, mem.load(vm.vcpuWord(index, 'ROOT_GEN')));
+    if (current && !stale && spteMmioGeneration(spte) === mmioGeneration(generation)) return 'mmio';
   }
 
   // Sampled before the lookup: an invalidation that ends later shows in it (RC-37).

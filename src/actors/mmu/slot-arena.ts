@@ -53,8 +53,8 @@ export function* allocateArch(vm: Vm, npages: number): Path<number> {
   if (block === 0) return -1;
   const base = block + BLOCK.bytes;
   mem.fill(base, arrays, 0);
+  // ORDER: STATE last. Whoever empties a root under mmu_lock alone goes by it (dropFromRmaps).
   const values: Record<ArchWord, number> = {
-    STATE: ARCH_LIVE,
     GEN: word(vm, arch, ARCH.at.GEN) + 1,
     NPAGES: npages,
     TRACK: base,
@@ -62,6 +62,7 @@ export function* allocateArch(vm: Vm, npages: number): Path<number> {
     DIRTY: base + trackBytes + rmapBytes,
     BYTES: arrays,
     BLOCK: block,
+    STATE: ARCH_LIVE,
   };
   for (const field of Object.keys(values) as ArchWord[]) {
     mem.store(archAddress(vm, arch, field), values[field]);
@@ -96,7 +97,10 @@ export function dirtyWord(vm: Vm, arch: number, page: number): number {
 export function dropFromRmaps(vm: Vm, root: number): void {
   const { mem } = vm;
   for (let arch = 0; arch < ARCH_LIMIT; arch++) {
-    if (word(vm, arch, ARCH.at.STATE) !== ARCH_LIVE) continue;
+    const state = word(vm, arch, ARCH.at.STATE);
+    // The first that was never used: so are those after it.
+    if (state === ARCH_FREE) break;
+    if (state !== ARCH_LIVE) continue;
     const from = word(vm, arch, ARCH.at.RMAP);
     const to = from + word(vm, arch, ARCH.at.NPAGES) * 4;
     for (let at = from; at < to; at += 4) mem.poke(at, mem.peek(at) & ~(1 << root));

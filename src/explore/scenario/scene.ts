@@ -79,6 +79,8 @@ export interface Scene {
   readonly restrict?: Readonly<Record<number, number>>;
   /** Is the VM introspected from the start? Default: yes, with PF events of all vCPUs. */
   readonly hooked?: boolean;
+  /** More before the first schedule, alone, once the above is there: what maps pages, fills TLBs. */
+  readonly prepare?: (world: World) => void;
   /** What each vCPU does: accesses, or the text of a guest program. */
   readonly vcpus: readonly (readonly Access[] | string)[];
   /** Answers events. Default: everything may go on. */
@@ -134,13 +136,8 @@ function sceneWithout(spec: Scene, dropped: ReadonlySet<string>): Scenario {
       if (guest) loadGuests(world, spec.vcpus.map(assembled));
       else must(world.slot({ id: 0, npages: low }), 'slot 0');
       for (const slot of slots) must(world.slot(slot), `slot ${slot.id}`);
-      if (spec.hooked === false) return;
-      world.hook();
-      world.enablePf(...world.vcpus.keys());
-      for (const [gfn, access] of Object.entries(spec.restrict ?? {})) {
-        if (dropped.has(restrictionOf(gfn))) continue;
-        must(world.access(Number(gfn), access), `restriction of gfn ${gfn}`);
-      }
+      if (spec.hooked !== false) introspect(spec, dropped, world);
+      spec.prepare?.(world);
     },
     participants: (world) => participantsOf(spec, dropped, world),
     ...(spec.check === undefined ? {} : { atEnd: spec.check }),
@@ -153,6 +150,15 @@ function sceneWithout(spec: Scene, dropped: ReadonlySet<string>): Scenario {
           },
         }),
   };
+}
+
+function introspect({ restrict = {} }: Scene, dropped: ReadonlySet<string>, world: World): void {
+  world.hook();
+  world.enablePf(...world.vcpus.keys());
+  for (const [gfn, access] of Object.entries(restrict)) {
+    if (dropped.has(restrictionOf(gfn))) continue;
+    must(world.access(Number(gfn), access), `restriction of gfn ${gfn}`);
+  }
 }
 
 function participantsOf(spec: Scene, dropped: ReadonlySet<string>, world: World): Participant[] {

@@ -3,6 +3,7 @@ import type { Scenario } from '../scenario.ts';
 import { createSlot } from './create-slot.ts';
 import { flush } from './flush.ts';
 import { lockTour } from './lock-tour.ts';
+import { REFERENCE_DESIGN } from './reference-design.ts';
 import { rehook } from './rehook.ts';
 import { sharedCounter } from './shared-counter.ts';
 import { slotGoes } from './slot-goes.ts';
@@ -19,4 +20,5 @@ export const BUNDLED: readonly Scenario[] = [
   sharedCounter,
   rehook,
   wholeLife,
+  ...REFERENCE_DESIGN,
 ];

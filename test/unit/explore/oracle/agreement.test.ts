@@ -16,7 +16,6 @@ import {
   SPTE_W,
 } from '../../../../src/shared/layout/spte.ts';
 import {
-  REF_ACTIVE_KEY_NO_AS,
   REF_CREATE_SLOT_GAP,
   REF_MOVE_FAIL_NO_RETRACK,
   REF_READ_PROTECT_KEEPS_MMU_W,
@@ -104,7 +103,6 @@ for (const [name, quirk, rule] of [
   ['createSlotGap (RC-01)', REF_CREATE_SLOT_GAP, 'I3'],
   ['trackInvalidSlot (RC-02)', REF_TRACK_INVALID_SLOT, 'I3'],
   ['moveFailNoRetrack (RC-03)', REF_MOVE_FAIL_NO_RETRACK, 'I3'],
-  ['activeKeyNoAs (RC-04)', REF_ACTIVE_KEY_NO_AS, 'I3'],
   ['readProtectKeepsMmuW (RC-12)', REF_READ_PROTECT_KEEPS_MMU_W, 'I5'],
 ] as const) {
   test(`storms show ${name}`, (t) => {
