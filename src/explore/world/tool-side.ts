@@ -57,7 +57,7 @@ export class ToolSide {
 
   *#serve(tool: Tool): Path<void> {
     for (;;) {
-      if (this.#hungUp) yield* this.#nextSession();
+      if (this.#hungUp) yield* this.nextSession();
       const message = yield* this.#nextMessage();
       if (message === null) {
         yield* this.hangUp();
@@ -84,8 +84,8 @@ export class ToolSide {
     }
   }
 
-  /** Waits for a hook. It is seen in memory alone: on real threads another object than this one hooks. */
-  *#nextSession(): Path<void> {
+  /** Waits for a hook, after a hang-up. It is seen in memory alone: on real threads another object than this one hooks. */
+  *nextSession(): Path<void> {
     const { mem } = this.#vm;
     const count = this.#vm.word('KVMI_REF');
     while (this.#number === this.#ended || mem.load(count) === 0) {
