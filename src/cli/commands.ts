@@ -1,12 +1,12 @@
 /** The commands there are: what each is for, what it takes, and what carries it out. */
+import { aboutStrategy, STRATEGY_NAMES } from '../explore/strategy/registry.ts';
 import { EXIT, SimError } from '../shared/errors.ts';
 import { suggest } from '../shared/suggest.ts';
 import { corpus } from './corpus.ts';
 import { CORPUS_FLAGS } from './corpus-flags.ts';
 import { explore } from './explore.ts';
 import { EXPLORE_FLAGS } from './explore-flags.ts';
-import type { Flag } from './flags.ts';
-import { commandHelp, overview } from './help.ts';
+import { type Command, commandHelp, overview } from './help.ts';
 import { locks } from './locks.ts';
 import { LOCKS_FLAGS } from './locks-flags.ts';
 import { replay } from './replay.ts';
@@ -15,21 +15,7 @@ import { run } from './run.ts';
 import { RUN_FLAGS } from './run-flags.ts';
 import { version } from './version.ts';
 
-export interface Command {
-  readonly name: string;
-  /** Other names. */
-  readonly also?: readonly string[];
-  readonly summary: string;
-  /** What it takes beside flags, for its help. */
-  readonly words?: string;
-  readonly flags: readonly Flag[];
-  /** Lines below the flags in its help. */
-  readonly notes: string;
-  /** `words`: what follows the command's name. @returns the exit code */
-  readonly main: (words: readonly string[]) => Promise<number>;
-}
-
-export const COMMANDS: readonly Command[] = [
+const COMMANDS: readonly Command[] = [
   {
     name: 'run',
     also: ['storm'],
@@ -52,6 +38,9 @@ QEMU's -smp, -m, -kernel, -nographic, -no-reboot are understood.`,
     flags: EXPLORE_FLAGS,
     notes: `SCENARIO is the name of a bundled one (--list) or the path of a module whose default export is one.
 Each finding is shrunk, explained, and ends with the command that repeats it.
+
+Strategies:
+${strategyLines()}
 
 Exit code: 0 nothing found; 1 a finding; 2 bad usage, or a scenario that throws, never ends, or cannot be
 repeated because it uses time or chance; 4 --time was over before all --schedules were executed; 70 a bug of
@@ -128,4 +117,8 @@ function find(name: string): Command {
   throw new SimError('SIM_USAGE', `there is no command '${name}'`, {
     hint: near === null ? 'faultline --help lists them all' : `did you mean ${near}?`,
   });
+}
+
+function strategyLines(): string {
+  return STRATEGY_NAMES.map((name) => `  ${name.padEnd(10)}  ${aboutStrategy(name)}`).join('\n');
 }

@@ -4,10 +4,8 @@ import type { NegativeControl } from '../explore/corpus/item.ts';
 import type { ScorePlan } from '../explore/corpus/score.ts';
 import { isItem, itemOrControl } from '../explore/corpus/trial.ts';
 import { STRATEGY_NAMES, strategyByName } from '../explore/strategy/registry.ts';
-import { SimError } from '../shared/errors.ts';
-import { jobsOf, seed32 } from './explore-flags.ts';
-import { type Flag, parseFlags } from './flags.ts';
-import { countOf } from './run-flags.ts';
+import { countOf, jobsOf, seed32 } from './flag-values.ts';
+import { type Flag, parseFlags, usage } from './flags.ts';
 
 const STRATEGIES = 'random,pct2,pct3';
 const SCHEDULES = 10_000;
@@ -23,7 +21,7 @@ export const CORPUS_FLAGS: readonly Flag[] = [
   },
   { name: 'schedules', value: 'N', help: 'give an item up after so many: 500, 10k (10k)' },
   { name: 'runs', value: 'N', help: `look for each so often, with other seeds (${RUNS})` },
-  { name: 'clean', value: 'N', help: 'look so long for false reports, each of them (1000)' },
+  { name: 'clean', value: 'N', help: `look so long for false reports, each of them (${CLEAN})` },
   { name: 'seed', value: 'N', help: 'of the first schedule, the others follow: 1, 0x5eed (1)' },
   { name: 'jobs', value: 'N', help: 'threads (as many as there are cores)' },
   { name: 'json', help: 'one JSON object a line' },
@@ -42,9 +40,7 @@ export function parseCorpus(words: readonly string[]): CorpusRequest {
   const flags = parseFlags(words, CORPUS_FLAGS, 'corpus');
   const [extra] = flags.positionals;
   if (extra !== undefined) {
-    throw new SimError('SIM_USAGE', `'${extra}' is neither a flag nor a value of one`, {
-      hint: `for a single item write --item ${extra}`,
-    });
+    throw usage(`'${extra}' is neither a flag nor a value of one`, `for a single item write --item ${extra}`);
   }
   const asked = flags.value('item')?.split(',').map(itemOrControl);
   const strategies = (flags.value('strategy') ?? STRATEGIES).split(',');

@@ -15,6 +15,7 @@ import {
   problemLines,
   strategyTable,
 } from '../report/corpus-text.ts';
+import { jsonLine } from '../report/json-lines.ts';
 import { StatusLine } from '../report/status-line.ts';
 import { EXIT } from '../shared/errors.ts';
 import { formatCount, hex } from '../shared/units.ts';
@@ -27,7 +28,7 @@ export async function corpus(words: readonly string[]): Promise<number> {
   const { plan, json, quiet } = parseCorpus(words);
   const out = (text: string) => process.stdout.write(text);
   const line = (value: unknown) => {
-    if (json) out(`${JSON.stringify(value)}\n`);
+    if (json) out(jsonLine(value));
   };
   const scoring = new Scoring(plan);
   const signal = interruptible(() => void scoring.stop());

@@ -5,6 +5,7 @@ import { CampaignState } from '../explore/campaign/state.ts';
 import type { Described, FoundFinding } from '../explore/campaign/task.ts';
 import { Workers } from '../explore/campaign/workers.ts';
 import { KNOWN_SCENARIOS } from '../explore/scenario/known.ts';
+import { jsonLine } from '../report/json-lines.ts';
 import { StatusLine } from '../report/status-line.ts';
 import { EXIT, type ExitCode, SimError } from '../shared/errors.ts';
 import { formatCount, hex } from '../shared/units.ts';
@@ -193,8 +194,4 @@ function startLine({ plan, quirks }: ExploreRequest, { name, title }: Described)
     jobs,
     keepGoing,
   });
-}
-
-function jsonLine(value: unknown): string {
-  return `${JSON.stringify(value)}\n`;
 }

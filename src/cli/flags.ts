@@ -124,6 +124,7 @@ function unknown(shown: string, name: string, known: ReadonlyMap<string, Flag>, 
   );
 }
 
-function usage(message: string, hint: string): SimError {
+/** A mistake on the command line, and what to write instead. */
+export function usage(message: string, hint: string): SimError {
   return new SimError('SIM_USAGE', message, { hint });
 }

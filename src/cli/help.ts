@@ -1,5 +1,19 @@
-/** Help texts, from the tables of commands and flags. */
-import type { Command } from './commands.ts';
+/** What a command says of itself, and the help texts made of that. */
+import type { Flag } from './flags.ts';
+
+export interface Command {
+  readonly name: string;
+  /** Other names. */
+  readonly also?: readonly string[];
+  readonly summary: string;
+  /** What it takes beside flags, for its help. */
+  readonly words?: string;
+  readonly flags: readonly Flag[];
+  /** Lines below the flags in its help. */
+  readonly notes: string;
+  /** `words`: what follows the command's name. @returns the exit code */
+  readonly main: (words: readonly string[]) => Promise<number>;
+}
 
 export function overview(commands: readonly Command[]): string {
   const lines = commands.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`);

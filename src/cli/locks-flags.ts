@@ -1,13 +1,11 @@
 /** The flags of `faultline locks`, and what they ask for. */
-import { BUNDLED } from '../explore/scenario/bundled/index.ts';
+import { scenarioByName } from '../explore/scenario/known.ts';
 import { type Scenario, withQuirks } from '../explore/scenario/scenario.ts';
-import { SimError } from '../shared/errors.ts';
-import { QUIRKS, quirkByName, REFERENCE_QUIRKS } from '../shared/quirks.ts';
-import { suggest } from '../shared/suggest.ts';
-import { type Flag, type ParsedFlags, parseFlags } from './flags.ts';
+import { countOf, quirksOf, seed32 } from './flag-values.ts';
+import { type Flag, parseFlags, usage } from './flags.ts';
 import { parseRun, RUN_FLAGS, type RunRequest } from './run-flags.ts';
 
-export const LOCK_FORMATS = ['text', 'dot', 'json'] as const;
+const LOCK_FORMATS = ['text', 'dot', 'json'] as const;
 export type LockFormat = (typeof LOCK_FORMATS)[number];
 
 const SCHEDULES = 1000;
@@ -47,7 +45,7 @@ export type LocksRequest = { readonly format: LockFormat } & (
 
 /** @throws SimError SIM_USAGE */
 export function parseLocks(words: readonly string[]): LocksRequest {
-  const flags = parseFlags(words, LOCKS_FLAGS);
+  const flags = parseFlags(words, LOCKS_FLAGS, 'locks');
   const format = flags.value('format') ?? 'text';
   if (!isFormat(format)) {
     throw usage(`--format: there is no format '${format}'`, `write one of ${LOCK_FORMATS.join(', ')}`);
@@ -72,10 +70,10 @@ export function parseLocks(words: readonly string[]): LocksRequest {
   return {
     format,
     what: 'scenario',
-    scenario: withQuirks(scenarioOf(named ?? 'lock-tour'), quirksOf(flags)),
-    schedules: countOf(flags.value('schedules') ?? String(SCHEDULES), '--schedules', 1),
+    scenario: withQuirks(scenarioByName(named ?? 'lock-tour'), quirksOf(flags)),
+    schedules: countOf(flags.value('schedules') ?? String(SCHEDULES), '--schedules'),
     attempts: countOf(flags.value('realise') ?? String(ATTEMPTS), '--realise', 0),
-    seed: seedOf(flags.value('seed') ?? '1'),
+    seed: seed32(flags.value('seed') ?? '1'),
   };
 }
 
@@ -90,52 +88,6 @@ function runRequest(words: readonly string[]): RunRequest {
   return parseRun([...kept, '--lockdep']);
 }
 
-function scenarioOf(name: string): Scenario {
-  const scenario = BUNDLED.find((one) => one.name === name);
-  if (scenario !== undefined) return scenario;
-  const names = BUNDLED.map((one) => one.name);
-  const near = suggest(name, names);
-  throw usage(
-    `there is no scenario '${name}'`,
-    near === null ? `there are: ${names.join(', ')}` : `did you mean ${near}?`,
-  );
-}
-
-function quirksOf(flags: ParsedFlags): number[] {
-  const named = (flags.value('bug') ?? '').split(',').filter((name) => name !== '');
-  const ids = named.map((name) => {
-    const quirk = quirkByName(name) ?? QUIRKS.find(({ item }) => item === name);
-    if (quirk !== undefined) return quirk.id;
-    const near = suggest(
-      name,
-      QUIRKS.flatMap((one) => [one.name, one.item]),
-    );
-    throw usage(
-      `--bug: there is no mistake '${name}'`,
-      near === null
-        ? 'write a name of the race corpus, like lockOrderSwap or RC-13'
-        : `did you mean ${near}?`,
-    );
-  });
-  return flags.has('reference') ? [...REFERENCE_QUIRKS, ...ids] : ids;
-}
-
-function countOf(text: string, name: string, least: number): number {
-  const count = /^\d{1,9}$/.test(text) ? Number(text) : -1;
-  if (count >= least) return count;
-  throw usage(`${name}: '${text}' is no count`, `write a number from ${least} on`);
-}
-
-function seedOf(text: string): number {
-  const seed = /^(0x[0-9a-f]{1,8}|\d{1,10})$/i.test(text) ? Number(text) : -1;
-  if (seed >= 0 && seed < 2 ** 32) return seed;
-  throw usage(`--seed: '${text}' is no unsigned 32-bit number`, 'write 123 or 0x7b');
-}
-
 function isFormat(text: string): text is LockFormat {
   return (LOCK_FORMATS as readonly string[]).includes(text);
-}
-
-function usage(message: string, hint: string): SimError {
-  return new SimError('SIM_USAGE', message, { hint });
 }

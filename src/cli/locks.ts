@@ -1,6 +1,7 @@
 /** `faultline locks`: the order graph of a scenario in many schedules, or of a run. */
 import { type ExploredCycle, exploreLocks } from '../explore/lockdep/explore-locks.ts';
 import { Machine } from '../machine.ts';
+import { jsonLine } from '../report/json-lines.ts';
 import { type ShownLockGraph, shownLockGraph } from '../report/lock-graph.ts';
 import { lockGraphDot } from '../report/lock-graph-dot.ts';
 import { lockGraphText } from '../report/lock-graph-text.ts';
@@ -95,7 +96,7 @@ function formatted(graph: ShownLockGraph, format: LockFormat): string {
     case 'dot':
       return lockGraphDot(graph);
     case 'json':
-      return `${JSON.stringify(graph)}\n`;
+      return jsonLine(graph);
     case 'text':
       return lockGraphText(graph);
   }

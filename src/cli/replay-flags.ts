@@ -1,10 +1,10 @@
 /** The flags of `faultline replay`, and what they ask for. */
 import { existsSync, readFileSync } from 'node:fs';
+import type { ReplayEngine } from '../explore/campaign/task.ts';
 import { SimError } from '../shared/errors.ts';
-import { type Flag, parseFlags } from './flags.ts';
+import { type Flag, parseFlags, usage } from './flags.ts';
 
-export const REPLAY_ENGINES = ['explored', 'controlled'] as const;
-export type ReplayEngineName = (typeof REPLAY_ENGINES)[number];
+const ENGINES: readonly ReplayEngine[] = ['explored', 'controlled'];
 
 export const REPLAY_FLAGS: readonly Flag[] = [
   {
@@ -28,7 +28,7 @@ export interface ReplayRequest {
   /** As it was given: the token, or its file. */
   readonly given: string;
   readonly scenario: string | null;
-  readonly engine: ReplayEngineName;
+  readonly engine: ReplayEngine;
   readonly step: boolean;
   readonly trace: string | null;
   readonly json: boolean;
@@ -42,20 +42,14 @@ export function parseReplay(words: readonly string[]): ReplayRequest {
   const flags = parseFlags(words, REPLAY_FLAGS, 'replay');
   const [given, scenario, third] = flags.positionals;
   if (given === undefined) {
-    throw new SimError('SIM_USAGE', 'which token?', {
-      hint: "give what a finding's report ends with: FL1.…",
-    });
+    throw usage('which token?', "give what a finding's report ends with: FL1.…");
   }
   if (third !== undefined) {
-    throw new SimError('SIM_USAGE', `'${third}' is one word too many`, {
-      hint: 'faultline replay TOKEN [SCENARIO]',
-    });
+    throw usage(`'${third}' is one word too many`, 'faultline replay TOKEN [SCENARIO]');
   }
   const engine = flags.value('engine') ?? 'explored';
   if (!isEngine(engine)) {
-    throw new SimError('SIM_USAGE', `--engine: there is no engine '${engine}'`, {
-      hint: `give one of ${REPLAY_ENGINES.join(', ')}`,
-    });
+    throw usage(`--engine: there is no engine '${engine}'`, `give one of ${ENGINES.join(', ')}`);
   }
   return {
     token: tokenText(given),
@@ -68,8 +62,8 @@ export function parseReplay(words: readonly string[]): ReplayRequest {
   };
 }
 
-function isEngine(name: string): name is ReplayEngineName {
-  return (REPLAY_ENGINES as readonly string[]).includes(name);
+function isEngine(name: string): name is ReplayEngine {
+  return (ENGINES as readonly string[]).includes(name);
 }
 
 /** The token itself, or what is in its file. */

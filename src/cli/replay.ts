@@ -4,6 +4,7 @@ import type { Replayed } from '../explore/campaign/task.ts';
 import { Workers } from '../explore/campaign/workers.ts';
 import { decodeToken, hashOf } from '../explore/finding/token.ts';
 import { KNOWN_SCENARIOS } from '../explore/scenario/known.ts';
+import { jsonLine } from '../report/json-lines.ts';
 import { EXIT, type ExitCode, SimError } from '../shared/errors.ts';
 import { interruptible } from './interrupt.ts';
 import { quoted } from './quoted.ts';
@@ -34,10 +35,10 @@ export async function replay(words: readonly string[]): Promise<number> {
   const { text, stepLines, json: report } = replayed;
   const out = (line: string) => process.stdout.write(line);
   if (json) {
-    if (step) for (const line of stepLines) out(`${JSON.stringify({ event: 'step', text: line.trim() })}\n`);
-    if (replayed.reproduced) out(`${JSON.stringify({ event: 'finding', ...report })}\n`);
+    if (step) for (const line of stepLines) out(jsonLine({ event: 'step', text: line.trim() }));
+    if (replayed.reproduced) out(jsonLine({ event: 'finding', ...report }));
     const { reproduced, sameExecution, steps } = replayed;
-    out(`${JSON.stringify({ event: 'verdict', exitCode, verdict, reproduced, sameExecution, steps })}\n`);
+    out(jsonLine({ event: 'verdict', exitCode, verdict, reproduced, sameExecution, steps }));
   } else {
     if (step) out(`${stepLines.join('\n')}\n\n`);
     out(`${text}${verdict}\n`);

@@ -1,11 +1,11 @@
 /** The flags of `faultline run`, and what they ask for. */
 import type { MachineOptions } from '../machine/options.ts';
 import { RAM_BYTES_DEFAULT } from '../machine/options.ts';
-import { SimError } from '../shared/errors.ts';
 import { formatSize, parseDuration, parseSize } from '../shared/units.ts';
-import { type Flag, type ParsedFlags, parseFlags } from './flags.ts';
+import { countOf, seed64 } from './flag-values.ts';
+import { type Flag, type ParsedFlags, parseFlags, usage } from './flags.ts';
 
-export const STORM_SECONDS = 5;
+const STORM_SECONDS = 5;
 
 export const RUN_FLAGS: readonly Flag[] = [
   { name: 'smp', value: 'N', help: 'vCPUs, 1 to 16 (2)' },
@@ -48,7 +48,6 @@ export const RUN_FLAGS: readonly Flag[] = [
 ];
 
 export interface RunRequest {
-  readonly help: boolean;
   readonly json: boolean;
   readonly quiet: boolean;
   /** Null: the storm. */
@@ -60,9 +59,10 @@ export interface RunRequest {
 export function parseRun(words: readonly string[]): RunRequest {
   const flags = parseFlags(words, RUN_FLAGS);
   if (flags.positionals.length > 0) {
-    throw new SimError('SIM_USAGE', `'${flags.positionals[0]}' is no flag`, {
-      hint: `an image is given as --kernel ${flags.positionals[0]}`,
-    });
+    throw usage(
+      `'${flags.positionals[0]}' is no flag`,
+      `an image is given as --kernel ${flags.positionals[0]}`,
+    );
   }
   const kernel = flags.value('kernel') ?? null;
   contradictions(flags, kernel);
@@ -80,7 +80,6 @@ export function parseRun(words: readonly string[]): RunRequest {
   const ramBytes = ramOf(flags);
   const defaultMs = kernel === null ? STORM_SECONDS * 1000 : null;
   return {
-    help: flags.has('help'),
     json: flags.has('json'),
     quiet: flags.has('quiet'),
     kernel,
@@ -90,7 +89,7 @@ export function parseRun(words: readonly string[]): RunRequest {
       ...((runMs ?? defaultMs) === null ? {} : { runMs: (runMs ?? defaultMs)! }),
       // A storm goes on for as long as it is told to; a guest is expected to end.
       timeIsLimit: kernel !== null,
-      seed: seedOf(flags.value('seed') ?? '1'),
+      seed: seed64(flags.value('seed') ?? '1'),
       strict: flags.has('strict'),
       reference: flags.has('reference'),
       lockdep: flags.has('lockdep'),
@@ -108,34 +107,32 @@ export function parseRun(words: readonly string[]): RunRequest {
 }
 
 function contradictions(flags: ParsedFlags, kernel: string | null): void {
-  const refuse = (message: string, hint: string) => {
-    throw new SimError('SIM_USAGE', message, { hint });
-  };
   if (kernel !== null) {
     if (flags.value('tool') === undefined && flags.value('reply-timeout') !== undefined) {
-      refuse('--reply-timeout without a tool', 'say which one answers: --tool MODULE');
+      throw usage('--reply-timeout without a tool', 'say which one answers: --tool MODULE');
     }
     return;
   }
-  if (flags.has('flat')) refuse('--flat without an image', 'say which one: --kernel IMAGE');
+  if (flags.has('flat')) throw usage('--flat without an image', 'say which one: --kernel IMAGE');
   if (flags.value('tool') !== undefined) {
-    refuse('the storm brings its own tool', 'to run yours, say on which guest: --kernel IMAGE');
+    throw usage('the storm brings its own tool', 'to run yours, say on which guest: --kernel IMAGE');
   }
 }
 
 function harmless(flags: ParsedFlags, name: string, accepted: readonly string[]): void {
   const value = flags.value(name);
   if (value === undefined || accepted.includes(value)) return;
-  throw new SimError('SIM_USAGE', `-${name} ${value} is not supported`, {
-    hint: `leave it out: what there is amounts to -${name} ${accepted[0]}`,
-  });
+  throw usage(
+    `-${name} ${value} is not supported`,
+    `leave it out: what there is amounts to -${name} ${accepted[0]}`,
+  );
 }
 
 /** `4`, and QEMU's `cpus=4`. */
 function vcpusOf(text: string): number {
   const parts = /^(?:cpus=)?(\d{1,9})$/.exec(text);
   if (parts === null) {
-    throw new SimError('SIM_USAGE', `--smp: '${text}' is no number of vCPUs`, { hint: 'write --smp 2' });
+    throw usage(`--smp: '${text}' is no number of vCPUs`, 'write --smp 2');
   }
   return Number(parts[1]);
 }
@@ -146,25 +143,4 @@ function ramOf(flags: ParsedFlags): number | null {
   // QEMU counts a plain number in MiB.
   if (flags.byOtherName('mem') && /^\d{1,9}$/.test(text)) return Number(text) * 1024 ** 2;
   return parseSize(text, flags.byOtherName('mem') ? '-m' : '--mem');
-}
-
-function seedOf(text: string): bigint {
-  if (/^(0x[0-9a-f]{1,16}|\d{1,20})$/i.test(text)) {
-    const seed = BigInt(text);
-    if (seed === BigInt.asUintN(64, seed)) return seed;
-  }
-  throw new SimError('SIM_USAGE', `--seed: '${text}' is no unsigned 64-bit number`, {
-    hint: 'write 123 or 0x7b',
-  });
-}
-
-/** `500`, `10k`, `2m`. @throws SimError SIM_USAGE */
-export function countOf(text: string, name: string): number {
-  const parts = /^(\d{1,15})([kmg]?)$/i.exec(text);
-  const unit = { '': 1, k: 1e3, m: 1e6, g: 1e9 }[(parts?.[2] ?? '').toLowerCase()]!;
-  const count = parts === null ? 0 : Number(parts[1]) * unit;
-  if (Number.isSafeInteger(count) && count > 0) return count;
-  throw new SimError('SIM_USAGE', `${name}: '${text}' is no count`, {
-    hint: 'write a number above 0, or one with k, m, g for thousands, millions, billions: 500m',
-  });
 }

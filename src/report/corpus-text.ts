@@ -63,7 +63,7 @@ export function strategyTable({ items }: Score, { strategies }: ScorePlan): stri
 
 /** What is wrong, each with a line of its own. */
 export function problemLines(score: Score): string[] {
-  return [
+  const all = [
     ...score.items
       .filter(({ first }) => first === null)
       .map(({ item }) => `${item.id} ${item.name}: not found`),
@@ -82,6 +82,8 @@ export function problemLines(score: Score): string[] {
       ({ id, report }) => `${id}: false report in schedule ${report.seed}: ${report.sentences.join('; ')}`,
     ),
   ];
+  // Several runs may say the same.
+  return [...new Set(all)];
 }
 
 export function corpusVerdict(score: Score): string {

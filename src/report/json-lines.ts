@@ -8,20 +8,20 @@ export function startLine(start: {
   readonly seed: bigint;
   readonly options: Readonly<Record<string, unknown>>;
 }): string {
-  return line({ event: 'start', ...start, seed: hex(start.seed) });
+  return jsonLine({ event: 'start', ...start, seed: hex(start.seed) });
 }
 
 export function findingLine({ id, detail }: OracleFinding): string {
-  return line({ event: 'finding', id, detail });
+  return jsonLine({ event: 'finding', id, detail });
 }
 
 export function consoleLine(vcpu: number, text: string): string {
-  return line({ event: 'console', vcpu, text });
+  return jsonLine({ event: 'console', vcpu, text });
 }
 
 export function resultLine(report: RunReport): string {
   const { error, findings: _findings, verdict: _verdict, exitCode: _exitCode, seed, ...rest } = report;
-  return line({
+  return jsonLine({
     event: 'result',
     seed: hex(seed),
     error: error === null ? null : { code: error.code, message: error.message, hint: error.hint },
@@ -30,7 +30,7 @@ export function resultLine(report: RunReport): string {
 }
 
 export function verdictLine({ verdict, exitCode, findings }: RunReport, repeat: string | null): string {
-  return line({
+  return jsonLine({
     event: 'verdict',
     exitCode,
     verdict,
@@ -39,6 +39,7 @@ export function verdictLine({ verdict, exitCode, findings }: RunReport, repeat: 
   });
 }
 
-function line(value: unknown): string {
+/** One line of output. Numbers of 64 bits become strings like `0x5eed`. */
+export function jsonLine(value: unknown): string {
   return `${JSON.stringify(value, (_key, part: unknown) => (typeof part === 'bigint' ? hex(part) : part))}\n`;
 }

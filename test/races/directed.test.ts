@@ -4,10 +4,11 @@
 import test from 'ava';
 import { shutConnection, unhook } from '../../src/actors/introspector/hook.ts';
 import { KVMI_EVENT_ACTION_CONTINUE as CONTINUE } from '../../src/actors/introspector/kvmi/constants.ts';
-import { activeSet, findSlot, setMemoryRegion } from '../../src/actors/mmu/memslots.ts';
+import { setMemoryRegion } from '../../src/actors/mmu/memslots.ts';
 import { handlePageFault } from '../../src/actors/mmu/page-fault.ts';
 import { zapAllRoots } from '../../src/actors/mmu/roots.ts';
 import { dirtyWord } from '../../src/actors/mmu/slot-arena.ts';
+import { activeSet, findSlot } from '../../src/actors/mmu/slot-sets.ts';
 import type { Access } from '../../src/actors/vcpu/access-program.ts';
 import type { Vcpu } from '../../src/actors/vcpu/vcpu.ts';
 import { SLOT_LOG_DIRTY } from '../../src/shared/layout/memslot.ts';

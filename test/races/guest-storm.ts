@@ -29,10 +29,11 @@ import {
 } from '../../src/actors/introspector/kvmi/constants.ts';
 import type { Session, SessionEvent } from '../../src/actors/introspector/session.ts';
 import { checkInvariants } from '../../src/actors/mmu/invariants.ts';
-import { activeSet, findSlot, type SlotRequest, setMemoryRegion } from '../../src/actors/mmu/memslots.ts';
+import { type SlotRequest, setMemoryRegion } from '../../src/actors/mmu/memslots.ts';
 import { ageGfn } from '../../src/actors/mmu/protect.ts';
 import { whileParked } from '../../src/actors/mmu/quiesce.ts';
 import { dirtyWord } from '../../src/actors/mmu/slot-arena.ts';
+import { activeSet, findSlot } from '../../src/actors/mmu/slot-sets.ts';
 import { decode } from '../../src/actors/vcpu/isa/decode.ts';
 import { filledEntries } from '../../src/actors/vcpu/tlb.ts';
 import { IDT_GPA, KERNEL_CODE_SELECTOR } from '../../src/image/boot.ts';

@@ -123,13 +123,15 @@ function actorOf(path: string): string | null {
 }
 
 /**
- * Groups of files that import each other in a circle, each sorted; the groups too. Types do not count here: what matters
- * is that every file can be loaded after those it uses.
+ * Groups of files that import each other in a circle, each sorted; the groups too.
+ *
+ * @param withTypes  whether imports of types only count: without them every file can be loaded after those it uses, with
+ *                   them every file can be understood after those it uses
  */
-export function importCycles(sources: Sources): string[][] {
+export function importCycles(sources: Sources, withTypes = false): string[][] {
   const targets = new Map<string, string[]>();
   for (const { from, to, typeOnly } of importsOf(sources)) {
-    if (typeOnly !== true) targets.set(from, [...(targets.get(from) ?? []), to]);
+    if (withTypes || typeOnly !== true) targets.set(from, [...(targets.get(from) ?? []), to]);
   }
   const reachable = (start: string): Set<string> => {
     const seen = new Set<string>();

@@ -49,8 +49,25 @@ const EXCEPTIONS: readonly Exception[] = [
   })),
 ];
 
-/** Files that import each other in a circle, with the reason. */
-const CYCLES: readonly { readonly files: readonly string[]; readonly reason: string }[] = [];
+/** Files that know each other's types in a circle, with the reason. */
+const TYPE_CYCLES: readonly { readonly files: readonly string[]; readonly reason: string }[] = [
+  {
+    files: ['actors/vcpu/block-cache.ts', 'actors/vcpu/port-bus.ts', 'actors/vcpu/vcpu.ts'],
+    reason: 'a vCPU has a block cache and a port bus, which work on it',
+  },
+  {
+    files: ['actors/vcpu/isa/forms.ts', 'actors/vcpu/isa/hot-forms.ts'],
+    reason: 'the bodies in the loop are some of the forms',
+  },
+  {
+    files: ['explore/engine/execution.ts', 'explore/engine/lock-table.ts', 'explore/engine/strategy.ts'],
+    reason: 'an execution asks a strategy, which sees the execution and its locks',
+  },
+  {
+    files: ['shared/sync/actor.ts', 'shared/trace/tracer.ts'],
+    reason: 'an actor tells its tracer about locks in the words of the lock code',
+  },
+];
 
 function readSources(root: string): Sources {
   const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((file) =>
@@ -73,10 +90,11 @@ test('no import in src goes the wrong way', (t) => {
   t.deepEqual(wrong, []);
 });
 
-test('no files in src import each other in a circle, except those listed', (t) => {
+test('no files in src import each other in a circle, and types only where it is listed', (t) => {
+  t.deepEqual(importCycles(sources), []);
   t.deepEqual(
-    importCycles(sources),
-    CYCLES.map(({ files }) => [...files]),
+    importCycles(sources, true),
+    TYPE_CYCLES.map(({ files }) => [...files]),
   );
 });
 
@@ -205,13 +223,14 @@ const f = await import(name);
   );
 });
 
-test('a circle of types only is none', (t) => {
+test('a circle of types only is one of types', (t) => {
   const text = (line: string) =>
     new Map([
       ['a.ts', "import { b } from './b.ts';"],
       ['b.ts', line],
     ]);
   t.deepEqual(importCycles(text("import type { A } from './a.ts';")), []);
+  t.deepEqual(importCycles(text("import type { A } from './a.ts';"), true), [['a.ts', 'b.ts']]);
   t.deepEqual(importCycles(text("export type { A } from './a.ts';")), []);
   t.deepEqual(importCycles(text("import { type A } from './a.ts';")), [['a.ts', 'b.ts']]);
 });

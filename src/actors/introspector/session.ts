@@ -29,8 +29,8 @@ import { codePageWritten } from '../mmu/code-map.ts';
 import { EBUSY, EINTR, EINVAL, ENOENT } from '../mmu/errno.ts';
 import { setGfnAccess } from '../mmu/gfn-access.ts';
 import { kvmiPut } from '../mmu/kvmi-ref.ts';
-import { gfnToSlot, isVisible } from '../mmu/memslots.ts';
 import { awaitEndOfTurn, kick, makeRequest, requestAll } from '../mmu/requests.ts';
+import { gfnToSlot, isVisible } from '../mmu/slot-sets.ts';
 import type { Vm } from '../mmu/vm.ts';
 import { shutConnection } from './hook.ts';
 import {

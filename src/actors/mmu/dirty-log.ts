@@ -11,9 +11,9 @@ import { mutexLock, mutexUnlock } from '../../shared/sync/mutex.ts';
 import { type Path, updating } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { ENOENT } from './errno.ts';
-import { activeSet, slotsOf } from './memslots.ts';
 import { flushRemoteTlbs, writeProtectGfn } from './protect.ts';
 import { dirtyWord } from './slot-arena.ts';
+import { activeSet, slotsOf } from './slot-sets.ts';
 import type { Vm } from './vm.ts';
 
 /**

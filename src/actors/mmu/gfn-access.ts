@@ -44,9 +44,9 @@ import {
 } from './access-tree.ts';
 import { EINVAL, ENOMEM } from './errno.ts';
 import { kvmiGet, kvmiPut } from './kvmi-ref.ts';
-import { activeSet, findSlot, isVisible, pendingSlot, type Slot } from './memslots.ts';
 import { provideSlotCallbacks, trackAdd, trackRemove } from './page-track.ts';
 import { flushRemoteTlbs, zapGfn } from './protect.ts';
+import { activeSet, findSlot, isVisible, pendingSlot, type Slot } from './slot-sets.ts';
 import type { Vm } from './vm.ts';
 
 /** Access bit ↔ tracking mode, in the order they are processed. */
@@ -302,7 +302,7 @@ export function* clearAllAccess(actor: Actor, vm: Vm): Path<void> {
   yield* writeLock(actor, vm.mmuLock);
   yield* writeLock(actor, vm.accessTreeLock);
   const freed: { entry: number; nodes: number[] }[] = [];
-  for (const [gfn, entry] of [...entriesOf(vm)]) {
+  for (const [gfn, entry] of entriesOf(vm)) {
     vm.mem.store(entryWord(vm, entry, 'ACCESS'), FULL_ACCESS);
     for (const { slot } of slotsToTrack(vm, gfn)) yield* updateTracking(vm, slot, gfn, entry, FULL_ACCESS);
     const removed = { entry: -1, nodes: [] };

@@ -18,8 +18,8 @@ import { notifying, type Path, reading, updating } from '../../shared/sync/point
 import { needsBreak, writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
-import { activeSet, type Slot, slotsOf } from './memslots.ts';
 import { flushRemoteTlbs, zapGfn } from './protect.ts';
+import { activeSet, type Slot, slotsOf } from './slot-sets.ts';
 import type { Vm } from './vm.ts';
 
 /** Pages of guest RAM, by RAM page: what a range of host virtual addresses is to KVM. */

@@ -1,5 +1,5 @@
 /**
- * Memslots: which guest frames are RAM, and how that changes under running vCPUs.
+ * How memslots change under running vCPUs: requests, and the sequence that commits them. Reading them: slot-sets.ts.
  *
  * @source virt/kvm/kvm_main.c (5.17): __kvm_set_memory_region, kvm_set_memslot, kvm_swap_active_memslots,
  *         kvm_invalidate_memslot, kvm_prepare_memory_region, kvm_commit_memory_region
@@ -10,7 +10,6 @@ import {
   SLOT_LOG_DIRTY,
   SLOT_READONLY,
   SLOT_SET,
-  SLOT_SET_BYTES,
   USER_SLOT_IDS,
 } from '../../shared/layout/memslot.ts';
 import { REQ_UNBLOCK } from '../../shared/layout/vcpu.ts';
@@ -28,7 +27,7 @@ import {
 import type { Actor } from '../../shared/sync/actor.ts';
 import { HOST_INVALIDATION, LOCK_SLOTS } from '../../shared/sync/lock-class.ts';
 import { mutexLock, mutexUnlock } from '../../shared/sync/mutex.ts';
-import { notifying, type Path, reading, updating, waiting, writing } from '../../shared/sync/point.ts';
+import { notifying, type Path, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spinlock.ts';
 import { synchronizeSrcu } from '../../shared/sync/srcu.ts';
@@ -40,23 +39,17 @@ import { writeProtectSlot } from './protect.ts';
 import { requestAll } from './requests.ts';
 import { zapAllRoots } from './roots.ts';
 import { allocateArch, releaseArch } from './slot-arena.ts';
+import {
+  activeIndexWord,
+  activeSet,
+  GENERATION_IN_FLUX,
+  generationOf,
+  type Slot,
+  slotSetAddress,
+  slotsOf,
+} from './slot-sets.ts';
 import { mmioGeneration } from './spte.ts';
 import type { Vm } from './vm.ts';
-
-/** One version of a memslot, copied out of its set. Immutable: a change makes another version. */
-export interface Slot {
-  readonly id: number;
-  readonly asId: number;
-  /** SLOT_LOG_DIRTY | SLOT_READONLY | SLOT_INVALID. */
-  readonly flags: number;
-  readonly baseGfn: number;
-  readonly npages: number;
-  /** Index of its first page in guest RAM: what userspace_addr is to KVM. */
-  readonly ramPage: number;
-  readonly arch: number;
-  /** Number of the CREATE or MOVE that made it. */
-  readonly instance: number;
-}
 
 /** What userspace asks for; npages 0 deletes. */
 export interface SlotRequest {
@@ -68,90 +61,16 @@ export interface SlotRequest {
   readonly ramPage: number;
 }
 
-/** Bit 63 of a generation: an update is in flux, nothing derived from it may be cached. */
-export const GENERATION_IN_FLUX = 1n << 63n;
-
-/** kvm_is_visible_memslot: a user slot that is not being removed. */
-export function isVisible(slot: Slot): boolean {
-  return slot.id < USER_SLOT_IDS && (slot.flags & SLOT_INVALID) === 0;
-}
-
-function setAddress(vm: Vm, asId: number, which: number): number {
-  return vm.layout.slotSets + (asId * 2 + which) * SLOT_SET_BYTES;
-}
-
-function activeIndexWord(vm: Vm, asId: number): number {
-  return vm.word('ACTIVE_SET') + asId * 4;
-}
-
-/** The active set of an address space. Read once per srcu section; the set does not change under a reader. */
-export function activeSet(vm: Vm, asId: number): number {
-  return setAddress(vm, asId, vm.mem.load(activeIndexWord(vm, asId)));
-}
-
-export function setGeneration(vm: Vm, set: number): bigint {
-  return vm.mem.load64(set + SLOT_SET.at.GENERATION);
-}
-
-/** All slots of a set, by base gfn. */
-export function slotsOf(vm: Vm, set: number): Slot[] {
-  const count = vm.mem.peek(set + SLOT_SET.at.COUNT);
-  return Array.from({ length: count }, (_, index) => readSlot(vm, set + SLOT_SET.bytes + index * SLOT.bytes));
-}
-
-/**
- * search_memslots: the slot that covers `gfn`, **even an INVALID one**: each caller decides what that means to it.
- *
- * @locking inside a kvm.srcu section (or slots_lock): the set is not edited while a reader may be in it
- */
-export function findSlot(vm: Vm, set: number, gfn: number): Slot | null {
-  const { mem } = vm;
-  // SHARED: plain reads. A set is only written while inactive, and reused only after a grace period.
-  const count = mem.peek(set + SLOT_SET.at.COUNT);
-  for (let index = 0; index < count; index++) {
-    const at = set + SLOT_SET.bytes + index * SLOT.bytes;
-    const base = mem.peek(at + SLOT.at.BASE_GFN);
-    if (gfn >= base && gfn < base + mem.peek(at + SLOT.at.NPAGES)) return readSlot(vm, at);
-  }
-  return null;
-}
-
-/** gfn_to_memslot for one address space: reads the active set, then searches it. Inside a kvm.srcu section. */
-export function* gfnToSlot(vm: Vm, asId: number, gfn: number): Path<Slot | null> {
-  yield reading(activeIndexWord(vm, asId));
-  return findSlot(vm, activeSet(vm, asId), gfn);
-}
-
-/** The slot being created in this address space: allocated, about to be scanned, not findable yet. mmu_lock held. */
-export function pendingSlot(vm: Vm, asId: number): Slot | null {
-  if (vm.mem.load(vm.word('PENDING_SLOT') + asId * 4) === 0) return null;
-  return readSlot(vm, vm.layout.pendingSlots + asId * SLOT.bytes);
-}
-
-function readSlot(vm: Vm, at: number): Slot {
-  const field = (name: keyof typeof SLOT.at) => vm.mem.peek(at + SLOT.at[name]);
-  return {
-    id: field('ID'),
-    asId: field('AS_ID'),
-    flags: field('FLAGS'),
-    baseGfn: field('BASE_GFN'),
-    npages: field('NPAGES'),
-    ramPage: field('RAM_PAGE'),
-    arch: field('ARCH'),
-    instance: field('INSTANCE'),
-  };
-}
-
 function writeSlot(vm: Vm, at: number, slot: Slot): void {
-  const put = (name: keyof typeof SLOT.at, value: number) => vm.mem.store(at + SLOT.at[name], value);
-  put('ID', slot.id);
-  put('AS_ID', slot.asId);
-  put('FLAGS', slot.flags);
-  put('BASE_GFN', slot.baseGfn);
-  put('NPAGES', slot.npages);
-  put('RAM_PAGE', slot.ramPage);
-  put('ARCH', slot.arch);
-  put('INSTANCE', slot.instance);
+  const { mem } = vm;
+  mem.store(at + SLOT.at.ID, slot.id);
+  mem.store(at + SLOT.at.AS_ID, slot.asId);
+  mem.store(at + SLOT.at.FLAGS, slot.flags);
+  mem.store(at + SLOT.at.BASE_GFN, slot.baseGfn);
+  mem.store(at + SLOT.at.NPAGES, slot.npages);
+  mem.store(at + SLOT.at.RAM_PAGE, slot.ramPage);
+  mem.store(at + SLOT.at.ARCH, slot.arch);
+  mem.store(at + SLOT.at.INSTANCE, slot.instance);
 }
 
 /** Writes the contents of the inactive set: the active one without `remove`, plus `add`. */
@@ -160,7 +79,7 @@ function editInactive(vm: Vm, asId: number, remove: Slot | null, add: Slot | nul
   const slots = slotsOf(vm, active).filter((slot) => slot.id !== remove?.id);
   if (add !== null) slots.push(add);
   slots.sort((a, b) => a.baseGfn - b.baseGfn);
-  const inactive = setAddress(vm, asId, 1 - vm.mem.load(activeIndexWord(vm, asId)));
+  const inactive = slotSetAddress(vm, asId, 1 - vm.mem.load(activeIndexWord(vm, asId)));
   for (const [index, slot] of slots.entries())
     writeSlot(vm, inactive + SLOT_SET.bytes + index * SLOT.bytes, slot);
   vm.mem.store(inactive + SLOT_SET.at.COUNT, slots.length);
@@ -177,8 +96,8 @@ function* swapActive(actor: Actor, vm: Vm, asId: number): Path<void> {
   actor.checks?.expectHeld('L9', 'slot sets swapped', LOCK_SLOTS);
   const active = activeSet(vm, asId);
   const next = 1 - mem.load(activeIndexWord(vm, asId));
-  const inactive = setAddress(vm, asId, next);
-  const generation = setGeneration(vm, active);
+  const inactive = slotSetAddress(vm, asId, next);
+  const generation = generationOf(vm, active);
   const nextGeneration = generation + BigInt(ADDRESS_SPACES);
   const inFlux = vm.quirk(BUG_MMIO_IN_FLUX) ? nextGeneration : generation | GENERATION_IN_FLUX;
   yield writing(inactive + SLOT_SET.at.GENERATION);
@@ -228,7 +147,7 @@ function settle(vm: Vm, asId: number): void {
 }
 
 /** What a request means, or why it is refused (a negative errno). Nothing is changed. */
-export type SlotChange = 'create' | 'delete' | 'move' | 'flags' | 'none';
+type SlotChange = 'create' | 'delete' | 'move' | 'flags' | 'none';
 
 export function classify(vm: Vm, request: SlotRequest): SlotChange | number {
   const { id, asId, flags, baseGfn, npages, ramPage } = request;

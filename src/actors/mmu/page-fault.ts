@@ -35,11 +35,11 @@ import { LOCK_MMU, SRCU_KVM, WAIT_ACK } from '../../shared/sync/lock-class.ts';
 import { type Path, reading, relaxing, updating, waiting, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
 import { FAULT_RESULTS, TRACE_FAULT } from '../../shared/trace/kinds.ts';
-import { activeSet, findSlot, GENERATION_IN_FLUX, type Slot, setGeneration } from './memslots.ts';
 import { flushRemoteTlbs } from './protect.ts';
 import { leaveGuestMode } from './requests.ts';
 import { rootIsAlive, rootIsStale } from './roots.ts';
 import { dirtyWord, rmapWord } from './slot-arena.ts';
+import { activeSet, findSlot, GENERATION_IN_FLUX, generationOf, type Slot } from './slot-sets.ts';
 import {
   isMmio,
   isPresent,
@@ -108,7 +108,7 @@ function* resolvePageFault(vcpu: FaultingVcpu, gfn: number, access: number): Pat
   yield reading(address);
   const spte = mem.load64(address);
   if (isMmio(spte)) {
-    const generation = setGeneration(vm, set);
+    const generation = generationOf(vm, set);
     const current = (generation & GENERATION_IN_FLUX) === 0n;
     // ORDER: the root after the entry. One that was thrown away may have become another space's, where no slot is.
     yield reading(vm.word('MMU_VALID_GEN'));
@@ -250,7 +250,7 @@ function* slowPageFault(
   const { vm, actor, index } = vcpu;
   const { mem } = vm;
   const current = vm.quirk(BUG_MMIO_IN_FLUX) ? activeSet(vm, mem.load(vm.vcpuWord(index, 'AS_ID'))) : set;
-  const generation = setGeneration(vm, current);
+  const generation = generationOf(vm, current);
   yield* writeLock(actor, vm.mmuLock);
   let hostIsAtIt = false;
   let result: FaultResult;

@@ -36,8 +36,8 @@ import {
   PTE_US,
   PTE_XD,
 } from '../../shared/x86/paging.ts';
-import { gfnToSlot, type Slot } from './memslots.ts';
 import { markDirty } from './page-fault.ts';
+import { gfnToSlot, type Slot } from './slot-sets.ts';
 import type { Vm } from './vm.ts';
 
 export interface GuestWalk {

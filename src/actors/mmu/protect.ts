@@ -32,9 +32,9 @@ import {
 import type { Actor } from '../../shared/sync/actor.ts';
 import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
-import type { Slot } from './memslots.ts';
 import { requestAll } from './requests.ts';
 import { rmapWord } from './slot-arena.ts';
+import type { Slot } from './slot-sets.ts';
 import { isPresent, spteAccess, spteAddress, stretchWord } from './spte.ts';
 import type { Vm } from './vm.ts';
 

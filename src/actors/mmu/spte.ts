@@ -31,8 +31,8 @@ import {
   SPTE_X,
 } from '../../shared/layout/spte.ts';
 import { REF_READ_PROTECT_KEEPS_MMU_W } from '../../shared/quirks.ts';
-import type { Slot } from './memslots.ts';
 import { trackCounter } from './slot-arena.ts';
+import type { Slot } from './slot-sets.ts';
 import type { Vm } from './vm.ts';
 
 /** Address of the spte of `gfn` under root `root`. */

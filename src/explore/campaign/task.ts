@@ -66,6 +66,9 @@ export interface FoundFinding {
   readonly json: Readonly<Record<string, unknown>>;
 }
 
+/** What follows a token's schedule: coroutines in one thread, or real threads. */
+export type ReplayEngine = 'explored' | 'controlled';
+
 export interface ReplayTask extends Base {
   readonly kind: 'replay';
   readonly token: string;
@@ -73,7 +76,7 @@ export interface ReplayTask extends Base {
   readonly repeat: string;
   /** File to write a trace to. */
   readonly trace: string | null;
-  readonly engine: 'explored' | 'controlled';
+  readonly engine: ReplayEngine;
 }
 
 export interface Replayed {

@@ -1,5 +1,5 @@
 /** The thread of one participant: takes steps when it is asked to, on the one shared memory, with real Atomics. */
-import { type Path, POINT_KINDS, WAITING } from '../../shared/sync/point.ts';
+import { kindOf, type Path, WAITING } from '../../shared/sync/point.ts';
 import type { Participant } from '../engine/execution.ts';
 import { World } from '../world/world.ts';
 import { ASK_BEGIN, ASK_QUIT, Line, SAY_ENDED, SAY_NOTIFY, SAY_POINT, SAY_THROWN } from './line.ts';
@@ -33,9 +33,9 @@ class Player {
     this.#world = world;
     this.#index = task.index;
     this.#participants = participants;
-    world.vm.mem.notify = (addr, count) => {
+    world.vm.mem.waker = (addr, count) => {
       // The engine wakes, in its order; what has been told so far comes before.
-      this.#say(SAY_NOTIFY, addr, Math.min(count ?? 0x7fffffff, 0x7fffffff), 0);
+      this.#say(SAY_NOTIFY, addr, Math.min(count, 0x7fffffff), 0);
       this.#line.listen();
       return this.#line.answered;
     };
@@ -77,7 +77,7 @@ class Player {
   #sayPoint(point: number): void {
     const waiter = this.#waiter;
     const { expect, timeoutMs } = waiter;
-    if (point % POINT_KINDS === WAITING) waiter.timeoutMs = Number.POSITIVE_INFINITY;
+    if (kindOf(point) === WAITING) waiter.timeoutMs = Number.POSITIVE_INFINITY;
     this.#say(SAY_POINT, point, expect, timeoutMs);
   }
 

@@ -36,8 +36,8 @@ export type Told =
   | readonly ['thrown', Error];
 
 /** What the engine's world listens to; bits. The rest is always told. */
-export const HEARS_LOCKS = 1;
-export const HEARS_FACTS = 2;
+const HEARS_LOCKS = 1;
+const HEARS_FACTS = 2;
 
 /** For the engine's world, once its observers have begun. */
 export function hears(world: World): number {

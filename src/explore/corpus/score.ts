@@ -55,8 +55,8 @@ export interface Score {
   readonly controls: readonly ControlScore[];
 }
 
-/** Who looks for false reports. */
-const CLEAN_STRATEGY = 'random';
+/** Who looks for false reports, in equal shares. */
+const CLEAN_STRATEGIES = ['random', 'pct3'];
 
 export class Scoring {
   readonly #plan: ScorePlan;
@@ -76,7 +76,11 @@ export class Scoring {
 
   get trials(): { readonly done: number; readonly all: number } {
     const { items, controls, strategies, runs } = this.#plan;
-    return { done: this.#done, all: items.length * (strategies.length * runs + 1) + controls.length };
+    const looks = CLEAN_STRATEGIES.length;
+    return {
+      done: this.#done,
+      all: items.length * (strategies.length * runs + looks) + controls.length * looks,
+    };
   }
 
   /** Everything. Call it once; it closes the threads. @throws what a trial throws, or the end that {@link stop} made */
@@ -134,15 +138,18 @@ export class Scoring {
     return { control, ...(await this.#clean(control.id)) };
   }
 
-  #clean(id: string): Promise<CleanAnswer> {
+  async #clean(id: string): Promise<CleanAnswer> {
     const { clean, seed } = this.#plan;
-    return this.#try<CleanTrial, CleanAnswer>({
-      kind: 'clean',
-      id,
-      strategy: CLEAN_STRATEGY,
-      schedules: clean,
-      seed,
-    });
+    const schedules = Math.ceil(clean / CLEAN_STRATEGIES.length);
+    const answers = await Promise.all(
+      CLEAN_STRATEGIES.map((strategy) =>
+        this.#try<CleanTrial, CleanAnswer>({ kind: 'clean', id, strategy, schedules, seed }),
+      ),
+    );
+    return {
+      report: answers.find(({ report }) => report !== null)?.report ?? null,
+      shown: answers.reduce((sum, { shown }) => sum + shown, 0),
+    };
   }
 
   async #try<T extends Trial, A>(trial: T): Promise<A> {

@@ -8,12 +8,12 @@
  */
 import { Actor, type LockTraceKind } from '../../shared/sync/actor.ts';
 import type { LockClass, LockMode } from '../../shared/sync/lock-class.ts';
-import { POINT_KINDS, type Point, READING, UPDATING } from '../../shared/sync/point.ts';
+import { addressOf, kindOf, type Point, READING, UPDATING } from '../../shared/sync/point.ts';
 import { ACTOR_LIMIT, type Participant } from './execution.ts';
 
 /** What a step is to a lock: a mask. Neither ACQUIRES nor RELEASES: an ordinary step. */
 export const ACQUIRES = 1;
-export const RELEASES = 2;
+const RELEASES = 2;
 /** With one of the others: others may hold the lock in this mode too. */
 export const SHARED = 4;
 
@@ -177,6 +177,3 @@ export class LockTable {
     return lock;
   }
 }
-
-const kindOf = (point: Point): number => point & (POINT_KINDS - 1);
-const addressOf = (point: Point): number => Math.floor(point / POINT_KINDS);

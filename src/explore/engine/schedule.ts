@@ -5,7 +5,7 @@
  * Places are per actor ("when actor 2 has taken 17 steps and has just run"), so leaving one deviation out does not move
  * the others, and most small changes of the code leave them where they were.
  */
-import { CHOOSING, POINT_KINDS, RELAXING } from '../../shared/sync/point.ts';
+import { CHOOSING, kindOf, RELAXING } from '../../shared/sync/point.ts';
 import { defaultPick, type Strategy, type View } from './strategy.ts';
 import type { Trace } from './trace.ts';
 
@@ -30,7 +30,7 @@ export function scheduleOf(trace: Trace, actorCount: number): Deviation[] {
   let relaxed = false;
   for (let i = 0; i < trace.length; i++) {
     const actor = trace.actor[i]!;
-    const kind = trace.point[i]! % POINT_KINDS;
+    const kind = kindOf(trace.point[i]!);
     if (actor !== defaultPick(trace.runnable[i]!, trace.timed[i]!, last, relaxed)) {
       schedule.push({ actor: last, taken: last < 0 ? 0 : taken[last]!, to: actor, choice: false });
     }

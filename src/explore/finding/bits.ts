@@ -42,7 +42,7 @@ export class BitWriter {
 }
 
 /** Numbers a Golomb code can carry are below this. */
-export const GOLOMB_LIMIT = 2 ** 30;
+const GOLOMB_LIMIT = 2 ** 30;
 
 /** Reads past the end give {@link OutOfBits}. */
 export class BitReader {

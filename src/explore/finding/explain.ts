@@ -7,11 +7,12 @@ import type { ScalarType } from '../../shared/struct.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import type { LockMode } from '../../shared/sync/lock-class.ts';
 import {
+  addressOf,
   CHOICE_WAYS,
   CHOOSING,
+  kindOf,
   NOTIFYING,
   type Path,
-  POINT_KINDS,
   type Point,
   READING,
   RELAXING,
@@ -28,7 +29,7 @@ import type { Finding } from '../engine/finding.ts';
 import { Replay, type Schedule } from '../engine/schedule.ts';
 import { defaultPick } from '../engine/strategy.ts';
 import { FELL_ASLEEP } from '../engine/trace.ts';
-import type { Scenario } from '../scenario/scenario.ts';
+import { type Scenario, wrapped } from '../scenario/scenario.ts';
 import { stageOf } from '../scenario/stage.ts';
 import type { World } from '../world/world.ts';
 import { EXPLORER, type RawFrame, rawStack, type SourceLine, SourceLines } from './source-line.ts';
@@ -159,10 +160,9 @@ class Recorder implements Observer {
   #relaxed = false;
 
   constructor(scenario: Scenario) {
-    this.scenario = {
-      ...bound(scenario),
-      participants: (world) => this.#tapped(world, scenario.participants(world)),
-    };
+    this.scenario = wrapped(scenario, (inner) => ({
+      participants: (world) => this.#tapped(world, inner.participants(world)),
+    }));
   }
 
   pointMade(stack: RawFrame[]): void {
@@ -170,8 +170,8 @@ class Recorder implements Observer {
   }
 
   before(execution: Execution, actor: number, point: number): void {
-    const kind = KINDS[point % POINT_KINDS]!;
-    const number = Math.floor(point / POINT_KINDS);
+    const kind = KINDS[kindOf(point)]!;
+    const number = addressOf(point);
     if (kind === 'choose') {
       const cell = `of ${number % CHOICE_WAYS}`;
       this.#before = { cell, type: null, value: null, lock: null, bookkeeping: false };
@@ -192,7 +192,7 @@ class Recorder implements Observer {
   }
 
   after(execution: Execution, actor: number, point: number): void {
-    const kind = KINDS[point % POINT_KINDS]!;
+    const kind = KINDS[kindOf(point)]!;
     if (kind === 'choose') this.#note(execution, actor, point, kind);
     const index = this.#steps.length - 1;
     const step = this.#steps[index]!;
@@ -202,7 +202,7 @@ class Recorder implements Observer {
     if (kind === 'choose') answer = `way ${given}`;
     else if (kind === 'wait' && given === FELL_ASLEEP) answer = 'fell asleep';
     else if (kind === 'wait' && given === WAIT_TIMED_OUT) answer = 'timed out';
-    const after = type === null ? null : this.#value(Math.floor(point / POINT_KINDS), type);
+    const after = type === null ? null : this.#value(addressOf(point), type);
     this.#steps[index] = { ...step, after, answer };
   }
 
@@ -250,7 +250,7 @@ class Recorder implements Observer {
       const ended = execution.hasEnded(actor);
       const wanted = this.#wanted[actor] ?? null;
       const point = execution.at[actor]!;
-      const cell = ended ? null : cellAt(vm.layout, vm.mem, Math.floor(point / POINT_KINDS));
+      const cell = ended ? null : cellAt(vm.layout, vm.mem, addressOf(point));
       return {
         name: actorName,
         state: ended ? 'ended' : execution.sleepsOn(actor) >= 0 ? 'asleep' : 'could go on',
@@ -351,20 +351,6 @@ class Recorder implements Observer {
         return numberText(mem.u8[addr]!);
     }
   }
-}
-
-/** A scenario whose methods do not need `this`. */
-function bound(scenario: Scenario): Scenario {
-  const { name, title, machine, stepLimit } = scenario;
-  return {
-    name,
-    title,
-    machine,
-    setUp: (world) => scenario.setUp(world),
-    participants: (world) => scenario.participants(world),
-    atEnd: (world) => scenario.atEnd?.(world) ?? [],
-    ...(stepLimit === undefined ? {} : { stepLimit }),
-  };
 }
 
 /** Without the explorer's own frames, and those of the points. */

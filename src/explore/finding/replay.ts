@@ -86,7 +86,7 @@ function divergence(
 }
 
 /** `receiver takes over when control has taken 18 steps`. */
-export function deviationText({ actor, taken, to, choice }: Deviation, names: readonly string[]): string {
+function deviationText({ actor, taken, to, choice }: Deviation, names: readonly string[]): string {
   const who = names[actor] ?? `actor ${actor}`;
   if (choice) return `way ${to} at step ${taken + 1} of ${who}`;
   const next = names[to] ?? `actor ${to}`;

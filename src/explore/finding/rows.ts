@@ -99,7 +99,7 @@ const LOCK_WORDS: Readonly<Record<string, string>> = {
   synchronizeSrcu: 'synchronize',
 };
 
-export function lockText(steps: readonly Step[], goesOn = false): string {
+function lockText(steps: readonly Step[], goesOn = false): string {
   const first = steps[0]!;
   const lock = steps.find((step) => step.lock !== null)?.lock ?? first.cell;
   const word = LOCK_WORDS[first.sync!.name] ?? first.sync!.name;

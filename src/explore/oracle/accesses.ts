@@ -35,8 +35,8 @@ import {
 } from '../../shared/layout/cpu.ts';
 import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
 import { EXITING_GUEST, IN_GUEST, REQ_MMU_RELOAD, REQ_TLB_FLUSH } from '../../shared/layout/vcpu.ts';
-import { POINT_KINDS, READING, STEPPING, UPDATING, WRITING } from '../../shared/sync/point.ts';
-import { RWLOCK } from '../../shared/sync/rw-lock.ts';
+import { addressOf, kindOf, READING, STEPPING, UPDATING, WRITING } from '../../shared/sync/point.ts';
+import { isHeldForWrite, RWLOCK } from '../../shared/sync/rw-lock.ts';
 import { TRACE_EMULATE, TRACE_FLUSH, TRACE_PAUSE, TRACE_PF } from '../../shared/trace/kinds.ts';
 import type { Execution } from '../engine/execution.ts';
 import { genericKey } from '../engine/finding.ts';
@@ -44,6 +44,7 @@ import type { SessionCall } from '../world/recorded-session.ts';
 import type { World } from '../world/world.ts';
 import { FACT_BEGIN, FACT_END, type FactPhase, type Oracle } from './oracle.ts';
 import type { PolicyLedger } from './policy-ledger.ts';
+import { vcpuOf } from './who.ts';
 
 /** An event of the instruction that a vCPU is at. */
 interface Asked {
@@ -82,6 +83,8 @@ export class AccessOracle implements Oracle {
   readonly #paused: number[] = [];
   /** Step at which a CRASH was over, −1: none. */
   #crashed = -1;
+  /** Per actor: its last event was answered CRASH. */
+  readonly #dying: boolean[] = [];
 
   constructor(world: World, policy: PolicyLedger) {
     this.#world = world;
@@ -91,11 +94,12 @@ export class AccessOracle implements Oracle {
   begin(execution: Execution): void {
     const { vcpus } = this.#world;
     this.#crashed = -1;
+    this.#dying.length = 0;
     this.#flushed = -1;
     this.#tightened.clear();
     for (const { index } of vcpus) this.#paused[index] = -1;
-    for (const [actor, { waiter }] of execution.participants.entries()) {
-      this.#vcpu[actor] = vcpus.findIndex((vcpu) => vcpu.actor === waiter);
+    for (const [actor, participant] of execution.participants.entries()) {
+      this.#vcpu[actor] = vcpuOf(this.#world, participant);
       this.#asked[actor] = [];
     }
   }
@@ -117,6 +121,8 @@ export class AccessOracle implements Oracle {
     } else if (kind === TRACE_EMULATE) {
       this.#asked[actor]!.length = 0;
       this.#emulates[actor] = execution.step;
+      // Declaring the VM dead is part of the instruction that was answered so.
+      if (phase === FACT_END && this.#dying[actor] === true) this.#crashed = execution.step;
     } else if (kind === TRACE_PF && phase === FACT_BEGIN) {
       const gfn = Math.floor(b / PAGE);
       this.#asked[actor]!.push({ gfn, access: c, sent: execution.step, approved: false });
@@ -125,7 +131,7 @@ export class AccessOracle implements Oracle {
       const failsOpen = a < 0 && this.#load(vm.word('STRICT')) === 0;
       const last = this.#asked[actor]!.at(-1);
       if (last !== undefined) last.approved = a === KVMI_EVENT_ACTION_CONTINUE || failsOpen;
-      if (a === KVMI_EVENT_ACTION_CRASH) this.#crashed = execution.step;
+      this.#dying[actor] = a === KVMI_EVENT_ACTION_CRASH;
     }
   }
 
@@ -137,9 +143,9 @@ export class AccessOracle implements Oracle {
 
   before(execution: Execution, actor: number, point: number): void {
     const vcpu = this.#vcpu[actor]!;
-    const kind = point % POINT_KINDS;
+    const kind = kindOf(point);
     if (this.#isSpte(point)) {
-      this.#spteBefore = this.#world.vm.mem.u64[Math.floor(point / POINT_KINDS) / 8]!;
+      this.#spteBefore = this.#world.vm.mem.u64[addressOf(point) / 8]!;
       return;
     }
     if (vcpu < 0) return;
@@ -148,14 +154,14 @@ export class AccessOracle implements Oracle {
       return;
     }
     if (kind !== READING && kind !== WRITING && kind !== UPDATING) return;
-    const cell = Math.floor(point / POINT_KINDS);
+    const cell = addressOf(point);
     if (cell < this.#world.vm.layout.ram || !this.#inGuestMode(vcpu)) return;
     this.#directAccess(execution, actor, vcpu, cell, kind !== READING);
   }
 
   after(execution: Execution, _actor: number, point: number): void {
     if (!this.#isSpte(point)) return;
-    const at = Math.floor(point / POINT_KINDS);
+    const at = addressOf(point);
     const spte = this.#world.vm.mem.u64[at / 8]!;
     const lost = (spteAccess(this.#spteBefore) & ~spteAccess(spte)) !== 0;
     if (lost || sptePfn(spte) !== sptePfn(this.#spteBefore)) this.#tightened.set(at, execution.step);
@@ -163,10 +169,10 @@ export class AccessOracle implements Oracle {
 
   /** Is it one at which an spte may change? */
   #isSpte(point: number): boolean {
-    const kind = point % POINT_KINDS;
+    const kind = kindOf(point);
     if (kind !== UPDATING && kind !== WRITING) return false;
     const { sptes, config } = this.#world.vm.layout;
-    const at = Math.floor(point / POINT_KINDS);
+    const at = addressOf(point);
     return at >= sptes && at < sptes + ROOT_LIMIT * config.gfnCount * 8;
   }
 
@@ -246,7 +252,7 @@ export class AccessOracle implements Oracle {
     const spte = root < 0 ? 0n : vm.mem.u64[spteAddress(vm, root, gfn) / 8]!;
     const backed = !staleRoot && isPresent(spte) && (spteAccess(spte) & access) !== 0;
     // Whoever is taking permissions away may be about to wait for this vCPU.
-    if ((this.#load(vm.mmuLock.addr + RWLOCK.at.STATE) & 1) === 0) {
+    if (!isHeldForWrite(this.#load(vm.mmuLock.addr + RWLOCK.at.STATE))) {
       if (staleRoot) {
         this.#report(execution, actor, 'I6', `${what} under a root that has been thrown away`);
       } else if (!backed && this.#isPaid(spteAddress(vm, root, gfn))) {

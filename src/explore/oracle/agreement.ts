@@ -9,21 +9,23 @@
  * mmu/invariants.ts.
  */
 import { trackingOf } from '../../actors/mmu/invariants.ts';
-import { activeSet, findSlot, isVisible } from '../../actors/mmu/memslots.ts';
 import { rootWord } from '../../actors/mmu/roots.ts';
+import { activeSet, findSlot, isVisible } from '../../actors/mmu/slot-sets.ts';
 import { describeAccess, illegalSpte, isPresent, makeSpte, spteAccess } from '../../actors/mmu/spte.ts';
 import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
 import type { LockTraceKind } from '../../shared/sync/actor.ts';
+import { holderOf } from '../../shared/sync/futex.ts';
 import { LOCK_MMU, LOCK_SLOTS, type LockClass } from '../../shared/sync/lock-class.ts';
-import { POINT_KINDS, UPDATING, WRITING } from '../../shared/sync/point.ts';
-import { RWLOCK } from '../../shared/sync/rw-lock.ts';
+import { addressOf, kindOf, UPDATING, WRITING } from '../../shared/sync/point.ts';
+import { isHeld, RWLOCK } from '../../shared/sync/rw-lock.ts';
 import { FAULT_RESULTS, TRACE_FAULT } from '../../shared/trace/kinds.ts';
 import type { Execution } from '../engine/execution.ts';
 import { generic } from '../engine/finding.ts';
 import type { World } from '../world/world.ts';
 import { FACT_BEGIN, type FactPhase, type Oracle } from './oracle.ts';
 import type { PolicyLedger } from './policy-ledger.ts';
+import { vcpuOf } from './who.ts';
 
 const MMIO = FAULT_RESULTS.indexOf('mmio');
 
@@ -57,9 +59,8 @@ export class AgreementOracle implements Oracle {
   begin(execution: Execution): void {
     this.#changed.clear();
     this.#released = false;
-    for (const [actor, { waiter }] of execution.participants.entries()) {
-      const vcpu = this.#world.vcpus.find((candidate) => candidate.actor === waiter);
-      this.#vcpu[actor] = vcpu === undefined ? -1 : vcpu.index;
+    for (const [actor, participant] of execution.participants.entries()) {
+      this.#vcpu[actor] = vcpuOf(this.#world, participant);
     }
   }
 
@@ -91,17 +92,17 @@ export class AgreementOracle implements Oracle {
   }
 
   after(execution: Execution, _actor: number, point: number): void {
-    const kind = point % POINT_KINDS;
+    const kind = kindOf(point);
     if (kind === UPDATING || kind === WRITING) {
-      const cell = Math.floor(point / POINT_KINDS);
+      const cell = addressOf(point);
       if (cell >= this.#sptes.from && cell < this.#sptes.to) this.#changed.add(cell);
     }
     if (this.#changed.size === 0 && !this.#released) return;
     const { vm } = this.#world;
-    if (this.#load(vm.mmuLock.addr + RWLOCK.at.STATE) >>> 2 !== 0) return;
+    if (isHeld(this.#load(vm.mmuLock.addr + RWLOCK.at.STATE))) return;
     for (const address of this.#changed) this.#checkSpte(execution, address);
     this.#changed.clear();
-    if (!this.#released || this.#load(vm.slotsLock.addr) >>> 1 !== 0) return;
+    if (!this.#released || holderOf(this.#load(vm.slotsLock.addr)) !== 0) return;
     this.#released = false;
     this.#checkTracking(execution);
   }

@@ -7,9 +7,9 @@ import { MEM_ACCESS, POOL, TREE_FANOUT, TREE_LEVELS, TREE_NODE } from '../../sha
 import { VCPU_LOCKS, VM_LOCKS } from '../../shared/layout/machine.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import { DONE_KVMI, LOCK_BYTES } from '../../shared/sync/lock-class.ts';
-import { POINT_KINDS } from '../../shared/sync/point.ts';
+import { addressOf } from '../../shared/sync/point.ts';
 import { RWLOCK } from '../../shared/sync/rw-lock.ts';
-import { SRCU } from '../../shared/sync/srcu.ts';
+import { readerCount, SRCU } from '../../shared/sync/srcu.ts';
 import type { Execution } from '../engine/execution.ts';
 import { generic } from '../engine/finding.ts';
 import type { World } from '../world/world.ts';
@@ -67,7 +67,7 @@ export class BalanceOracle implements Oracle {
 
   #checkSrcu(execution: Execution, name: string, at: number): void {
     for (const side of [0, 1]) {
-      const readers = this.#load(at + SRCU.at.READERS + side * 4) >> 1;
+      const readers = readerCount(this.#load(at + SRCU.at.READERS + side * 4));
       const known = this.#holders(execution, at, side);
       if (readers === known || (readers > known && isAbout(execution, at, LOCK_BYTES))) continue;
       this.#report(
@@ -104,7 +104,7 @@ export class BalanceOracle implements Oracle {
   /** Nodes of the access tree: each is in the tree, in the free list, or never used; in one place only. */
   #checkTree(execution: Execution): void {
     const { vm } = this.#world;
-    const linked = [...entriesOf(vm)].map(([, entry]) => entry);
+    const linked = entriesOf(vm).map(([, entry]) => entry);
     const pools = [
       {
         name: 'access node',
@@ -193,7 +193,7 @@ export class BalanceOracle implements Oracle {
 /** Does a server that never ends stand before a step of its own on these words: a release that it has begun? */
 function isAbout({ at, participants }: Execution, addr: number, bytes: number): boolean {
   return participants.some((_participant, actor) => {
-    const cell = Math.floor(at[actor]! / POINT_KINDS);
+    const cell = addressOf(at[actor]!);
     return at[actor]! >= 0 && cell >= addr && cell < addr + bytes;
   });
 }

@@ -5,12 +5,13 @@
  * absent when nobody listens; here they lead to the oracles.
  */
 
-import type { Actor, LockTrace } from '../../shared/sync/actor.ts';
+import type { LockTrace } from '../../shared/sync/actor.ts';
 import { TRACE_KINDS } from '../../shared/trace/kinds.ts';
 import { Tracer } from '../../shared/trace/tracer.ts';
 import type { Execution, Observer } from '../engine/execution.ts';
 import type { World } from '../world/world.ts';
 import { FACT_BEGIN, FACT_END, FACT_INSTANT, type FactPhase, type Oracle } from './oracle.ts';
+import { numberOf } from './who.ts';
 
 /** Where the tracer and the lock hook of one actor lead. */
 interface Wires {
@@ -174,10 +175,6 @@ export class OracleBundle implements Observer {
     };
     return { tracer, locks };
   }
-}
-
-function numberOf(execution: Execution, actor: Actor): number {
-  return execution.participants.findIndex(({ waiter }) => waiter === actor);
 }
 
 /** Whoever listened before is told first. */

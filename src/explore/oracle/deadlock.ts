@@ -4,7 +4,7 @@
  * Looked for whenever an actor falls asleep, for that is what closes a cycle. When nobody can move and there is no
  * cycle, somebody sleeps who need not (a lost wake-up), or waits for what nobody is left to do.
  */
-import { POINT_KINDS, WAITING } from '../../shared/sync/point.ts';
+import { kindOf, WAITING } from '../../shared/sync/point.ts';
 import type { Execution } from '../engine/execution.ts';
 import { generic } from '../engine/finding.ts';
 import type { Oracle } from './oracle.ts';
@@ -18,7 +18,7 @@ export class DeadlockOracle implements Oracle {
   }
 
   after(execution: Execution, actor: number, point: number): void {
-    if (point % POINT_KINDS !== WAITING || execution.sleepsOn(actor) < 0) return;
+    if (kindOf(point) !== WAITING || execution.sleepsOn(actor) < 0) return;
     const cycle = this.#graph.cycleFrom(execution, actor);
     if (cycle !== null) this.#reportCycle(execution, cycle);
   }

@@ -10,7 +10,7 @@
  * a MOVE: the frame goes, and comes back elsewhere; one that fails goes and comes back. Answers to events are the
  * ledger's matter (event-ledger.ts).
  */
-import { activeSet, isVisible, type Slot, slotsOf } from '../../actors/mmu/memslots.ts';
+import { activeSet, isVisible, type Slot, slotsOf } from '../../actors/mmu/slot-sets.ts';
 import { describeAccess } from '../../actors/mmu/spte.ts';
 import { FULL_ACCESS } from '../../shared/layout/access-tree.ts';
 import {

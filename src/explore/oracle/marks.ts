@@ -14,7 +14,7 @@ export const NORMAL = 1;
 /** Announced accesses are marked and order; other accesses through Atomics are marked and order nothing. */
 export const ATOMIC = 2;
 /** Announced accesses are marked, others are plain; nothing orders: who relies on a value seen here has a race. */
-export const RELAXED = 3;
+const RELAXED = 3;
 /** All accesses through Atomics are marked; nothing orders. */
 export const MARKED = 4;
 /** All accesses through Atomics are marked and order. */
@@ -54,6 +54,7 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   'vcpu.ENDED': SYNC,
   // A waited pause and the vCPU: each writes its own word, then looks at the other's.
   'vcpu.TURN': SYNC,
+  'vcpu.TURN_WAITERS': ATOMIC,
   // srcu_dereference, rcu_assign_pointer.
   'vm.ACTIVE_SET': SYNC,
   'vm.NOTIFIER_HEAD': SYNC,

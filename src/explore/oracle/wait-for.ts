@@ -6,7 +6,7 @@
  *   a lock                         each holder that stands in its way; behind a queue, its head
  *   a grace period of an srcu      each reader of the side that drains; behind another one, whoever waits first
  *   an acknowledgement             the vCPU that is to leave guest mode
- *   the end of a turn               the vCPU that a pause waits for
+ *   the end of a turn              the vCPU that a pause waits for
  *   the reply to an event          the receiver, behind which the tool is
  *   the last KVMI reference        each actor that has one, and the receiver
  *   vCPUs to park                  each that has not
@@ -17,16 +17,18 @@
  */
 import { jobRing, messageRing } from '../../actors/introspector/vcpu-side.ts';
 import { VCPU, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
+import { cellName } from '../../shared/state/cell-name.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import { holderOf } from '../../shared/sync/futex.ts';
 import { DONE_KVMI, LOCK_BYTES } from '../../shared/sync/lock-class.ts';
-import { RWLOCK } from '../../shared/sync/rw-lock.ts';
-import { SRCU } from '../../shared/sync/srcu.ts';
+import { isHeld, RWLOCK } from '../../shared/sync/rw-lock.ts';
+import { readerCount, SRCU } from '../../shared/sync/srcu.ts';
 import type { Execution } from '../engine/execution.ts';
 import type { World } from '../world/world.ts';
-import { cellName } from './cell-name.ts';
 import type { EventLedger } from './event-ledger.ts';
 import { describeHeld, type HeldLocks, type HeldSince, type Wanted } from './held-locks.ts';
+import { pointName } from './point-name.ts';
+import { numberOf } from './who.ts';
 
 /** One actor stands in another one's way. */
 export interface WaitEdge {
@@ -98,7 +100,7 @@ export class WaitGraph {
     const since = lastStepOf(execution, actor);
     if (execution.hasEnded(actor)) return `${name}: has ended${holds}`;
     const cell = execution.sleepsOn(actor);
-    if (cell < 0) return `${name}: can move, at ${pointName(this.#world, execution.at[actor]!)}${holds}`;
+    if (cell < 0) return `${name}: can move, at ${pointName(this.#world.vm, execution.at[actor]!)}${holds}`;
     const wait = this.waitOf(execution, actor);
     if (wait === null)
       return `${name}: asleep since step ${since} at ${this.#name(cell)}, with a timeout${holds}`;
@@ -132,8 +134,7 @@ export class WaitGraph {
 
   #isFree({ cls, addr }: Wanted): boolean {
     if (cls.kind !== 'rwlock') return holderOf(this.#load(addr)) === 0;
-    // Neither a writer nor readers: the two low bits are flags.
-    return this.#load(addr + RWLOCK.at.STATE) >>> 2 === 0;
+    return !isHeld(this.#load(addr + RWLOCK.at.STATE));
   }
 
   #queueWait(execution: Execution, actor: number, { cls, addr, mode }: Wanted): Wait {
@@ -160,7 +161,7 @@ export class WaitGraph {
     }
     const side = (cell - addr - SRCU.at.READERS) >>> 2;
     const edges = this.#holders(execution, (own) => own.addr === addr && own.side === side);
-    const drained = this.#load(cell) < 2;
+    const drained = readerCount(this.#load(cell)) === 0;
     return { what: `${what}, side ${side}`, edges, missed: drained ? 'its readers have left' : null };
   }
 
@@ -216,13 +217,13 @@ export class WaitGraph {
   }
 
   #acknowledgementWait(execution: Execution, index: number): Wait {
-    const to = this.#numberOf(execution, this.#world.vcpus[index]!.actor);
+    const to = numberOf(execution, this.#world.vcpus[index]!.actor);
     const edges = to < 0 ? [] : [{ to, because: 'is in guest mode or reads tables' }];
     return { what: `the acknowledgement of vcpu ${index}`, edges, missed: null };
   }
 
   #turnWait(execution: Execution, index: number): Wait {
-    const to = this.#numberOf(execution, this.#world.vcpus[index]!.actor);
+    const to = numberOf(execution, this.#world.vcpus[index]!.actor);
     const edges = to < 0 ? [] : [{ to, because: 'is not done with what it left the guest for' }];
     return { what: `the end of a turn of vcpu ${index}`, edges, missed: null };
   }
@@ -235,9 +236,9 @@ export class WaitGraph {
     const jobs = !jobRing(vm, index).empty;
     const over = this.#load(vm.vcpuWord(index, 'WAITING')) === 0;
     const missed = jobs ? 'there is a job for it' : over ? 'it waits for no reply any more' : null;
-    const open = this.#events.openOf(this.#numberOf(execution, vcpus[index]!.actor));
+    const open = this.#events.openOf(numberOf(execution, vcpus[index]!.actor));
     const seq = this.#load(vm.vcpuWord(index, 'REPLY_SEQ'));
-    const to = this.#numberOf(execution, receiver);
+    const to = numberOf(execution, receiver);
     let because = 'is to deliver the reply';
     if (open !== null && open.answered >= 0) because = `answered it at step ${open.answered}`;
     else if (open !== null && open.taken >= 0) because = `took the event at step ${open.taken}`;
@@ -255,12 +256,8 @@ export class WaitGraph {
     const { vm, vcpus } = this.#world;
     return vcpus
       .filter(({ index }) => this.#load(vm.vcpuWord(index, 'PARKED')) === 0)
-      .map(({ actor }) => ({ to: this.#numberOf(execution, actor), because: 'has not parked' }))
+      .map(({ actor }) => ({ to: numberOf(execution, actor), because: 'has not parked' }))
       .filter(({ to }) => to >= 0 && !execution.hasEnded(to));
-  }
-
-  #numberOf(execution: Execution, actor: Actor): number {
-    return execution.participants.findIndex(({ waiter }) => waiter === actor);
   }
 
   /** Plain: nobody moves while an oracle looks, and who watches the memory need not see it. */
@@ -269,31 +266,13 @@ export class WaitGraph {
   }
 
   #name(cell: number): string {
-    return cellName(this.#world.vm.mem, this.#world.vm.layout, cell);
+    const { mem, layout } = this.#world.vm;
+    return cellName(layout, mem, cell);
   }
 }
 
-const POINT_VERBS = [
-  'reading',
-  'writing',
-  'updating',
-  'waiting on',
-  'notifying',
-  'step',
-  'choice',
-  'polling',
-] as const;
-
-/** A point as words: `updating mmu_lock.STATE`. */
-export function pointName(world: World, point: number): string {
-  const cell = Math.floor(point / POINT_VERBS.length);
-  const verb = POINT_VERBS[point % POINT_VERBS.length]!;
-  if (verb === 'step' || verb === 'choice' || cell === 0) return verb;
-  return `${verb} ${cellName(world.vm.mem, world.vm.layout, cell)}`;
-}
-
 /** Number of the last step that `actor` took, from 1; 0 if it took none. */
-export function lastStepOf(execution: Execution, actor: number): number {
+function lastStepOf(execution: Execution, actor: number): number {
   const { trace } = execution;
   for (let i = trace.length - 1; i >= 0; i--) if (trace.actor[i] === actor) return i + 1;
   return 0;

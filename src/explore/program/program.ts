@@ -28,7 +28,7 @@ export interface Program {
   readonly stepLimit?: number;
 }
 
-export const PROGRAM_STEP_LIMIT = 10_000;
+const PROGRAM_STEP_LIMIT = 10_000;
 
 const PAGE_BYTES = 65_536;
 

@@ -1,10 +1,9 @@
-/** A scenario by the name of a bundled one, or from a module of the user's. */
+/** A scenario as the user names it: by the name of one that comes with the package, or as a module. */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { SimError } from '../../shared/errors.ts';
-import { suggest } from '../../shared/suggest.ts';
-import { KNOWN_SCENARIOS } from './known.ts';
+import { scenarioByName } from './known.ts';
 import type { Scenario } from './scenario.ts';
 import { trappedLoading } from './traps.ts';
 
@@ -13,28 +12,12 @@ export function isModulePath(name: string): boolean {
   return /[/\\]|\.[cm]?[jt]s$/.test(name);
 }
 
-/** @throws SimError SIM_USAGE when there is none of this name */
-export function bundledScenario(name: string): Scenario {
-  const scenario = KNOWN_SCENARIOS.find((candidate) => candidate.name === name);
-  if (scenario !== undefined) return scenario;
-  const near = suggest(
-    name,
-    KNOWN_SCENARIOS.map((candidate) => candidate.name),
-  );
-  throw new SimError('SIM_USAGE', `there is no scenario '${name}'`, {
-    hint:
-      near === null
-        ? 'faultline explore --list lists them; a module of yours is given by its path: ./scenario.js'
-        : `did you mean ${near}?`,
-  });
-}
-
 /**
  * @throws SimError SIM_USAGE, SIM_FILE when there is no such scenario or file; SIM_SCENARIO when the module cannot be
  *         loaded, or what it exports is no scenario
  */
 export async function loadScenario(name: string): Promise<Scenario> {
-  if (!isModulePath(name)) return bundledScenario(name);
+  if (!isModulePath(name)) return scenarioByName(name);
   const file = resolve(name);
   if (!existsSync(file)) {
     throw new SimError('SIM_FILE', `there is no scenario module '${name}'`, { hint: 'give its path' });

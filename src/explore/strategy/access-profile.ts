@@ -1,8 +1,8 @@
 /** How often each actor touches each cell, on the average of the executions that were counted. */
-import { READING, UPDATING, WRITING } from '../../shared/sync/point.ts';
+import { kindOf, READING, UPDATING, WRITING } from '../../shared/sync/point.ts';
 import { ACTOR_LIMIT } from '../engine/execution.ts';
 import type { View } from '../engine/strategy.ts';
-import { cellOf, kindOf } from './dependence.ts';
+import { cellOf } from './dependence.ts';
 import type { Dice } from './dice.ts';
 
 interface Cell {

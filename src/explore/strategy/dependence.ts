@@ -27,6 +27,7 @@
  */
 import {
   CHOOSING,
+  kindOf,
   NOTIFYING,
   POINT_KINDS,
   READING,
@@ -57,11 +58,6 @@ export const RACE = Uint8Array.from({ length: POINT_KINDS ** 2 }, (_, pair) =>
   dependent(0, EFFECTS[pair % POINT_KINDS]!, 0, EFFECTS[Math.floor(pair / POINT_KINDS)]!) ? 1 : 0,
 );
 
-/** The kind of a point, also of one above 2^31. Of −1 (ended) it means nothing. */
-export function kindOf(point: number): number {
-  return point & (POINT_KINDS - 1);
-}
-
 /** The cell a point names, numbered by words; an int32. LIMIT: memory of 8 GiB. */
 export function cellOf(point: number): number {
   return (point / (POINT_KINDS * 4)) | 0;
@@ -76,7 +72,7 @@ export function cellOf(point: number): number {
 export function effectsOf(point: number, asleep: boolean, timesOut: boolean): number {
   if (asleep) return timesOut ? QUEUES : 0;
   if (point === RELAXING) return EVERYTHING;
-  return EFFECTS[point & (POINT_KINDS - 1)]!;
+  return EFFECTS[kindOf(point)]!;
 }
 
 /** Do steps with these cells and effects depend on each other? */

@@ -25,12 +25,12 @@
  * @source Abdulla, Aronis, Jonsson and Sagonas, "Source Sets: A Foundation for Optimal Dynamic Partial Order
  *   Reduction", JACM 64(4), 2017, algorithm 1; Godefroid, "Partial-Order Methods", 1996, for sleep sets
  */
-import { RELAXING, WAIT_TIMED_OUT, WAITING } from '../../shared/sync/point.ts';
+import { kindOf, RELAXING, WAIT_TIMED_OUT, WAITING } from '../../shared/sync/point.ts';
 import { ACQUIRES, type LockTable, SHARED } from '../engine/lock-table.ts';
 import { lowest, PRUNE, type RunEnd, type RunInfo, type Strategy, type View } from '../engine/strategy.ts';
 import { FELL_ASLEEP } from '../engine/trace.ts';
 import { CellTable } from '../seen/cell-table.ts';
-import { cellOf, dependent, EVERYTHING, effectsOf, kindOf, QUEUES, READS, WRITES } from './dependence.ts';
+import { cellOf, dependent, EVERYTHING, effectsOf, QUEUES, READS, WRITES } from './dependence.ts';
 import { Fairness } from './fairness.ts';
 
 const FIRST_CAPACITY = 256;

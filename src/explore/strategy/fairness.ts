@@ -7,10 +7,9 @@
  *
  * @source Musuvathi and Qadeer, "Fair Stateless Model Checking", PLDI 2008, algorithm 1; relaxing is their yield
  */
-import { WAIT_TIMED_OUT, WAITING } from '../../shared/sync/point.ts';
+import { kindOf, WAIT_TIMED_OUT, WAITING } from '../../shared/sync/point.ts';
 import { ACTOR_LIMIT } from '../engine/execution.ts';
-import type { View } from '../engine/strategy.ts';
-import { kindOf } from './dependence.ts';
+import { lowest, type View } from '../engine/strategy.ts';
 
 const ALL = (1 << ACTOR_LIMIT) - 1;
 
@@ -50,7 +49,7 @@ export class Fairness {
     if (!this.#any) return can;
     let may = can;
     for (let rest = can; rest !== 0; rest &= rest - 1) {
-      const actor = 31 - Math.clz32(rest & -rest);
+      const actor = lowest(rest);
       if ((this.#behind[actor]! & can) !== 0) may &= ~(1 << actor);
     }
     return may;

@@ -14,11 +14,12 @@
  * @source Burckhardt, Kothari, Musuvathi and Nagarakatte, "A Randomized Scheduler with Probabilistic Guarantees of
  *   Finding Bugs", ASPLOS 2010
  */
-import { POINT_KINDS, RELAXING } from '../../shared/sync/point.ts';
+import { kindOf, RELAXING } from '../../shared/sync/point.ts';
 import { ACTOR_LIMIT } from '../engine/execution.ts';
 import { nthOf, population, type RunInfo, type Strategy, type View } from '../engine/strategy.ts';
 import { Answers } from './answers.ts';
 import { Dice } from './dice.ts';
+import { highest } from './priorities.ts';
 
 /** For the change points of a first execution, when nobody knows its length. */
 const FIRST_STEPS = 64;
@@ -85,15 +86,15 @@ export class Pct implements Strategy {
     const { runnable, timed, at, step } = view;
     const moves = runnable | (timed & this.#early);
     const from = moves === 0 ? timed : moves;
-    let actor = this.#highest(from);
+    let actor = highest(from, this.#priority);
     while (step === this.#changeAt[this.#nextChange]) {
       this.#priority[actor] = this.#changeTo[this.#nextChange]!;
       this.#nextChange += 1;
-      actor = this.#highest(from);
+      actor = highest(from, this.#priority);
     }
     if ((timed & (1 << actor)) !== 0) {
       this.#fall(actor);
-    } else if ((at[actor]! & (POINT_KINDS - 1)) === RELAXING) {
+    } else if (kindOf(at[actor]!) === RELAXING) {
       if (timed !== 0 && this.#dice.below(TIMEOUT_EVERY_POLLS) === 0) {
         return nthOf(timed, this.#dice.below(population(timed)));
       }
@@ -123,17 +124,6 @@ export class Pct implements Strategy {
     }
     at[count] = -1;
     this.#nextChange = 0;
-  }
-
-  #highest(mask: number): number {
-    const priority = this.#priority;
-    let best = 31 - Math.clz32(mask);
-    for (let rest = mask ^ (1 << best); rest !== 0; ) {
-      const actor = 31 - Math.clz32(rest);
-      rest ^= 1 << actor;
-      if (priority[actor]! > priority[best]!) best = actor;
-    }
-    return best;
   }
 
   #fall(actor: number): void {

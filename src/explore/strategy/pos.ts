@@ -5,12 +5,13 @@
  *
  * @source Yuan, Yang and Gu, "Partial Order Aware Concurrency Sampling", CAV 2018
  */
-import { CHOOSING, POINT_KINDS } from '../../shared/sync/point.ts';
+import { CHOOSING, kindOf, POINT_KINDS } from '../../shared/sync/point.ts';
 import { ACTOR_LIMIT } from '../engine/execution.ts';
 import type { RunInfo, Strategy, View } from '../engine/strategy.ts';
 import { Answers } from './answers.ts';
 import { RACE } from './dependence.ts';
 import { Dice } from './dice.ts';
+import { highest } from './priorities.ts';
 import { candidates } from './turn.ts';
 
 export class Pos implements Strategy {
@@ -31,19 +32,11 @@ export class Pos implements Strategy {
   }
 
   pick(view: View): number {
-    const priority = this.#priority;
-    const dice = this.#dice;
     if (this.#point >= 0) this.#redraw(view);
-    const from = candidates(view, dice);
-    let best = 31 - Math.clz32(from);
-    for (let rest = from ^ (1 << best); rest !== 0; ) {
-      const actor = 31 - Math.clz32(rest);
-      rest ^= 1 << actor;
-      if (priority[actor]! > priority[best]!) best = actor;
-    }
-    this.#point = view.at[best]!;
-    this.#actor = best;
-    return best;
+    const actor = highest(candidates(view, this.#dice), this.#priority);
+    this.#point = view.at[actor]!;
+    this.#actor = actor;
+    return actor;
   }
 
   choose(_view: View, _actor: number, ways: number): number {
@@ -55,7 +48,7 @@ export class Pos implements Strategy {
     const priority = this.#priority;
     const dice = this.#dice;
     const point = this.#point;
-    const kind = point & (POINT_KINDS - 1);
+    const kind = kindOf(point);
     priority[this.#actor] = dice.bits();
     if (kind === CHOOSING) return;
     const cell = point - kind;

@@ -11,9 +11,10 @@
  *
  * @source Zhao, Wolff, Mathur and Roychoudhury, "Selectively Uniform Concurrency Testing", ASPLOS 2025
  */
-import { RELAXING } from '../../shared/sync/point.ts';
+import { kindOf, RELAXING } from '../../shared/sync/point.ts';
 import { ACTOR_LIMIT } from '../engine/execution.ts';
 import {
+  lowest,
   nthOf,
   population,
   type RunEnd,
@@ -23,8 +24,9 @@ import {
 } from '../engine/strategy.ts';
 import { AccessProfile, isAccess } from './access-profile.ts';
 import { Answers } from './answers.ts';
-import { cellOf, kindOf } from './dependence.ts';
+import { cellOf } from './dependence.ts';
 import { Dice } from './dice.ts';
+import { highest } from './priorities.ts';
 import { candidates } from './turn.ts';
 
 /** All executions are counted up to this number, then one in so many. */
@@ -70,7 +72,7 @@ export class Surw implements Strategy {
         this.#intended = -1;
         open = from;
       }
-      const actor = this.#highest(open);
+      const actor = highest(open, this.#priority);
       const point = view.at[actor]!;
       if (isAccess(point) && cellOf(point) === this.#cell) {
         if (this.#intended < 0 || view.at[this.#intended]! < 0) {
@@ -112,7 +114,7 @@ export class Surw implements Strategy {
     const left = this.#left;
     let sum = 0;
     for (let rest = from; rest !== 0; rest &= rest - 1) {
-      const actor = 31 - Math.clz32(rest & -rest);
+      const actor = lowest(rest);
       const point = at[actor]!;
       const least = isAccess(point) && cellOf(point) === this.#cell ? 1 : 0;
       if (left[actor]! < least) left[actor] = least;
@@ -120,21 +122,10 @@ export class Surw implements Strategy {
     }
     let drawn = this.#dice.unit() * sum;
     for (let rest = from; rest !== 0 && drawn >= 0; rest &= rest - 1) {
-      const actor = 31 - Math.clz32(rest & -rest);
+      const actor = lowest(rest);
       if (left[actor]! === 0) continue;
       this.#intended = actor;
       drawn -= left[actor]!;
     }
-  }
-
-  #highest(mask: number): number {
-    const priority = this.#priority;
-    let best = 31 - Math.clz32(mask);
-    for (let rest = mask ^ (1 << best); rest !== 0; ) {
-      const actor = 31 - Math.clz32(rest);
-      rest ^= 1 << actor;
-      if (priority[actor]! > priority[best]!) best = actor;
-    }
-    return best;
   }
 }

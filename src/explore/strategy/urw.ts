@@ -5,7 +5,7 @@
  * @source Zhao, Wolff, Mathur and Roychoudhury, "Selectively Uniform Concurrency Testing", ASPLOS 2025
  */
 import { ACTOR_LIMIT } from '../engine/execution.ts';
-import type { RunEnd, RunInfo, Strategy, View } from '../engine/strategy.ts';
+import { lowest, type RunEnd, type RunInfo, type Strategy, type View } from '../engine/strategy.ts';
 import { Answers } from './answers.ts';
 import { Dice } from './dice.ts';
 import { candidates } from './turn.ts';
@@ -30,20 +30,20 @@ export class Urw implements Strategy {
 
   pick(view: View): number {
     const from = candidates(view, this.#dice);
-    if ((from & (from - 1)) === 0) return 31 - Math.clz32(from);
+    if ((from & (from - 1)) === 0) return lowest(from);
     const weight = this.#weight;
     const steps = this.#steps;
     const { taken } = view;
     let sum = 0;
     for (let rest = from; rest !== 0; rest &= rest - 1) {
-      const actor = 31 - Math.clz32(rest & -rest);
+      const actor = lowest(rest);
       // One who goes on beyond what is known has one step left for all we know: the next.
       sum += weight[actor] = Math.max(1, steps[actor]! - taken[actor]!);
     }
     let drawn = this.#dice.unit() * sum;
     let actor = -1;
     for (let rest = from; rest !== 0 && drawn >= 0; rest &= rest - 1) {
-      actor = 31 - Math.clz32(rest & -rest);
+      actor = lowest(rest);
       drawn -= weight[actor]!;
     }
     return actor;

@@ -103,7 +103,7 @@ export const LOCK_ORDER: LockOrder = lockOrder([
 ]);
 
 /** An order from its edges: everything that follows from them is in it. */
-export function lockOrder(edges: readonly DeclaredEdge[]): LockOrder {
+function lockOrder(edges: readonly DeclaredEdge[]): LockOrder {
   const after = new Map<number, Set<number>>();
   for (const { from } of edges) {
     const reached = new Set<number>();

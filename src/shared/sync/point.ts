@@ -38,6 +38,16 @@ export const POINT_KINDS = 8;
 /** kind + 8 × (byte address). A small integer for everything below guest RAM. */
 export type Point = number;
 
+/** The kind of a point, one above 2^31 too. Of −1, which stands for none, it means nothing. */
+export function kindOf(point: Point): number {
+  return point & (POINT_KINDS - 1);
+}
+
+/** The byte address that a point names: of its cell. Of a step or a choice its number. */
+export function addressOf(point: Point): number {
+  return Math.floor(point / POINT_KINDS);
+}
+
 /** Answers to a `waiting` point. */
 export const WAIT_WOKEN = 0;
 export const WAIT_CHANGED = 1;

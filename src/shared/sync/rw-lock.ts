@@ -105,6 +105,16 @@ export function needsBreak(mem: Mem, lock: RwLock): boolean {
   return (mem.load(lock.addr + RWLOCK.at.STATE) & QUEUED) !== 0;
 }
 
+/** Is anybody inside, by a word of STATE? */
+export function isHeld(state: number): boolean {
+  return (state & ~(WRITER | QUEUED)) !== 0;
+}
+
+/** Is a writer? */
+export function isHeldForWrite(state: number): boolean {
+  return (state & WRITER) !== 0;
+}
+
 function heldForWrite(actor: Actor): number {
   return actor.id * READER + WRITER;
 }

@@ -87,6 +87,11 @@ export function* synchronizeSrcu(actor: Actor, srcu: Srcu): Path<void> {
   if (actor.checks !== null) actor.checks.awaited();
 }
 
+/** How many readers are inside, by a word of READERS. */
+export function readerCount(word: number): number {
+  return Math.floor(word / READER);
+}
+
 function readersOf(srcu: Srcu, side: number): number {
   return srcu.addr + SRCU.at.READERS + side * Int32Array.BYTES_PER_ELEMENT;
 }

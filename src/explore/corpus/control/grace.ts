@@ -9,22 +9,23 @@ import {
   BUG_SLOTS_LOCK_IN_SRCU,
   BUG_SYNC_IN_CALLBACK,
   BUG_UNREGISTER_NO_SYNC,
+  type Quirks,
   REF_SRCU_ACROSS_EVENT,
 } from '../../../shared/quirks.ts';
 import type { Path } from '../../../shared/sync/point.ts';
 import type { Participant } from '../../engine/execution.ts';
+import { withQuirks } from '../../scenario/scenario.ts';
 import type { World } from '../../world/world.ts';
+import { allowsAll, changesSlot, commands, runner, write } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
 import { hear, say } from '../models/errand.ts';
 import { firstFilter, isFiltered, setFilter } from '../models/event-filter.ts';
 import { lockedBoth, vmConfigured } from '../models/lock-ring.ts';
 import { registerOneShot, unregisterAfterwards } from '../models/one-shot-tracker.ts';
 import { registerTracker } from '../models/second-tracker.ts';
-import { commands } from '../policy/setting.ts';
-import { allowsAll, GFN, PAGE, runner, SLOT, tlbItem, write } from '../tlb/setting.ts';
-import { CONTINUE, changesSlot, hooked, NOT_W, OTHER_SLOT, onTopOf } from './setting.ts';
+import { CONTINUE, corpusItem, GFN, hooked, NOT_W, OTHER_SLOT, PAGE, SLOT } from '../setting.ts';
 
-const srcuAcrossEvent = tlbItem(
+const srcuAcrossEvent = corpusItem(
   REF_SRCU_ACROSS_EVENT,
   {
     depth: 1,
@@ -53,24 +54,26 @@ function* changesWhenAsked({ control, vm }: World): Path<void> {
   yield* say(vm, 'DONE');
 }
 
-let trackerNode = 0;
-const unregisterNoSync = tlbItem(
+const unregisterNoSync = corpusItem(
   BUG_UNREGISTER_NO_SYNC,
   { depth: 2, origin: 'MUT', rules: ['I12', 'race'], place: 'mmu/page-track.ts: unregisterNotifier' },
-  () => ({
-    setUp(world) {
-      hooked([GFN, NOT_W])(world);
-      trackerNode = registerTracker(world, [GFN]);
-    },
-    participants: (world) => [
-      world.vcpuRunner(0, [write(GFN, 1)]),
-      world.controlRunner(unregisterNotifier(world.control, world.vm, trackerNode)),
-      allowsAll(world),
-    ],
-  }),
+  () => {
+    let node = 0;
+    return {
+      setUp(world) {
+        hooked([GFN, NOT_W])(world);
+        node = registerTracker(world, [GFN]);
+      },
+      participants: (world) => [
+        world.vcpuRunner(0, [write(GFN, 1)]),
+        world.controlRunner(unregisterNotifier(world.control, world.vm, node)),
+        allowsAll(world),
+      ],
+    };
+  },
 );
 
-const filterInPlace = tlbItem(
+const filterInPlace = corpusItem(
   BUG_FILTER_IN_PLACE,
   {
     depth: 2,
@@ -87,7 +90,7 @@ const filterInPlace = tlbItem(
   }),
 );
 
-const ringSrcu = tlbItem(
+const ringSrcu = corpusItem(
   BUG_RING_SRCU,
   {
     depth: 3,
@@ -117,13 +120,13 @@ function restrictsWhileSlotsChange(world: World): Participant[] {
   ];
 }
 
-const slotsLockInSrcu = tlbItem(
+const slotsLockInSrcu = corpusItem(
   BUG_SLOTS_LOCK_IN_SRCU,
   { depth: 2, origin: 'MUT', rules: ['L3', 'I10'], place: 'mmu/gfn-access.ts: hasVisibleSlot' },
   () => ({ setUp: hooked(), participants: restrictsWhileSlotsChange }),
 );
 
-const syncInCallback = tlbItem(
+const syncInCallback = corpusItem(
   BUG_SYNC_IN_CALLBACK,
   {
     depth: 1,
@@ -144,10 +147,15 @@ const syncInCallback = tlbItem(
   }),
 );
 
+/** The item on a machine that has some other quirks besides, mistaken or not. */
+function onTopOf(quirks: Quirks, item: CorpusItem): CorpusItem {
+  return { ...item, scenario: (mutated) => withQuirks(item.scenario(mutated), quirks) };
+}
+
 // The obvious repair of RC-01. With events sent outside of kvm.srcu it does no harm.
 const setAccessSlotsLock = onTopOf(
   [REF_SRCU_ACROSS_EVENT],
-  tlbItem(
+  corpusItem(
     BUG_SET_ACCESS_SLOTS_LOCK,
     { depth: 2, origin: 'MUT', rules: ['I10'], place: 'mmu/gfn-access.ts: setGfnAccess' },
     () => ({

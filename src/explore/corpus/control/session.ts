@@ -19,12 +19,21 @@ import { type Path, reading, relaxing, waiting } from '../../../shared/sync/poin
 import { writeLock, writeUnlock } from '../../../shared/sync/rw-lock.ts';
 import type { Participant } from '../../engine/execution.ts';
 import type { World } from '../../world/world.ts';
+import {
+  allowsAll,
+  haltedUntilStopped,
+  read,
+  runner,
+  stops,
+  unhooks,
+  unhooksKillable,
+  write,
+} from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
 import { createVcpu, unborn, useBlock } from '../models/vcpu-birth.ts';
-import { allowsAll, GFN, read, runner, tlbItem, write } from '../tlb/setting.ts';
-import { CONTINUE, haltedUntilStopped, hooked, NOT_W, stops, unhooks, unhooksKillable } from './setting.ts';
+import { CONTINUE, corpusItem, GFN, hooked, NOT_W } from '../setting.ts';
 
-const lostWakeupReply = tlbItem(
+const lostWakeupReply = corpusItem(
   BUG_LOST_WAKEUP_REPLY,
   { depth: 2, origin: 'MUT', rules: ['I10'], place: 'introspector/vcpu-side.ts: sendVcpuEvent' },
   () => ({
@@ -38,7 +47,7 @@ function closes({ receiver, session }: World): Participant {
   return runner(receiver, session.close());
 }
 
-const releaseBeforeShutdown = tlbItem(
+const releaseBeforeShutdown = corpusItem(
   BUG_RELEASE_BEFORE_SHUTDOWN,
   {
     depth: 2,
@@ -56,7 +65,7 @@ const releaseBeforeShutdown = tlbItem(
   }),
 );
 
-const killableCompletion = tlbItem(
+const killableCompletion = corpusItem(
   REF_KILLABLE_COMPLETION,
   { depth: 2, origin: 'REF', rules: ['I12'], place: 'introspector/hook.ts: unhook' },
   () => ({
@@ -65,7 +74,7 @@ const killableCompletion = tlbItem(
   }),
 );
 
-const vcpuBornUnhooked = tlbItem(
+const vcpuBornUnhooked = corpusItem(
   BUG_VCPU_BORN_UNHOOKED,
   {
     depth: 2,
@@ -91,7 +100,7 @@ function* bornAndUsed({ vm, vcpus }: World): Path<void> {
 }
 
 // Under mmu_lock a callback asks KVMI about a page: the last put may be that one's.
-const releaseInPut = tlbItem(
+const releaseInPut = corpusItem(
   BUG_RELEASE_IN_PUT,
   { depth: 2, origin: 'HIST', rules: ['L6', 'L5', 'I10'], place: 'mmu/kvmi-ref.ts: kvmiPut' },
   () => ({
@@ -111,7 +120,7 @@ function* asksUnderMmuLock({ vm, vcpus }: World): Path<void> {
   yield* writeUnlock(actor, vm.mmuLock);
 }
 
-const getPlainInc = tlbItem(
+const getPlainInc = corpusItem(
   BUG_GET_PLAIN_INC,
   { depth: 1, origin: 'MUT', rules: ['I12'], place: 'mmu/kvmi-ref.ts: kvmiGet' },
   () => ({
@@ -120,7 +129,7 @@ const getPlainInc = tlbItem(
   }),
 );
 
-const nestedEvent = tlbItem(
+const nestedEvent = corpusItem(
   BUG_NESTED_EVENT,
   { depth: 1, origin: 'MUT', rules: ['I9'], place: 'introspector/vcpu-side.ts: sendVcpuEvent' },
   () => ({
@@ -135,7 +144,7 @@ const nestedEvent = tlbItem(
   }),
 );
 
-const replyNoSeqCheck = tlbItem(
+const replyNoSeqCheck = corpusItem(
   BUG_REPLY_NO_SEQ_CHECK,
   {
     depth: 2,
@@ -179,9 +188,9 @@ function* nextEvent(world: World): Path<SessionEvent> {
 }
 
 // The vCPU's release is still among its jobs when the next session begins.
-const rehookEarly = tlbItem(
+const rehookEarly = corpusItem(
   BUG_REHOOK_EARLY,
-  { depth: 2, origin: 'MUT', rules: ['I12'], place: 'introspector/hook.ts: hook' },
+  { depth: 2, origin: 'MUT', rules: ['I12', 'race'], place: 'introspector/hook.ts: hook' },
   () => ({
     setUp: hooked(),
     participants: (world) => [
@@ -199,7 +208,7 @@ function* hooksAgain({ control, vm, tool }: World): Path<void> {
 
 // The tool thinks about the first event of a session until the next one has had its first. The vCPU stands still and is
 // paused in each.
-const seqReset = tlbItem(
+const seqReset = corpusItem(
   BUG_SEQ_RESET,
   { depth: 2, origin: 'MUT', rules: ['I9'], place: 'introspector/hook.ts: hook' },
   () => ({

@@ -12,16 +12,14 @@ import {
 } from '../../../shared/quirks.ts';
 import type { Path } from '../../../shared/sync/point.ts';
 import type { World } from '../../world/world.ts';
+import { before, changesSlot, read, runner, write } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
 import { allocateRmaps, changeFlags, useRmaps } from '../models/lazy-arch.ts';
 import { lookUp, writeClock } from '../models/slot-cache.ts';
-import { StoreWatch } from '../policy/setting.ts';
-import { before, GFN, read, runner, SLOT, tlbItem, write } from '../tlb/setting.ts';
-import { changesSlot, NOT_W, OTHER_SLOT } from './setting.ts';
+import { StoreWatch } from '../page-watch.ts';
+import { corpusItem, DELETED, GFN, hookedOn, NOT_W, OTHER_SLOT, SLOT } from '../setting.ts';
 
-const DELETED = { ...SLOT, npages: 0 };
-
-const mmioInFlux = tlbItem(
+const mmioInFlux = corpusItem(
   BUG_MMIO_IN_FLUX,
   {
     depth: 2,
@@ -39,7 +37,7 @@ const mmioInFlux = tlbItem(
 const BEFORE_WRAP = (1n << 20n) - 1n;
 
 // What the vCPU has cached belongs to generation 0 of the address space; half a million changes later comes this one.
-const genWrapAs1 = tlbItem(
+const genWrapAs1 = corpusItem(
   BUG_GEN_WRAP_AS1,
   { depth: 1, origin: 'HIST', rules: ['I8'], place: 'mmu/memslots.ts: mmioGenerationWraps' },
   () => ({
@@ -55,7 +53,7 @@ const genWrapAs1 = tlbItem(
   }),
 );
 
-const swapDuringInvalidate = tlbItem(
+const swapDuringInvalidate = corpusItem(
   BUG_SWAP_DURING_INVALIDATE,
   { depth: 2, origin: 'HIST', rules: ['I4'], place: 'mmu/memslots.ts: swapActive' },
   () => ({
@@ -74,7 +72,7 @@ function hostTakesPage(world: World) {
   return runner(host, takeAndGiveBack());
 }
 
-const archSnapshotEarly = tlbItem(
+const archSnapshotEarly = corpusItem(
   BUG_ARCH_SNAPSHOT_EARLY,
   {
     depth: 2,
@@ -96,7 +94,7 @@ const archSnapshotEarly = tlbItem(
   }),
 );
 
-const lruSlotStale = tlbItem(
+const lruSlotStale = corpusItem(
   BUG_LRU_SLOT_STALE,
   {
     depth: 1,
@@ -116,7 +114,7 @@ const lruSlotStale = tlbItem(
   }),
 );
 
-const cachedHvaStale = tlbItem(
+const cachedHvaStale = corpusItem(
   BUG_CACHED_HVA_STALE,
   {
     depth: 1,
@@ -144,19 +142,18 @@ function again(world: World, work: (actor: World['control']) => Path<void>) {
   return runner(actor, life());
 }
 
-const rescanAfterActivate = tlbItem(
+const rescanAfterActivate = corpusItem(
   BUG_RESCAN_AFTER_ACTIVATE,
   { depth: 3, origin: 'MUT', rules: ['I2', 'I1'], place: 'mmu/memslots.ts: changeSlot' },
   () => ({
     setUp(world) {
-      world.hook();
-      world.enablePf(0);
+      hookedOn([])(world);
       before(world, 0, read(0));
     },
     participants(world) {
       const watch = new StoreWatch(world, 'I2');
       return [
-        watch.vcpuRunner(0, [write(GFN, 1), write(GFN, 2)]),
+        watch.vcpuRunner(0, write(GFN, 1), write(GFN, 2)),
         changesSlot(world, SLOT),
         watch.tightens(NOT_W, false),
         watch.receiver(),

@@ -9,15 +9,14 @@ import {
   BUG_PAUSE_IGNORES_EMU,
 } from '../../../shared/quirks.ts';
 import type { Path } from '../../../shared/sync/point.ts';
-import type { Participant } from '../../engine/execution.ts';
 import type { World } from '../../world/world.ts';
+import { allowsAll, before, commands, haltedUntilStopped, runner, stops, whenOver, write } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
-import { commands } from '../policy/setting.ts';
-import { allowsAll, before, GFN, PageWatch, runner, tlbItem, write } from '../tlb/setting.ts';
-import { CONTINUE, haltedUntilStopped, hooked, NOT_W, stops } from './setting.ts';
+import { PageWatch } from '../page-watch.ts';
+import { CONTINUE, corpusItem, GFN, hooked, NOT_W } from '../setting.ts';
 
 // No event, for nobody listens to them; but the page is tracked, so that the store is emulated.
-const pauseIgnoresEmu = tlbItem(
+const pauseIgnoresEmu = corpusItem(
   BUG_PAUSE_IGNORES_EMU,
   { depth: 2, origin: 'REF', rules: ['I15'], place: 'introspector/session.ts: pause' },
   () => ({
@@ -44,7 +43,7 @@ const pauseIgnoresEmu = tlbItem(
   }),
 );
 
-const pauseAbortsBlock = tlbItem(
+const pauseAbortsBlock = corpusItem(
   BUG_PAUSE_ABORTS_BLOCK,
   { depth: 1, origin: 'HIST', rules: ['I15'], place: 'vcpu/entry.ts: sleepHalted' },
   () => ({
@@ -66,7 +65,7 @@ const pauseAbortsBlock = tlbItem(
 
 const PAUSES = 2;
 
-const pauseCounter = tlbItem(
+const pauseCounter = corpusItem(
   BUG_PAUSE_COUNTER,
   { depth: 2, origin: 'MUT', rules: ['I15'], place: 'introspector/session.ts: pause' },
   () => ({
@@ -88,7 +87,7 @@ const pauseCounter = tlbItem(
   }),
 );
 
-const crashLocal = tlbItem(
+const crashLocal = corpusItem(
   BUG_CRASH_LOCAL,
   { depth: 1, origin: 'REF', rules: ['I17'], place: 'introspector/vcpu-side.ts: handleCommonEventActions' },
   () => ({
@@ -100,7 +99,9 @@ const crashLocal = tlbItem(
     participants(world) {
       const watch = new PageWatch(world, 'I17');
       return [
-        crashes(world, watch),
+        whenOver(world.vcpuRunner(0, [write(GFN + 1, 1)]), () => {
+          watch.closed = 'after the VM had crashed';
+        }),
         watch.over(world.vcpuRunner(1, [write(GFN, 2), write(GFN, 3)])),
         world.toolRunner(function* () {
           return KVMI_EVENT_ACTION_CRASH;
@@ -110,16 +111,7 @@ const crashLocal = tlbItem(
   }),
 );
 
-function crashes(world: World, watch: PageWatch): Participant {
-  const runner = world.vcpuRunner(0, [write(GFN + 1, 1)]);
-  function* life(): Path<void> {
-    yield* runner.path as Path<void>;
-    watch.closed = 'after the VM had crashed';
-  }
-  return { ...runner, path: life() };
-}
-
-const clearAfterHandle = tlbItem(
+const clearAfterHandle = corpusItem(
   BUG_CLEAR_AFTER_HANDLE,
   { depth: 2, origin: 'MUT', rules: ['I10'], place: 'vcpu/entry.ts: serveRequests' },
   () => ({

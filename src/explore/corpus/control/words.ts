@@ -15,16 +15,15 @@ import {
   BUG_UNLOCK_NO_NOTIFY,
 } from '../../../shared/quirks.ts';
 import { type Path, reading } from '../../../shared/sync/point.ts';
+import { allowsAll, byHand, restricts, runner, write } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
 import { closeDevice, createDevice, openVm } from '../models/handle.ts';
 import { makeNote } from '../models/page-notes.ts';
-import { restricts } from '../policy/setting.ts';
-import { allowsAll, GFN, PAGE, runner, SLOT, tlbItem, write } from '../tlb/setting.ts';
-import { byHand, hooked, NOT_W } from './setting.ts';
+import { corpusItem, GFN, hooked, NOT_W, PAGE, SLOT } from '../setting.ts';
 
 const TWO_VCPUS = { vcpuCount: 2 };
 
-const rwUpgrade = tlbItem(
+const rwUpgrade = corpusItem(
   BUG_RW_UPGRADE,
   {
     depth: 2,
@@ -38,7 +37,7 @@ const rwUpgrade = tlbItem(
   }),
 );
 
-const rwRecursiveRead = tlbItem(
+const rwRecursiveRead = corpusItem(
   BUG_RW_RECURSIVE_READ,
   { depth: 2, origin: 'MUT', rules: ['L5', 'I10'], place: 'vcpu/tracked-access.ts: effect' },
   () => ({
@@ -51,7 +50,7 @@ const rwRecursiveRead = tlbItem(
   }),
 );
 
-const lockAsWrite = tlbItem(
+const lockAsWrite = corpusItem(
   BUG_LOCK_AS_WRITE,
   { depth: 2, origin: 'MUT', rules: ['I13'], place: 'vcpu/tracked-access.ts: effect' },
   () => ({
@@ -86,7 +85,7 @@ function* lockedIncrement(vcpu: Vcpu): Path<void> {
   }
 }
 
-const publishBeforeRef = tlbItem(
+const publishBeforeRef = corpusItem(
   BUG_PUBLISH_BEFORE_REF,
   {
     depth: 2,
@@ -105,7 +104,7 @@ const publishBeforeRef = tlbItem(
 );
 
 // Requests that change nothing: they take slots_lock, look, and let it go.
-const unlockNoNotify = tlbItem(
+const unlockNoNotify = corpusItem(
   BUG_UNLOCK_NO_NOTIFY,
   { depth: 2, origin: 'MUT', rules: ['I10'], place: 'shared/sync/mutex.ts: mutexUnlock' },
   () => ({
@@ -147,9 +146,9 @@ class Owners {
   }
 }
 
-const freelistAba = tlbItem(
+const freelistAba = corpusItem(
   BUG_FREELIST_ABA,
-  { depth: 3, origin: 'MUT', rules: ['I12'], place: 'mmu/access-tree.ts: nextTag' },
+  { depth: 3, origin: 'MUT', rules: ['I12', 'balance'], place: 'mmu/access-tree.ts: nextTag' },
   () => ({
     // Three entries are free, and known to be.
     setUp(world) {

@@ -7,8 +7,9 @@
  * @source include/linux/kvm_host.h: search_memslots with slots->lru_slot; virt/kvm/kvm_main.c:
  *         kvm_write_guest_cached, __kvm_gfn_to_hva_cache_init
  */
-import { activeSet, findSlot, type Slot, setGeneration, slotsOf } from '../../../actors/mmu/memslots.ts';
+
 import { archIsLive } from '../../../actors/mmu/slot-arena.ts';
+import { activeSet, findSlot, generationOf, type Slot, slotsOf } from '../../../actors/mmu/slot-sets.ts';
 import type { Vm } from '../../../actors/mmu/vm.ts';
 import { BUG_CACHED_HVA_STALE, BUG_LRU_SLOT_STALE } from '../../../shared/quirks.ts';
 import { i32, i64, struct } from '../../../shared/struct.ts';
@@ -32,7 +33,7 @@ export function* lookUp(actor: Actor, vm: Vm, gfn: number): Path<void> {
   yield reading(vm.word('ACTIVE_SET'));
   const set = activeSet(vm, 0);
   const slots = slotsOf(vm, set);
-  const current = mem.load64(word(vm, 'GENERATION')) === setGeneration(vm, set);
+  const current = mem.load64(word(vm, 'GENERATION')) === generationOf(vm, set);
   const place = mem.load(word(vm, 'SLOT')) - 1;
   if (place >= 0 && (current || vm.quirk(BUG_LRU_SLOT_STALE))) {
     const slot = slots[place];
@@ -44,7 +45,7 @@ export function* lookUp(actor: Actor, vm: Vm, gfn: number): Path<void> {
     }
   } else {
     mem.store(word(vm, 'SLOT'), slots.findIndex((slot) => covers(slot, gfn)) + 1);
-    mem.store64(word(vm, 'GENERATION'), setGeneration(vm, set));
+    mem.store64(word(vm, 'GENERATION'), generationOf(vm, set));
   }
   yield* srcuReadUnlock(actor, vm.srcu, section);
 }
@@ -60,11 +61,11 @@ export function* writeClock(actor: Actor, vm: Vm, gfn: number): Path<void> {
   const slot = findSlot(vm, set, gfn);
   const now = slot === null ? 0 : vm.ramPage(slot.ramPage + gfn - slot.baseGfn);
   let host = mem.load(word(vm, 'HOST'));
-  const current = mem.load64(word(vm, 'GENERATION')) === setGeneration(vm, set);
+  const current = mem.load64(word(vm, 'GENERATION')) === generationOf(vm, set);
   if (host === 0 || (!current && !vm.quirk(BUG_CACHED_HVA_STALE))) {
     host = now;
     mem.store(word(vm, 'HOST'), host);
-    mem.store64(word(vm, 'GENERATION'), setGeneration(vm, set));
+    mem.store64(word(vm, 'GENERATION'), generationOf(vm, set));
   }
   if (host !== 0) {
     yield writing(host);

@@ -6,12 +6,11 @@ import { FULL_ACCESS } from '../../../shared/layout/access-tree.ts';
 import { ACCESS_W, ACCESS_X } from '../../../shared/layout/cpu.ts';
 import { REQ_INTROSPECTION, VCPU, VCPU_WAITING } from '../../../shared/layout/vcpu.ts';
 import { type Path, reading, waiting } from '../../../shared/sync/point.ts';
+import { needsBreak } from '../../../shared/sync/rw-lock.ts';
 import type { World } from '../../world/world.ts';
-import { CONTINUE, hooked, NOT_W } from '../control/setting.ts';
+import { allowsAll, before, commands, observed, read, restricts, runner, write } from '../cast.ts';
 import type { NegativeControl } from '../item.ts';
-import { commands, restricts } from '../policy/setting.ts';
-import { allowsAll, before, GFN, PAGE, read, runner, write } from '../tlb/setting.ts';
-import { negativeControl, observed } from './setting.ts';
+import { CONTINUE, GFN, hooked, NOT_W, negativeControl, PAGE } from '../setting.ts';
 
 /** A counter of vCPU 0. */
 function counter({ vm, vcpus }: World, name: keyof typeof VCPU.at): number {
@@ -170,11 +169,10 @@ const blockedCommand = negativeControl(
     participants(world) {
       const { vm } = world;
       const tool = commands(world, (session) => session.setPageAccess(GFN * PAGE, ACCESS_X));
-      const waits = vm.mmuLock.addr;
       return [
         world.vcpuRunner(0, [write(GFN + 1, 1)]),
         observed(tool, () => {
-          if ((vm.mem.load(waits) & 2) !== 0) shown();
+          if (needsBreak(vm.mem, vm.mmuLock)) shown();
         }),
         allowsAll(world),
       ];

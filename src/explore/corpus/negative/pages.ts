@@ -1,9 +1,9 @@
 /** Pages, slots and tables: what is left behind, shared, or written by nobody's instruction. */
 import { readPolicy } from '../../../actors/mmu/access-tree.ts';
-import { activeSet, findSlot, gfnToSlot } from '../../../actors/mmu/memslots.ts';
 import { trackAdd } from '../../../actors/mmu/page-track.ts';
 import { flushRemoteTlbs } from '../../../actors/mmu/protect.ts';
 import { trackCounter } from '../../../actors/mmu/slot-arena.ts';
+import { activeSet, findSlot, gfnToSlot } from '../../../actors/mmu/slot-sets.ts';
 import { readLinear } from '../../../actors/vcpu/linear-memory.ts';
 import { TRACK_PREWRITE, TRACK_WRITE } from '../../../shared/layout/memslot.ts';
 import { VCPU } from '../../../shared/layout/vcpu.ts';
@@ -12,12 +12,10 @@ import { writeLock, writeUnlock } from '../../../shared/sync/rw-lock.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../../shared/sync/srcu.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_PS, PTE_RW } from '../../../shared/x86/paging.ts';
 import type { World } from '../../world/world.ts';
-import { byHand, changesSlot, hooked, NOT_W } from '../control/setting.ts';
+import { allowsAll, before, byHand, changesSlot, read, restricts, whenOver, write } from '../cast.ts';
 import type { NegativeControl } from '../item.ts';
 import { registerTracker } from '../models/second-tracker.ts';
-import { restricts } from '../policy/setting.ts';
-import { allowsAll, before, GFN, LOGGED, PAGE, read, SLOT, write } from '../tlb/setting.ts';
-import { negativeControl } from './setting.ts';
+import { DELETED, GFN, hooked, hookedOn, LOGGED, NOT_W, negativeControl, PAGE, SLOT } from '../setting.ts';
 
 const twoCounts = negativeControl(
   'NC-05',
@@ -62,7 +60,7 @@ const policyWithoutSlot = negativeControl(
     setUp: hooked([GFN, NOT_W]),
     participants: (world) => [
       world.vcpuRunner(0, [write(GFN, 1)]),
-      changesSlot(world, { ...SLOT, npages: 0 }),
+      changesSlot(world, DELETED),
       allowsAll(world),
     ],
     atEnd({ vm }) {
@@ -94,11 +92,7 @@ const activeUnderReadLock = negativeControl(
   'NC-10',
   'create_slot changes active bits under access_tree_lock held for read',
   (shown) => ({
-    setUp(world) {
-      world.hook();
-      world.enablePf(0);
-      world.alone(world.session.setPageAccess(GFN * PAGE, NOT_W, { needSlot: false }));
-    },
+    setUp: hookedOn([], [GFN, NOT_W]),
     participants: (world) => [
       world.vcpuRunner(0, [write(GFN, 1)]),
       changesSlot(world, SLOT),
@@ -118,15 +112,12 @@ const guestRaces = negativeControl('NC-11', 'vCPUs that race on plain guest memo
   setUp: (world) => world.slot(SLOT),
   participants(world) {
     let stores = 0;
-    const note = function* (path: Path<void>): Path<void> {
-      yield* path;
-      stores += 1;
-      if (stores === 2) shown();
-    };
-    return [0, 1].map((index) => {
-      const runner = world.vcpuRunner(index, [write(GFN, index + 1), read(GFN)]);
-      return { ...runner, path: note(runner.path as Path<void>) };
-    });
+    return [0, 1].map((index) =>
+      whenOver(world.vcpuRunner(index, [write(GFN, index + 1), read(GFN)]), () => {
+        stores += 1;
+        if (stores === 2) shown();
+      }),
+    );
   },
 }));
 

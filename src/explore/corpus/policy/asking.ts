@@ -17,21 +17,10 @@ import { choosing, type Path } from '../../../shared/sync/point.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_PS, PTE_RW } from '../../../shared/x86/paging.ts';
 import type { Participant } from '../../engine/execution.ts';
 import type { World } from '../../world/world.ts';
+import { allowsAll, byHand, observed, restricts, write } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
-import {
-  allowsAll,
-  CONTINUE,
-  GFN,
-  PAGE,
-  policyItem,
-  R,
-  restricts,
-  type Setting,
-  scenarioOf,
-  VICTIM,
-  W,
-  write,
-} from './setting.ts';
+import { CONTINUE, GFN, PAGE, R, SLOT, scenarioName, scenarioOf, W } from '../setting.ts';
+import { type PolicySetting, policyItem, settingOf } from './policy-item.ts';
 
 // The store crosses into a restricted page, so both of its pieces are emulated; the tool tightens the page of the first.
 const emuCheckThenAct = policyItem(
@@ -65,7 +54,7 @@ const eventUnderTreeLock = policyItem(
 );
 
 /** A store to a restricted page, against a tool that forgets the page. */
-const storeAgainstRemoval: Setting = {
+const storeAgainstRemoval: PolicySetting = {
   policy: [[GFN, R]],
   participants: (world) => [
     world.vcpuRunner(0, [write(GFN, 1)]),
@@ -101,20 +90,9 @@ const retryLeaksMap = policyItem(
   { depth: 0, origin: 'HIST', rules: ['I18'], place: 'vcpu/tracked-access.ts: accessPiece' },
   {
     policy: [[GFN, R]],
-    participants: (world) => [byHand(world, lockedStore), mayRetry(world)],
+    participants: (world) => [byHand(world, 0, lockedStore), mayRetry(world)],
   },
 );
-
-/** vCPU 0 carries out the memory side of one instruction. */
-function byHand(world: World, instruction: (vcpu: Vcpu) => Path<void>): Participant {
-  const vcpu = world.vcpus[0]!;
-  function* life(): Path<void> {
-    yield* vcpu.enterSrcu();
-    yield* instruction(vcpu);
-    yield* vcpu.leaveSrcu();
-  }
-  return { name: 'vcpu 0', waiter: vcpu.actor, path: life() };
-}
 
 /** LOCK CMPXCHG of a word that is 0. */
 function* lockedStore(vcpu: Vcpu): Path<void> {
@@ -132,7 +110,7 @@ const storeByPiece = policyItem(
   REF_STORE_BY_PIECE,
   { depth: 0, origin: 'REF', rules: ['I13'], place: 'vcpu/linear-memory.ts: writeLinear' },
   {
-    slots: [TABLES, VICTIM],
+    slots: [TABLES, SLOT],
     policy: [[GFN + 1, R]],
     prepare({ vm, vcpus }) {
       // gva = gpa for the first 2 MiB.
@@ -144,7 +122,7 @@ const storeByPiece = policyItem(
       vcpus[0]!.set64('CR3', BigInt(pml4 * PAGE));
       bytesAt(vm.layout.ram + OPERAND, vm.mem.u8).setBigUint64(0, BEFORE, true);
     },
-    participants: (world) => [byHand(world, increment), mayRetry(world)],
+    participants: (world) => [byHand(world, 0, increment), mayRetry(world)],
   },
 );
 
@@ -168,6 +146,18 @@ function* increment(vcpu: Vcpu): Path<void> {
 
 const STRICT_TITLE = 'an access whose event nobody answers is carried out';
 
+const unanswered: PolicySetting = {
+  policy: [[GFN, R]],
+  participants: (world) => [
+    unansweredWatch(world),
+    // The tool hangs up instead of answering; the reply that follows finds no event any more.
+    world.toolRunner(function* (_event, session) {
+      yield* session.close();
+      return CONTINUE;
+    }),
+  ],
+};
+
 /** No quirk but a policy: the machine is strict, or it is not. */
 const strictOracle: CorpusItem = {
   id: 'RC-35',
@@ -178,47 +168,26 @@ const strictOracle: CorpusItem = {
   rules: ['I1-strict'],
   place: 'introspector/vcpu-side.ts: pfEvent, of a machine that is not strict',
   scenario: (mutated) =>
-    scenarioOf(
-      'RC-35',
-      STRICT_TITLE,
-      mutated,
-      { strict: !mutated },
-      {
-        policy: [[GFN, R]],
-        participants: (world) => [
-          unansweredWatch(world),
-          // The tool hangs up instead of answering; the reply that follows finds no event any more.
-          world.toolRunner(function* (_event, session) {
-            yield* session.close();
-            return CONTINUE;
-          }),
-        ],
-      },
-    ),
+    scenarioOf(scenarioName('RC-35', mutated), STRICT_TITLE, settingOf(unanswered), { strict: !mutated }),
 };
 
 /** vCPU 0 stores to the page; the attempt that raised an event nobody answered must not be the one that stores. */
 function unansweredWatch(world: World): Participant {
   const { vm } = world;
-  const runner = world.vcpuRunner(0, [write(GFN, 1)]);
   const { ctl } = world.vcpus[0]!;
   const counter = (name: 'EXITS' | 'PF_FAIL_OPEN', kind = 0): bigint =>
     vm.mem.i64[(ctl + VCPU.at[name]) / 8 + kind]!;
-  const unanswered = (): bigint => counter('PF_FAIL_OPEN', W - 1);
-  function* watched(): Path<void> {
-    let lost = unanswered();
-    let attempt = -1n;
-    for (let step = runner.path.next(0); step.done !== true; ) {
-      step = runner.path.next(yield step.value);
-      if (unanswered() !== lost) attempt = counter('EXITS');
-      lost = unanswered();
-      if (attempt === counter('EXITS') && vm.mem.u8[vm.ramPage(GFN)] !== 0) {
-        vm.onFinding({ id: 'I1-strict', detail: 'vCPU 0: a store although its event was never answered' });
-        attempt = -1n;
-      }
+  const unansweredStores = (): bigint => counter('PF_FAIL_OPEN', W - 1);
+  let lost = unansweredStores();
+  let attempt = -1n;
+  return observed(world.vcpuRunner(0, [write(GFN, 1)]), () => {
+    if (unansweredStores() !== lost) attempt = counter('EXITS');
+    lost = unansweredStores();
+    if (attempt === counter('EXITS') && vm.mem.u8[vm.ramPage(GFN)] !== 0) {
+      vm.onFinding({ id: 'I1-strict', detail: 'vCPU 0: a store although its event was never answered' });
+      attempt = -1n;
     }
-  }
-  return { ...runner, path: watched() };
+  });
 }
 
 export const askingItems: readonly CorpusItem[] = [

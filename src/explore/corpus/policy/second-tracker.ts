@@ -1,9 +1,10 @@
 /** Two trackers at one machine: KVMI, and one with a table of its own. */
-import { setMemoryRegion } from '../../../actors/mmu/memslots.ts';
 import { BUG_TRACKER_TABLE_UNLOCKED } from '../../../shared/quirks.ts';
+import { allowsAll, changesSlot, write } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
 import { registerTracker } from '../models/second-tracker.ts';
-import { allowsAll, GFN, policyItem, R, VICTIM, write } from './setting.ts';
+import { DELETED, GFN, R, SLOT } from '../setting.ts';
+import { policyItem } from './policy-item.ts';
 
 const LOW = { id: 0, asId: 0, flags: 0, baseGfn: 0, npages: 4, ramPage: 0 };
 
@@ -17,12 +18,12 @@ const trackerTableUnlocked = policyItem(
     place: 'explore/corpus/models/second-tracker.ts: before. A model, because KVMI is the only tracker here',
   },
   {
-    slots: [LOW, VICTIM],
+    slots: [LOW, SLOT],
     policy: [[0, R]],
     prepare: (world) => registerTracker(world, [GFN, GFN + 1, GFN + 2, 0]),
     participants: (world) => [
       world.vcpuRunner(0, [write(0, 1)]),
-      world.controlRunner(setMemoryRegion(world.control, world.vm, { ...VICTIM, npages: 0 })),
+      changesSlot(world, DELETED),
       allowsAll(world),
     ],
   },

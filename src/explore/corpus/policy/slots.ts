@@ -14,22 +14,21 @@ import {
 } from '../../../shared/quirks.ts';
 import { choosing, type Path } from '../../../shared/sync/point.ts';
 import type { World } from '../../world/world.ts';
+import { before, changesSlot, commands, read, restricts, write } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
-import { commands, GFN, PAGE, policyItem, R, restricts, StoreWatch, VICTIM, W, write, X } from './setting.ts';
+import { StoreWatch } from '../page-watch.ts';
+import { DELETED, GFN, R, SLOT, W, X } from '../setting.ts';
+import { policyItem } from './policy-item.ts';
 
-const DELETED = { ...VICTIM, npages: 0 };
-const MOVED = { ...VICTIM, baseGfn: 16 };
-const OVERLAPPING = { ...VICTIM, baseGfn: GFN + 1 };
+const MOVED = { ...SLOT, baseGfn: 16 };
+const OVERLAPPING = { ...SLOT, baseGfn: GFN + 1 };
 
 const createSlotGap = policyItem(
   REF_CREATE_SLOT_GAP,
   { depth: 2, origin: 'REF', rules: ['I3'], place: 'mmu/memslots.ts: changeSlot' },
   {
     slots: [],
-    participants: (world) => [
-      world.controlRunner(setMemoryRegion(world.control, world.vm, VICTIM)),
-      restricts(world, [GFN, R]),
-    ],
+    participants: (world) => [changesSlot(world, SLOT), restricts(world, [GFN, R])],
   },
 );
 
@@ -43,7 +42,7 @@ const trackInvalidSlot = policyItem(
 
 function* recreate({ control, vm }: World): Path<void> {
   yield* setMemoryRegion(control, vm, DELETED);
-  yield* setMemoryRegion(control, vm, VICTIM);
+  yield* setMemoryRegion(control, vm, SLOT);
 }
 
 const moveFailNoRetrack = policyItem(
@@ -72,8 +71,8 @@ const activeKeyNoAs = policyItem(
 );
 
 function* createInBothSpaces({ control, vm }: World): Path<void> {
-  yield* setMemoryRegion(control, vm, VICTIM);
-  yield* setMemoryRegion(control, vm, { ...VICTIM, asId: 1 });
+  yield* setMemoryRegion(control, vm, SLOT);
+  yield* setMemoryRegion(control, vm, { ...SLOT, asId: 1 });
 }
 
 const lockOrderSwap = policyItem(
@@ -82,16 +81,13 @@ const lockOrderSwap = policyItem(
   {
     slots: [],
     policy: [[GFN, R]],
-    participants: (world) => [
-      world.controlRunner(setMemoryRegion(world.control, world.vm, VICTIM)),
-      restricts(world, [GFN, R | X]),
-    ],
+    participants: (world) => [changesSlot(world, SLOT), restricts(world, [GFN, R | X])],
   },
 );
 
 /** The root is there already, so that the store does not need mmu_lock for it. */
 function loadRoot(world: World): void {
-  world.alone(world.program(0, [{ kind: 'read', gpa: (GFN + 1) * PAGE, size: 1 }]));
+  before(world, 0, read(GFN + 1));
 }
 
 // INVALID hides the window from vCPUs of the slot's own address space: they start again before they look at the
@@ -100,7 +96,7 @@ const flushSlotReadLock = policyItem(
   BUG_FLUSH_SLOT_READ_LOCK,
   { depth: 2, origin: 'MUT', rules: ['I1', 'race'], place: 'mmu/gfn-access.ts: removeMemslot' },
   {
-    slots: [VICTIM, { ...VICTIM, asId: 1 }],
+    slots: [SLOT, { ...SLOT, asId: 1 }],
     policy: [[GFN, 0]],
     prepare(world) {
       world.vm.mem.store(world.vm.vcpuWord(0, 'AS_ID'), 1);
@@ -108,11 +104,7 @@ const flushSlotReadLock = policyItem(
     },
     participants(world) {
       const watch = new StoreWatch(world, 'I1');
-      return [
-        watch.vcpuRunner(0, [write(GFN, 1)]),
-        world.controlRunner(setMemoryRegion(world.control, world.vm, DELETED)),
-        watch.receiver(),
-      ];
+      return [watch.vcpuRunner(0, write(GFN, 1)), changesSlot(world, DELETED), watch.receiver()];
     },
   },
 );
@@ -127,8 +119,8 @@ const flushBeforeInvalid = policyItem(
       const watch = new StoreWatch(world, 'I1');
       // What the read maps after the flush outlives the slot (I7); what the store does then, nobody was asked for (I1).
       return [
-        watch.vcpuRunner(0, [{ kind: 'read', gpa: (GFN + 2) * PAGE, size: 1 }, write(GFN, 1)]),
-        world.controlRunner(setMemoryRegion(world.control, world.vm, DELETED)),
+        watch.vcpuRunner(0, read(GFN + 2), write(GFN, 1)),
+        changesSlot(world, DELETED),
         watch.receiver(),
       ];
     },
@@ -141,7 +133,7 @@ const moveCreateFirst = policyItem(
   { depth: 0, origin: 'MUT', rules: ['I3'], place: 'mmu/memslots.ts: changeSlot' },
   {
     policy: [[GFN + 1, R | W]],
-    participants: (world) => [world.controlRunner(setMemoryRegion(world.control, world.vm, OVERLAPPING))],
+    participants: (world) => [changesSlot(world, OVERLAPPING)],
   },
 );
 

@@ -1,8 +1,7 @@
 /** Taking access away: what sptes, TLBs and the fault path still grant afterwards. */
 
-import { gfnToSlot } from '../../../actors/mmu/memslots.ts';
 import { ageGfn } from '../../../actors/mmu/protect.ts';
-import type { Access } from '../../../actors/vcpu/access-program.ts';
+import { gfnToSlot } from '../../../actors/mmu/slot-sets.ts';
 import { flushTlb } from '../../../actors/vcpu/tlb.ts';
 import {
   BUG_FLUSH_NO_WAIT,
@@ -18,31 +17,22 @@ import type { Path } from '../../../shared/sync/point.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../../shared/sync/srcu.ts';
 import type { Participant } from '../../engine/execution.ts';
 import type { World } from '../../world/world.ts';
+import { allowsAll, before, execute, read, restricts, runner, write } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
-import {
-  allowsAll,
-  GFN,
-  PAGE,
-  policyItem,
-  R,
-  restricts,
-  type Setting,
-  StoreWatch,
-  W,
-  write,
-  X,
-} from './setting.ts';
+import { StoreWatch } from '../page-watch.ts';
+import { GFN, R, W, X } from '../setting.ts';
+import { type PolicySetting, policyItem } from './policy-item.ts';
 
 /** vCPU 0 has stored to the page: it is mapped, and W is in the TLB. */
-const storedBefore = (world: World): void => world.alone(world.program(0, [write(GFN, 1)]));
+const storedBefore = (world: World): void => before(world, 0, write(GFN, 1));
 
 /** A vCPU that has stored to the page and stores again, against a tool that leaves `access` of it. */
-function storeAgainst(access: number, prepare = storedBefore): Setting {
+function storeAgainst(access: number, prepare = storedBefore): PolicySetting {
   return {
     prepare,
     participants(world) {
       const watch = new StoreWatch(world, 'I2');
-      return [watch.vcpuRunner(0, [write(GFN, 2)]), watch.tightens(access), watch.receiver()];
+      return [watch.vcpuRunner(0, write(GFN, 2)), watch.tightens(access), watch.receiver()];
     },
   };
 }
@@ -53,16 +43,13 @@ const noRemoteFlush = policyItem(
   storeAgainst(R),
 );
 
-const execute: Access = { kind: 'execute', gpa: GFN * PAGE, size: 1 };
-const read: Access = { kind: 'read', gpa: GFN * PAGE, size: 1 };
-
 const execProtectNoFlush = policyItem(
   REF_EXEC_PROTECT_NO_FLUSH,
-  { depth: 1, origin: 'REF', rules: ['I6'], place: 'mmu/protect.ts: protectForTracking' },
+  { depth: 1, origin: 'REF', rules: ['I6', 'I2'], place: 'mmu/protect.ts: protectForTracking' },
   {
-    prepare: (world) => world.alone(world.program(0, [execute])),
+    prepare: (world) => before(world, 0, execute(GFN)),
     participants: (world) => [
-      world.vcpuRunner(0, [execute]),
+      world.vcpuRunner(0, [execute(GFN)]),
       restricts(world, [GFN, R | W]),
       allowsAll(world),
     ],
@@ -120,7 +107,7 @@ const accTrackRestore = policyItem(
   {
     prepare: storedBefore,
     participants: (world) => [
-      world.vcpuRunner(0, [read]),
+      world.vcpuRunner(0, [read(GFN)]),
       host(world),
       restricts(world, [GFN, R | W]),
       allowsAll(world),
@@ -138,7 +125,7 @@ function host(world: World): Participant {
     if (slot !== null) yield* ageGfn(actor, vm, slot, GFN);
     yield* srcuReadUnlock(actor, vm.srcu, section);
   }
-  return { name: 'host', waiter: actor, path: age() };
+  return runner(actor, age());
 }
 
 export const tighteningItems: readonly CorpusItem[] = [

@@ -1,7 +1,8 @@
 /** Faults that rely on what they saw before, and entries that are taken apart under them. */
-import { activeSet, setMemoryRegion, slotsOf } from '../../../actors/mmu/memslots.ts';
+import { setMemoryRegion } from '../../../actors/mmu/memslots.ts';
 import { ageGfn } from '../../../actors/mmu/protect.ts';
 import { zapAllRoots } from '../../../actors/mmu/roots.ts';
+import { activeSet, slotsOf } from '../../../actors/mmu/slot-sets.ts';
 import {
   BUG_INVALID_AS_MMIO,
   BUG_NO_NOTIFIER_RETRY,
@@ -13,24 +14,13 @@ import {
 } from '../../../shared/quirks.ts';
 import type { Path } from '../../../shared/sync/point.ts';
 import type { World } from '../../world/world.ts';
+import { before, changesSlot, read, restricts, write } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
+import { PageWatch } from '../page-watch.ts';
+import { corpusItem, GFN, LOGGED, NOT_W, PAGE, type Setting, SLOT } from '../setting.ts';
 import { hostTakes } from './host.ts';
-import {
-  before,
-  GFN,
-  LOGGED,
-  PAGE,
-  PageWatch,
-  read,
-  runner,
-  type Setting,
-  SLOT,
-  takesW,
-  tlbItem,
-  write,
-} from './setting.ts';
 
-const noNotifierRetry = tlbItem(
+const noNotifierRetry = corpusItem(
   BUG_NO_NOTIFIER_RETRY,
   { depth: 2, origin: 'MUT', rules: ['I7', 'I6'], place: 'mmu/page-fault.ts: invalidated' },
   () => ({
@@ -45,7 +35,7 @@ const noNotifierRetry = tlbItem(
   }),
 );
 
-const noRootRecheck = tlbItem(
+const noRootRecheck = corpusItem(
   BUG_NO_ROOT_RECHECK,
   { depth: 2, origin: 'HIST', rules: ['I7'], place: 'mmu/page-fault.ts: slowPageFault' },
   () => ({
@@ -61,7 +51,7 @@ const noRootRecheck = tlbItem(
   }),
 );
 
-const spteNonAtomicClear = tlbItem(
+const spteNonAtomicClear = corpusItem(
   BUG_SPTE_NON_ATOMIC_CLEAR,
   { depth: 2, origin: 'HIST', rules: ['I6', 'I7'], place: 'mmu/protect.ts: takeSpte' },
   () => ({
@@ -86,26 +76,23 @@ function storeAgainstTool(): Setting {
       world.hook();
       before(world, 0, read(GFN));
     },
-    participants(world) {
-      const tool = world.actor('tool');
-      return [world.vcpuRunner(0, [write(GFN, 2)]), runner(tool, takesW(world, tool))];
-    },
+    participants: (world) => [world.vcpuRunner(0, [write(GFN, 2)]), restricts(world, [GFN, NOT_W])],
   };
 }
 
-const wpSkipRo = tlbItem(
+const wpSkipRo = corpusItem(
   BUG_WP_SKIP_RO,
   { depth: 2, origin: 'HIST', rules: ['I5'], place: 'mmu/protect.ts: protectForTracking' },
   storeAgainstTool,
 );
 
-const spteTwoWords = tlbItem(
+const spteTwoWords = corpusItem(
   BUG_SPTE_TWO_WORDS,
   { depth: 3, origin: 'MUT', rules: ['I5', 'torn'], place: 'mmu/protect.ts: clearBits' },
   storeAgainstTool,
 );
 
-const invalidAsMmio = tlbItem(
+const invalidAsMmio = corpusItem(
   BUG_INVALID_AS_MMIO,
   { depth: 2, origin: 'HIST', rules: ['I8'], place: 'mmu/page-fault.ts, vcpu/tracked-access.ts: locate' },
   () => ({
@@ -133,7 +120,7 @@ function* moveThatFails({ control, vm }: World): Path<void> {
 }
 
 // vCPU 0 finds no slot; by the time that it has mmu_lock there is one, and vCPU 1 has a mapping of it in its TLB.
-const mmioOverMapping = tlbItem(
+const mmioOverMapping = corpusItem(
   REF_MMIO_OVER_MAPPING,
   { depth: 2, origin: 'REF', rules: ['I6'], place: 'mmu/page-fault.ts: slowPageFault' },
   () => ({
@@ -141,7 +128,7 @@ const mmioOverMapping = tlbItem(
     participants: (world) => [
       world.vcpuRunner(0, [read(GFN)]),
       world.vcpuRunner(1, [write(GFN, 1)]),
-      world.controlRunner(setMemoryRegion(world.control, world.vm, SLOT)),
+      changesSlot(world, SLOT),
     ],
   }),
 );

@@ -1,9 +1,9 @@
 /** Flushes that are left out, come to nobody, or are forgotten. */
 import { harvestDirtyLog } from '../../../actors/mmu/dirty-log.ts';
-import { activeSet, slotsOf } from '../../../actors/mmu/memslots.ts';
 import { writeProtectSlot } from '../../../actors/mmu/protect.ts';
 import { zapAllRoots } from '../../../actors/mmu/roots.ts';
 import { dirtyWord } from '../../../actors/mmu/slot-arena.ts';
+import { activeSet, slotsOf } from '../../../actors/mmu/slot-sets.ts';
 import {
   BUG_DEKKER_ORDER,
   BUG_FREE_NO_WALK_WAIT,
@@ -15,81 +15,31 @@ import { mutexLock, mutexUnlock } from '../../../shared/sync/mutex.ts';
 import type { Path } from '../../../shared/sync/point.ts';
 import type { Participant } from '../../engine/execution.ts';
 import type { World } from '../../world/world.ts';
+import { before, read, write } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
+import { PageWatch, StoreWatch } from '../page-watch.ts';
+import { corpusItem, GFN, hooked, hookedOn, LOGGED, NOT_W, PAGE, SLOT } from '../setting.ts';
 import { hostTakes } from './host.ts';
-import {
-  allowsAll,
-  before,
-  GFN,
-  LOGGED,
-  PAGE,
-  PageWatch,
-  read,
-  runner,
-  SLOT,
-  takesW,
-  tlbItem,
-  write,
-} from './setting.ts';
 
-/** Somebody takes W from the page by a command of the tool's; from its acknowledgement on each store needs an event. */
-class Tightening {
-  readonly #world: World;
-  readonly #watch: PageWatch;
-  readonly #actor;
-
-  constructor(world: World) {
-    this.#world = world;
-    this.#watch = new PageWatch(world, 'I2');
-    this.#actor = world.actor('tool');
-  }
-
-  get command(): Participant {
-    return runner(this.#actor, this.#tighten());
-  }
-
-  *#tighten(): Path<void> {
-    yield* takesW(this.#world, this.#actor);
-    if (this.#world.events.length === 0) this.#watch.closed = 'that had been tightened, without an event';
-  }
-
-  vcpu(index: number, ...accesses: Parameters<typeof write>[]): Participant {
-    const program = accesses.map((access) => write(...access));
-    return this.#watch.over(this.#world.vcpuRunner(index, program));
-  }
-
-  get receiver(): Participant {
-    const watch = this.#watch;
-    const receiver = allowsAll(this.#world);
-    const { events } = this.#world;
-    const follow = function* (): Path<void> {
-      for (let step = receiver.path.next(0); step.done !== true; ) {
-        step = receiver.path.next(yield step.value);
-        if (events.length > 0) watch.closed = null;
-      }
-    };
-    return { ...receiver, path: follow() };
-  }
+/** vCPU 0 stores to the page while the tool takes W away from it. */
+function storeAgainstTightening(world: World, ...others: readonly Participant[]): Participant[] {
+  const watch = new StoreWatch(world, 'I2');
+  return [watch.vcpuRunner(0, write(GFN, 2)), ...others, watch.tightens(NOT_W, false), watch.receiver()];
 }
 
-const dekkerOrder = tlbItem(
+const dekkerOrder = corpusItem(
   BUG_DEKKER_ORDER,
   { depth: 2, origin: 'MUT', rules: ['I2', 'I6'], place: 'vcpu/entry.ts: enterGuest' },
   () => ({
     setUp(world) {
-      world.slot(SLOT);
-      world.hook();
-      world.enablePf(0);
+      hooked()(world);
       before(world, 0, write(GFN, 1));
     },
-    participants(world) {
-      const tightening = new Tightening(world);
-      return [tightening.vcpu(0, [GFN, 2]), tightening.command, tightening.receiver];
-    },
+    participants: (world) => storeAgainstTightening(world),
   }),
 );
 
-const roMeansClean = tlbItem(
+const roMeansClean = corpusItem(
   BUG_RO_MEANS_CLEAN,
   {
     depth: 2,
@@ -99,20 +49,10 @@ const roMeansClean = tlbItem(
   },
   () => ({
     setUp(world) {
-      world.slot({ ...LOGGED, npages: 1 });
-      world.hook();
-      world.enablePf(0);
+      hookedOn([{ ...LOGGED, npages: 1 }])(world);
       before(world, 0, write(GFN, 1));
     },
-    participants(world) {
-      const tightening = new Tightening(world);
-      return [
-        tightening.vcpu(0, [GFN, 2]),
-        world.controlRunner(writeProtect(world)),
-        tightening.command,
-        tightening.receiver,
-      ];
-    },
+    participants: (world) => storeAgainstTightening(world, world.controlRunner(writeProtect(world))),
   }),
 );
 
@@ -123,7 +63,7 @@ function* writeProtect({ control, vm }: World): Path<void> {
   yield* mutexUnlock(control, vm.slotsLock);
 }
 
-const yieldDropsFlush = tlbItem(
+const yieldDropsFlush = corpusItem(
   BUG_YIELD_DROPS_FLUSH,
   {
     depth: 2,
@@ -150,7 +90,7 @@ const yieldDropsFlush = tlbItem(
   }),
 );
 
-const harvestNoFlush = tlbItem(
+const harvestNoFlush = corpusItem(
   BUG_HARVEST_NO_FLUSH,
   { depth: 2, origin: 'MUT', rules: ['I14', 'I6'], place: 'mmu/dirty-log.ts: harvestDirtyLog' },
   () => {
@@ -188,12 +128,12 @@ const harvestNoFlush = tlbItem(
 );
 
 /** Is this page of the only slot in its dirty log? */
-export function isLogged({ vm }: World, page: number): boolean {
+function isLogged({ vm }: World, page: number): boolean {
   const { arch } = slotsOf(vm, activeSet(vm, 0))[0]!;
   return (vm.mem.load(dirtyWord(vm, arch, page)) & (1 << page)) !== 0;
 }
 
-const freeNoWalkWait = tlbItem(
+const freeNoWalkWait = corpusItem(
   BUG_FREE_NO_WALK_WAIT,
   { depth: 2, origin: 'MUT', rules: ['I7', 'I6'], place: 'mmu/roots.ts: zapAllRoots' },
   () => ({

@@ -6,11 +6,12 @@ import {
   BUG_PREEMPTED_MID_INSN,
 } from '../../../shared/quirks.ts';
 import type { Path } from '../../../shared/sync/point.ts';
+import { runner } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
 import { destroyVcpu, queueFault, worker } from '../models/async-fault.ts';
 import { makePage, mapAndWrite, putPage } from '../models/owned-page.ts';
 import { mapFirst, shootDown, storesBetweenSwitches } from '../models/steal-time.ts';
-import { runner, type Setting, tlbItem } from './setting.ts';
+import { corpusItem, type Setting } from '../setting.ts';
 
 /** vCPU 0 stores through a mapping, switched out and in; vCPU 1 changes it and shoots the old translation down. */
 function shootdown(stores: number): Setting {
@@ -29,19 +30,19 @@ function shootdown(stores: number): Setting {
 
 const STEAL_TIME = 'models/steal-time.ts: we have no steal time and no flags in it';
 
-const preemptedMidInsn = tlbItem(
+const preemptedMidInsn = corpusItem(
   BUG_PREEMPTED_MID_INSN,
   { depth: 2, origin: 'HIST', rules: ['I6'], place: STEAL_TIME },
   () => shootdown(1),
 );
 
-const flushFlagLost = tlbItem(
+const flushFlagLost = corpusItem(
   BUG_FLUSH_FLAG_LOST,
   { depth: 2, origin: 'HIST', rules: ['I6'], place: STEAL_TIME },
   () => shootdown(2),
 );
 
-const noPageRef = tlbItem(
+const noPageRef = corpusItem(
   BUG_NO_PAGE_REF,
   {
     depth: 2,
@@ -59,7 +60,7 @@ const noPageRef = tlbItem(
   }),
 );
 
-const asyncNoFlush = tlbItem(
+const asyncNoFlush = corpusItem(
   BUG_ASYNC_NO_FLUSH,
   {
     depth: 2,

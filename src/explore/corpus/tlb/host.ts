@@ -4,7 +4,8 @@ import { isPresent, spteAddress } from '../../../actors/mmu/spte.ts';
 import { ROOT_LIMIT } from '../../../shared/layout/spte.ts';
 import { type Path, stepping } from '../../../shared/sync/point.ts';
 import type { World } from '../../world/world.ts';
-import { GFN, type PageWatch } from './setting.ts';
+import type { PageWatch } from '../page-watch.ts';
+import { GFN } from '../setting.ts';
 
 /** Steps for which the host has the page to itself. */
 const LOOKS = 6;

@@ -12,6 +12,7 @@ import type { Actor } from '../../../shared/sync/actor.ts';
 import type { Path } from '../../../shared/sync/point.ts';
 import type { Participant } from '../../engine/execution.ts';
 import type { World } from '../../world/world.ts';
+import { runner } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
 import {
   guestRemaps,
@@ -24,7 +25,7 @@ import { bannedAndLarge, faultRegion, trackPageOfRegion } from '../models/large-
 import { agePage, mapClean, pageContents, storeByGuest, swapOut } from '../models/leaf-accounting.ts';
 import { fillPool, takeShadowPage, unsyncCounts, unsyncPage } from '../models/shadow-pages.ts';
 import { faultTable, strayTables, zapTables } from '../models/table-pages.ts';
-import { runner, tlbItem } from './setting.ts';
+import { corpusItem } from '../setting.ts';
 
 const TWO_VCPUS = { vcpuCount: 2 };
 
@@ -33,7 +34,7 @@ function eachVcpu({ vcpus }: World, what: (actor: Actor, index: number) => Path<
   return vcpus.map(({ actor }, index) => runner(actor, what(actor, index)));
 }
 
-const publishBeforeLink = tlbItem(
+const publishBeforeLink = corpusItem(
   BUG_PUBLISH_BEFORE_LINK,
   {
     depth: 2,
@@ -59,7 +60,7 @@ const publishBeforeLink = tlbItem(
   }),
 );
 
-const reclaimReadLock = tlbItem(
+const reclaimReadLock = corpusItem(
   BUG_RECLAIM_READ_LOCK,
   { depth: 2, origin: 'HIST', rules: ['I7'], place: 'models/shadow-pages.ts: we have no shadow pages' },
   () => ({
@@ -69,7 +70,7 @@ const reclaimReadLock = tlbItem(
   }),
 );
 
-const unsyncReadLock = tlbItem(
+const unsyncReadLock = corpusItem(
   BUG_UNSYNC_READ_LOCK,
   { depth: 2, origin: 'HIST', rules: ['counter'], place: 'models/shadow-pages.ts: we have no shadow pages' },
   () => ({
@@ -83,7 +84,7 @@ const unsyncReadLock = tlbItem(
   }),
 );
 
-const lpageCheckUnlocked = tlbItem(
+const lpageCheckUnlocked = corpusItem(
   BUG_LPAGE_CHECK_UNLOCKED,
   { depth: 2, origin: 'MUT', rules: ['I5'], place: 'models/large-page.ts: our entries are all of one size' },
   () => ({
@@ -102,7 +103,7 @@ const lpageCheckUnlocked = tlbItem(
 
 // The corpus has it with the same page coming back (ABA, depth 3). That is in it; a walk that is merely older than the
 // spte does it with two constraints.
-const fastFaultIndirect = tlbItem(
+const fastFaultIndirect = corpusItem(
   BUG_FAST_FAULT_INDIRECT,
   {
     depth: 2,
@@ -137,7 +138,7 @@ const fastFaultIndirect = tlbItem(
 
 const STORED = 5;
 
-const tdpPlainStore = tlbItem(
+const tdpPlainStore = corpusItem(
   BUG_TDP_PLAIN_STORE,
   {
     depth: 2,

@@ -6,8 +6,9 @@ import { BUG_AD_WRONG_ADDRESS, BUG_DOUBLE_FETCH } from '../../../shared/quirks.t
 import type { Path } from '../../../shared/sync/point.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_RW, PTE_US } from '../../../shared/x86/paging.ts';
 import type { World } from '../../world/world.ts';
+import { before, runner } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
-import { before, GFN, PAGE, SLOT, tlbItem } from './setting.ts';
+import { corpusItem, GFN, PAGE, SLOT } from '../setting.ts';
 
 /** gfns of the tables through which gva 0 is found. */
 const PML4 = GFN;
@@ -59,7 +60,7 @@ function writeEntry(gfn: number, value: bigint): Access {
   return { kind: 'write', gpa: gfn * PAGE, size: 8, value };
 }
 
-const doubleFetch = tlbItem(
+const doubleFetch = corpusItem(
   BUG_DOUBLE_FETCH,
   { depth: 2, origin: 'HIST', rules: ['snapshot'], place: 'mmu/page-walk.ts: walkGuest' },
   () => {
@@ -75,7 +76,7 @@ const doubleFetch = tlbItem(
           result = yield* walk(world, 0, ACCESS_R | ACCESS_W);
         };
         return [
-          { name: 'vcpu 0', waiter: world.vcpus[0]!.actor, path: walks() },
+          runner(world.vcpus[0]!.actor, walks()),
           world.vcpuRunner(1, [writeEntry(PT, entry(OTHER, PTE_P | USED))]),
         ];
       },
@@ -96,7 +97,7 @@ const doubleFetch = tlbItem(
 const FAR = { ...SLOT, id: 2, baseGfn: 16, npages: 1, ramPage: 12 };
 const BYSTANDER = { ...SLOT, id: 3, baseGfn: 20, npages: 1, ramPage: 16 };
 
-const adWrongAddress = tlbItem(
+const adWrongAddress = corpusItem(
   BUG_AD_WRONG_ADDRESS,
   { depth: 1, origin: 'HIST', rules: ['I7'], place: 'mmu/page-walk.ts: walkGuest' },
   () => {
@@ -112,7 +113,7 @@ const adWrongAddress = tlbItem(
         before(world, 1, writeEntry(PD, entry(PT, OPEN | USED)));
       },
       participants: (world) => [
-        { name: 'vcpu 0', waiter: world.vcpus[0]!.actor, path: walk(world, 0, ACCESS_R) },
+        runner(world.vcpus[0]!.actor, walk(world, 0, ACCESS_R)),
         world.vcpuRunner(1, [writeEntry(PD, entry(FAR.baseGfn, OPEN | USED))]),
       ],
       atEnd: ({ vm }) =>

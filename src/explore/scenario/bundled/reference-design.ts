@@ -4,8 +4,9 @@
  */
 import { unhook } from '../../../actors/introspector/hook.ts';
 import { harvestDirtyLog } from '../../../actors/mmu/dirty-log.ts';
-import { gfnToSlot, setMemoryRegion } from '../../../actors/mmu/memslots.ts';
+import { setMemoryRegion } from '../../../actors/mmu/memslots.ts';
 import { ageGfn } from '../../../actors/mmu/protect.ts';
+import { gfnToSlot } from '../../../actors/mmu/slot-sets.ts';
 import { SLOT_LOG_DIRTY } from '../../../shared/layout/memslot.ts';
 import type { Actor } from '../../../shared/sync/actor.ts';
 import { choosing, type Path } from '../../../shared/sync/point.ts';

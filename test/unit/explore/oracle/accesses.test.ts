@@ -17,7 +17,12 @@ import {
 import type { Actor } from '../../../../src/shared/sync/actor.ts';
 import { type Path, relaxing, updating } from '../../../../src/shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../../../src/shared/sync/rw-lock.ts';
-import { TRACE_FLUSH, TRACE_PF, TRACE_SET_ACCESS } from '../../../../src/shared/trace/kinds.ts';
+import {
+  TRACE_EMULATE,
+  TRACE_FLUSH,
+  TRACE_PF,
+  TRACE_SET_ACCESS,
+} from '../../../../src/shared/trace/kinds.ts';
 import { lines, look } from '../../../support/look.ts';
 import { PAGE, runner, stageOf, storm, VICTIM } from '../../../support/oracle-scenarios.ts';
 
@@ -149,7 +154,9 @@ test('an emulated store after a waited pause has returned (RC-19)', (t) => {
 test('guest mode after CRASH (I17)', (t) => {
   const broken = against(function* (world) {
     yield updating(8);
-    world.vcpus[0]!.actor.tracer!.end(TRACE_PF, KVMI_EVENT_ACTION_CRASH);
+    const tracer = world.vcpus[0]!.actor.tracer!;
+    tracer.end(TRACE_PF, KVMI_EVENT_ACTION_CRASH);
+    tracer.end(TRACE_EMULATE);
   });
   t.true(rules(look(broken, 40)).includes('I17'));
 });

@@ -2,9 +2,9 @@
 import test from 'ava';
 import { hook, unhook } from '../../../../src/actors/introspector/hook.ts';
 import { KVMI_EVENT_ACTION_CONTINUE } from '../../../../src/actors/introspector/kvmi/constants.ts';
-import { activeSet, findSlot } from '../../../../src/actors/mmu/memslots.ts';
 import { trackRemove } from '../../../../src/actors/mmu/page-track.ts';
 import { loadRoot } from '../../../../src/actors/mmu/roots.ts';
+import { activeSet, findSlot } from '../../../../src/actors/mmu/slot-sets.ts';
 import { spteAddress } from '../../../../src/actors/mmu/spte.ts';
 import type { World } from '../../../../src/explore/world/world.ts';
 import { TRACK_PREWRITE } from '../../../../src/shared/layout/memslot.ts';
@@ -16,7 +16,6 @@ import {
   SPTE_W,
 } from '../../../../src/shared/layout/spte.ts';
 import {
-  REF_ACTIVE_KEY_NO_AS,
   REF_CREATE_SLOT_GAP,
   REF_MOVE_FAIL_NO_RETRACK,
   REF_READ_PROTECT_KEEPS_MMU_W,
@@ -104,7 +103,6 @@ for (const [name, quirk, rule] of [
   ['createSlotGap (RC-01)', REF_CREATE_SLOT_GAP, 'I3'],
   ['trackInvalidSlot (RC-02)', REF_TRACK_INVALID_SLOT, 'I3'],
   ['moveFailNoRetrack (RC-03)', REF_MOVE_FAIL_NO_RETRACK, 'I3'],
-  ['activeKeyNoAs (RC-04)', REF_ACTIVE_KEY_NO_AS, 'I3'],
   ['readProtectKeepsMmuW (RC-12)', REF_READ_PROTECT_KEEPS_MMU_W, 'I5'],
 ] as const) {
   test(`storms show ${name}`, (t) => {
