@@ -16,6 +16,7 @@ import { scheduleOf } from '../src/explore/engine/schedule.ts';
 import { Attempts } from '../src/explore/finding/attempt.ts';
 import { decodeToken } from '../src/explore/finding/token.ts';
 import { BUNDLED } from '../src/explore/scenario/bundled/index.ts';
+import { KNOWN_SCENARIOS } from '../src/explore/scenario/known.ts';
 import { type Scenario, withQuirks } from '../src/explore/scenario/scenario.ts';
 import { stageOf } from '../src/explore/scenario/stage.ts';
 import { strategyByName } from '../src/explore/strategy/registry.ts';
@@ -29,8 +30,9 @@ const { values, positionals } = parseArgs({
 });
 const schedules = Number(values.schedules);
 
-for (const scenario of BUNDLED) {
-  if (positionals.length > 0 && !positionals.includes(scenario.name)) continue;
+const chosen =
+  positionals.length === 0 ? BUNDLED : KNOWN_SCENARIOS.filter(({ name }) => positionals.includes(name));
+for (const scenario of chosen) {
   let quirks = REFERENCE_QUIRKS;
   for (let repaired = -1; repaired !== 0 && quirks.length > 0; ) {
     const guilty = search(scenario, quirks);

@@ -43,7 +43,7 @@ for (const example of [tighten, slotGoes, sharedCounter, rehook, wholeLife]) {
 
 for (const [example, quirks, rule] of [
   [tighten, [BUG_NO_REMOTE_FLUSH], /^(I2|I6): /],
-  [slotGoes, [BUG_FLUSH_BEFORE_INVALID], /^(I7|I2): /],
+  [slotGoes, [BUG_FLUSH_BEFORE_INVALID], /^I[127]: /],
   [sharedCounter, [BUG_LOCK_AS_WRITE], /^shared-counter: 4 counts made 3/],
   [rehook, [BUG_REHOOK_EARLY], /^I12: /],
   [wholeLife, [REF_SLOTS_NEED_SESSION], /^I4: /],
