@@ -15,7 +15,9 @@ for (const page of ['docs/reference-design.md', 'docs/reports.md', 'README.md'])
     const lost = [...new Set(tokens)].filter((text) => {
       const token = decodeToken(text);
       const scenario = KNOWN_SCENARIOS.find(({ name }) => hashOf(name) === token.scenario);
-      return scenario === undefined || replayExplored(scenarioOf(token, scenario).scenario, token).finding === null;
+      return (
+        scenario === undefined || replayExplored(scenarioOf(token, scenario).scenario, token).finding === null
+      );
     });
     t.deepEqual(lost, [], 'make them again: node dist/scripts/reference-study.js');
   });
