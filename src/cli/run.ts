@@ -1,5 +1,6 @@
 /** `faultline run`: from flags to a machine, and from its report to output and exit code. */
 
+import type { KvmiOptions } from '../machine/kvmi-options.ts';
 import type { MachineOptions } from '../machine/options.ts';
 import { Machine } from '../machine.ts';
 import { consoleLine, findingLine, resultLine, startLine, verdictLine } from '../report/json-lines.ts';
@@ -21,7 +22,12 @@ export async function run(words: readonly string[]): Promise<number> {
   const { json, quiet } = request;
   const out = (text: string) => process.stdout.write(text);
   if (json) {
-    const shown = { ...request.machine, kernel: request.kernel };
+    const { kvmi, ...machine } = request.machine;
+    const shown = {
+      ...machine,
+      kernel: request.kernel,
+      ...(kvmi === undefined ? {} : { kvmi: withoutSecret(kvmi) }),
+    };
     out(startLine({ version: version(), seed: options.seed ?? 1n, options: shown }));
   }
   const machine = await Machine.create(options);
@@ -34,7 +40,16 @@ export async function run(words: readonly string[]): Promise<number> {
     status?.clear();
     out(json ? consoleLine(vcpu, text) : text);
   });
-  await machine.start();
+  machine.on('tool', ({ text }) => {
+    status?.clear();
+    process.stderr.write(`kvmi: ${text}\n`);
+  });
+  if (request.waitsForTool !== null) {
+    if (!quiet)
+      process.stderr.write(`kvmi: the guest starts when a tool has come: ${request.waitsForTool}\n`);
+    await Promise.race([machine.introspector.connected(), machine.ended]);
+  }
+  if (signal.code === null) await machine.start();
   if (!quiet) status = new StatusLine(process.stderr, () => statusText(machine.status()));
   const report = await machine.ended;
   status?.end();
@@ -48,6 +63,10 @@ export async function run(words: readonly string[]): Promise<number> {
 
 function machineOptions({ kernel, machine }: RunRequest): MachineOptions {
   return kernel === null ? stormOptions(machine) : { ...machine, image: kernel };
+}
+
+function withoutSecret({ secret: _, ...shown }: KvmiOptions): KvmiOptions {
+  return shown;
 }
 
 /** The same words, with the seed said outright. */

@@ -14,21 +14,16 @@ import { EAGAIN, EEXIST, EFAULT, EINVAL, ENOMEM, EPERM } from '../mmu/errno.ts';
 import { clearAllAccess } from '../mmu/gfn-access.ts';
 import { registerNotifier, unregisterNotifier } from '../mmu/page-track.ts';
 import type { Vm } from '../mmu/vm.ts';
+import type { Allowed } from './introspector.api.ts';
 import { KVMI_NEXT_COMMAND, KVMI_NEXT_EVENT } from './kvmi/constants.ts';
 import { ALWAYS_ALLOWED } from './kvmi/protocol.ts';
 
-/** What the tool of a session may use: sets of ids as bits. */
-export interface Allowed {
-  readonly commands: number;
-  readonly events: number;
-}
-
 /** As QEMU does it unless told otherwise. */
-export const ALL_ALLOWED: Allowed = { commands: ~0, events: ~0 };
+const ALL_ALLOWED: Allowed = { commands: ~0, events: ~0 };
 
 const ALWAYS = idBits(ALWAYS_ALLOWED);
 
-export function idBits(ids: Iterable<number>): number {
+function idBits(ids: Iterable<number>): number {
   let bits = 0;
   for (const id of ids) bits |= 1 << id;
   return bits;

@@ -172,7 +172,8 @@ export class Session {
   }
 
   /**
-   * An event reply as it came over the wire, right or wrong: the vCPU accepts it, or shuts the connection.
+   * An event reply as it came over the wire, right or wrong: the vCPU accepts it, or shuts the connection, when its turn
+   * comes after the commands before it.
    *
    * @param wireSeq  as of {@link wireSeq}
    * @param payload  what follows the kvmi_vcpu_hdr
@@ -180,15 +181,20 @@ export class Session {
    */
   *rawReply(vcpu: number, wireSeq: number, payload: Uint8Array): Path<number> {
     if (!this.#exists(vcpu)) return -EINVAL;
-    const seq = (wireSeq + this.#eventsBefore) | 0;
-    const event = this.#open.get(seq);
+    const event = this.#open.get((wireSeq + this.#eventsBefore) | 0);
     if (event !== undefined && event.vcpu === vcpu) {
-      yield* this.#answer(event, vcpu, payload);
+      // More than any event asks for is as wrong as all of it.
+      yield* this.#answer(event, vcpu, payload.subarray(0, REPLY_BYTES_MAX + 1));
       return 0;
     }
-    const job = { kind: KVMI_VCPU_EVENT, seq, vcpu, payload };
+    // Nobody waits for it. An empty reply is wrong whatever happens meanwhile; one is enough.
+    if (this.#doomed.has(vcpu)) return 0;
+    this.#doomed.add(vcpu);
+    const job = { kind: KVMI_VCPU_EVENT, seq: 0, vcpu, payload: new Uint8Array(0) };
     return (yield* addJob(this.#actor, this.#vm, vcpu, job)) ? 0 : -EBUSY;
   }
+  /** vCPUs that will shut the connection. */
+  readonly #doomed = new Set<number>();
 
   *#answer(event: SessionEvent, to: number, payload: Uint8Array): Path<void> {
     const { seq } = event;
@@ -376,6 +382,9 @@ export class Session {
     yield* kvmiPut(this.#actor, this.#vm);
   }
 }
+
+/** The longest reply that is right: kvmi_vcpu_event_reply and a value. */
+const REPLY_BYTES_MAX = 16;
 
 /** Head of a record, error code, and what rounding up takes. */
 const RECORD_ROOM = 40;
