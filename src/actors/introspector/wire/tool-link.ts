@@ -120,6 +120,7 @@ export class ToolLink {
     }
     this.#remark('connected');
     await over;
+    this.#lastRemark = '';
     await this.#options.unhook();
   }
 
