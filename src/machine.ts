@@ -28,11 +28,11 @@ import { checkInvariants } from './actors/mmu/invariants.ts';
 import { setMemoryRegion } from './actors/mmu/memslots.ts';
 import { kick, makeRequest } from './actors/mmu/requests.ts';
 import type { OracleFinding, Vm } from './actors/mmu/vm.ts';
-import { type ErrorNote, identify, type ThreadMessage } from './actors/thread.ts';
+import { type ErrorNote, identify } from './actors/thread.ts';
 import { readGuestCrash } from './actors/vcpu/exceptions.ts';
 import { compileCore } from './actors/vcpu/isa/core.ts';
 import type { VcpuTask } from './actors/vcpu/vcpu.api.ts';
-import { ActorThread, type Launch, ThreadCalls } from './machine/actor-thread.ts';
+import { ActorThread, type Launch, type Said, ThreadCalls } from './machine/actor-thread.ts';
 import { ControlFront } from './machine/control-front.ts';
 import { boardGuest, guestRam } from './machine/guest.ts';
 import { IntrospectorFront } from './machine/introspector-front.ts';
@@ -203,7 +203,7 @@ export class Machine {
     });
     const launch: Launch = (what, worker, transfer, signal) =>
       this.#pool.run(what, { filename: workerFile(worker), transferList: [...transfer], signal });
-    const onMessage = (message: ThreadMessage) => this.#receive(message);
+    const onMessage = (message: Said) => this.#receive(message);
 
     const toIntrospector = new MessageChannel();
     const handlers = new MessageChannel();
@@ -373,7 +373,7 @@ export class Machine {
 
   // ── while it runs ─────────────────────────────────────────────────────────────────────────────────────────
 
-  #receive(message: ThreadMessage): void {
+  #receive(message: Said): void {
     if (message.is === 'finding') this.#found(message.finding);
     else if (message.is === 'lockEdge') this.#learnLockEdge(message.edge);
     else if (message.is === 'failure') this.#fail(errorOf(message.error));

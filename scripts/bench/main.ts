@@ -6,15 +6,28 @@ import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { core } from './core.ts';
 import { events } from './events.ts';
+import { explore } from './explore.ts';
 import { hooked } from './hooked.ts';
 import { lockCosts } from './lock-costs.ts';
 import { memory } from './memory.ts';
+import { oracles } from './oracles.ts';
 import { smp } from './smp.ts';
 import { start } from './start.ts';
 import { strategies } from './strategies.ts';
 import type { Row, Suite } from './suite.ts';
 
-const SUITES: readonly Suite[] = [core, events, hooked, smp, memory, start, lockCosts, strategies];
+const SUITES: readonly Suite[] = [
+  core,
+  events,
+  hooked,
+  smp,
+  memory,
+  start,
+  lockCosts,
+  strategies,
+  oracles,
+  explore,
+];
 
 const { values } = parseArgs({
   options: {

@@ -37,6 +37,8 @@ export interface ErrorNote {
 }
 
 export type ThreadMessage =
+  /** First of all: its modules are loaded. */
+  | { readonly is: 'loaded' }
   | { readonly is: 'fact'; readonly name: keyof MachineFacts; readonly fact: unknown }
   | { readonly is: 'finding'; readonly finding: OracleFinding }
   /** A new edge of this thread's order graph. */
@@ -105,6 +107,7 @@ export function identify(
 /** Begins a worker's work. */
 export function startThread(task: ThreadTask): Thread {
   const send = (message: ThreadMessage) => task.facts.postMessage(message);
+  send({ is: 'loaded' });
   const identity = identify(
     task,
     (finding) => send({ is: 'finding', finding }),

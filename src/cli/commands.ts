@@ -1,6 +1,8 @@
 /** The commands there are: what each is for, what it takes, and what carries it out. */
 import { EXIT, SimError } from '../shared/errors.ts';
 import { suggest } from '../shared/suggest.ts';
+import { corpus } from './corpus.ts';
+import { CORPUS_FLAGS } from './corpus-flags.ts';
 import { explore } from './explore.ts';
 import { EXPLORE_FLAGS } from './explore-flags.ts';
 import type { Flag } from './flags.ts';
@@ -79,6 +81,18 @@ and circles; dot draws the circle if there is one, else the order; json has ever
 A circle is a deadlock that was predicted; --realise looks for a schedule in which it happens.
 Exit code: 0 no circle and all waits are declared; 1 a circle, or an undeclared wait; 2 bad usage.`,
     main: locks,
+  },
+  {
+    name: 'corpus',
+    summary: 'look for each of the known races, and for reports where there is none',
+    flags: CORPUS_FLAGS,
+    notes: `Each item of the race corpus is a known mistake behind a switch. It is found when an oracle names one of its
+rules, the schedule shows it again 20 times of 20, and the corrected machine comes out of it clean. Corrected
+machines and negative controls, which look like mistakes and are none, must have nothing reported.
+
+Exit code: 0 everything asked for was found, and nothing was reported falsely; 1 otherwise; 2 bad usage;
+70 a bug of ours; 128 + n ended by signal n.`,
+    main: corpus,
   },
 ];
 

@@ -124,7 +124,8 @@ function depthOf(text: string | undefined): number | null {
   });
 }
 
-function jobsOf(text: string | undefined): number {
+/** Threads: as many as there are cores, unless told otherwise. */
+export function jobsOf(text: string | undefined): number {
   if (text === undefined) return Math.min(availableParallelism(), JOBS_LIMIT);
   if (/^\d{1,3}$/.test(text) && Number(text) >= 1 && Number(text) <= JOBS_LIMIT) return Number(text);
   throw new SimError('SIM_USAGE', `--jobs: '${text}' is no number of threads`, {
@@ -132,7 +133,7 @@ function jobsOf(text: string | undefined): number {
   });
 }
 
-function seed32(text: string): number {
+export function seed32(text: string): number {
   const seed = /^(0x[0-9a-f]{1,8}|\d{1,10})$/i.test(text) ? Number(text) : Number.NaN;
   if (seed <= 0xffffffff) return seed;
   throw new SimError('SIM_USAGE', `--seed: '${text}' is no unsigned 32-bit number`, {

@@ -12,6 +12,9 @@ export type Launch = (
   signal: AbortSignal,
 ) => Promise<unknown>;
 
+/** What a thread says once it is loaded. */
+export type Said = Exclude<ThreadMessage, { is: 'loaded' }>;
+
 export interface ActorThreadOptions<Task extends ThreadTask> {
   readonly launch: Launch;
   /** Entry of the worker, under src/actors. */
@@ -19,7 +22,7 @@ export interface ActorThreadOptions<Task extends ThreadTask> {
   readonly task: Omit<Task, 'facts'>;
   /** Ports in the task. */
   readonly transfer?: readonly MessagePort[];
-  readonly onMessage: (message: ThreadMessage) => void;
+  readonly onMessage: (message: Said) => void;
 }
 
 export class ActorThread<Task extends ThreadTask = ThreadTask> {
@@ -30,17 +33,24 @@ export class ActorThread<Task extends ThreadTask = ThreadTask> {
   readonly exit: Promise<Error | null>;
   readonly #abort = new AbortController();
   #ended = false;
+  #loaded = false;
+  #doomed = false;
 
   constructor(options: ActorThreadOptions<Task>) {
     const { launch, worker, task, transfer = [], onMessage } = options;
     this.name = task.name;
     this.index = task.actor;
     const { port1, port2 } = new MessageChannel();
-    port1.on('message', onMessage);
+    const hear = (message: ThreadMessage) => {
+      if (message.is !== 'loaded') return onMessage(message);
+      this.#loaded = true;
+      if (this.#doomed) this.#abort.abort();
+    };
+    port1.on('message', hear);
     // The pool's own port may overtake ours: what is still in the queue is taken out before the end is told.
     const drain = () => {
       for (let last = receiveMessageOnPort(port1); last !== undefined; last = receiveMessageOnPort(port1)) {
-        onMessage(last.message as ThreadMessage);
+        hear(last.message as ThreadMessage);
       }
       port1.close();
       this.#ended = true;
@@ -62,9 +72,13 @@ export class ActorThread<Task extends ThreadTask = ThreadTask> {
     return this.#ended;
   }
 
-  /** Ends the thread wherever it is, as when the operating system kills it. */
+  /**
+   * Ends the thread wherever it is, as when the operating system kills it. One that still loads its modules ends when it
+   * has: Node (20) aborts the process when a worker is terminated in the middle of that.
+   */
   kill(): void {
-    this.#abort.abort();
+    if (this.#loaded) this.#abort.abort();
+    else this.#doomed = true;
   }
 }
 

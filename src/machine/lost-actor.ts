@@ -9,6 +9,7 @@
  */
 import { ringBell, shutConnection } from '../actors/introspector/hook.ts';
 import { Session } from '../actors/introspector/session.ts';
+import { endIntrospection } from '../actors/introspector/vcpu-side.ts';
 import { endTurn, leaveGuestMode } from '../actors/mmu/requests.ts';
 import type { Vm } from '../actors/mmu/vm.ts';
 import { VCPU_EXITED, VCPU_LOST } from '../shared/layout/vcpu.ts';
@@ -44,11 +45,10 @@ export function buryVcpu(machine: Actor, vm: Vm, index: number): void {
   const word = (name: Parameters<Vm['vcpuWord']>[1]) => vm.vcpuWord(index, name);
   if (mem.load(word('STATE')) < VCPU_EXITED) mem.store(word('STATE'), VCPU_LOST);
   mem.store(word('WAITING'), 0);
-  mem.store(word('KVMI_BLOCK'), 0);
   drive(machine, leaveGuestMode(vm, index));
   drive(machine, endTurn(machine, vm, index));
   if (mem.exchange(word('PARKED'), 0) === 1) mem.add(vm.word('PARKED'), -1);
-  if (mem.cas(word('ENDED'), 0, 1) === 0) mem.add(vm.word('LIVE_VCPUS'), -1);
+  if (endIntrospection(vm, index)) mem.add(vm.word('LIVE_VCPUS'), -1);
   mem.notify(vm.word('PARKED'));
   drive(machine, ringBell(vm));
 }

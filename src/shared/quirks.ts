@@ -93,6 +93,7 @@ export const BUG_SEQ_RESET = 78;
 export const BUG_SET_ACCESS_SLOTS_LOCK = 79;
 export const BUG_RESCAN_AFTER_ACTIVATE = 80;
 export const REF_SLOTS_NEED_SESSION = 81;
+export const REF_MMIO_OVER_MAPPING = 82;
 
 export interface Quirk {
   /** Bit of the QUIRKS words; below {@link QUIRK_LIMIT}. */
@@ -195,6 +196,7 @@ export const QUIRKS: readonly Quirk[] = [
   { id: BUG_SET_ACCESS_SLOTS_LOCK, item: 'RC-80', name: 'setAccessSlotsLock', reference: false, weakness: 'SET_PAGE_ACCESS takes slots_lock' },
   { id: BUG_RESCAN_AFTER_ACTIVATE, item: 'RC-81', name: 'rescanAfterActivate', reference: false, weakness: 'a new slot is tracked after it was activated' },
   { id: REF_SLOTS_NEED_SESSION, item: 'RC-83', name: 'slotsNeedSession', reference: true, weakness: 'slots that change between the end of a session and unhook are not followed: a move loses its counts, unhook underflows' },
+  { id: REF_MMIO_OVER_MAPPING, item: 'RC-84', name: 'mmioOverMapping', reference: true, weakness: 'a fault that found no slot puts its MMIO entry over a mapping of the slot that has come, without a flush' },
 ];
 
 /** What `--reference` means. RC-35 (fail-open) is the default of both builds; `--strict` changes it. */

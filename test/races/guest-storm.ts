@@ -21,7 +21,7 @@
  * what a finished SET_PAGE_ACCESS denies (I2); a changed frozen page (I1); a lost or doubled locked operation (I13); a
  * stored-to page that is not in the dirty log (I14); X events away from RIP; deadlock (I10).
  */
-import { hook, unhook } from '../../src/actors/introspector/hook.ts';
+import { unhook } from '../../src/actors/introspector/hook.ts';
 import {
   KVMI_EVENT_ACTION_CONTINUE as CONTINUE,
   KVMI_VCPU_EVENT_PF,
@@ -464,7 +464,7 @@ class Storm {
 
   run(): StormResult {
     const { machine } = this;
-    machine.alone(hook(machine.control, machine.vm));
+    machine.hook();
     machine.enablePf(...machine.vcpus.keys());
     machine.alone(this.#restrictAll(machine.session));
     try {

@@ -28,7 +28,7 @@ export interface Exception extends Edge {
 
 /** Packages, and the files that may import them. */
 const PACKAGES: Readonly<Record<string, (file: string) => boolean>> = {
-  piscina: (file) => isCompositionRoot(file) || file.startsWith('explore/controlled/'),
+  piscina: isCompositionRoot,
   comlink: (file) => file === 'shared/rpc.ts',
   eventemitter3: (file) => file === 'shared/hub.ts',
   'iced-x86': (file) => file === 'explore/scenario/asm.ts',
@@ -105,9 +105,16 @@ function brokenRule({ from, to }: Edge, sources: Sources): string | null {
   return null;
 }
 
-/** machine.ts, and the folder it may grow into; the campaigns of the explorer. */
+/** Whoever explores with several threads at once. */
+const EXPLORING_POOLS: ReadonlySet<string> = new Set([
+  'explore/campaign/workers.ts',
+  'explore/controlled/controlled-target.ts',
+  'explore/corpus/score.ts',
+]);
+
+/** machine.ts, the folder it may grow into, and those who explore. */
 function isCompositionRoot(file: string): boolean {
-  return file === 'machine.ts' || file.startsWith('machine/') || file === 'explore/campaign/workers.ts';
+  return file === 'machine.ts' || file.startsWith('machine/') || EXPLORING_POOLS.has(file);
 }
 
 /** The folder of an actor; null for what all actors share (actors/thread.ts). */

@@ -45,11 +45,16 @@ export function* hook(actor: Actor, vm: Vm, allowed = ALL_ALLOWED): Path<number>
   }
   if (result === 0) {
     for (let index = 0; index < vm.vcpuCount; index++) {
-      if (mem.load(vm.vcpuWord(index, 'ENDED')) !== 0) continue;
+      const block = vm.vcpuWord(index, 'KVMI_BLOCK');
+      mem.store(block, 1);
+      // ORDER: the block before the look. A vCPU that ends says so before it gives its block up (endIntrospection).
+      if (mem.load(vm.vcpuWord(index, 'ENDED')) !== 0) {
+        mem.store(block, 0);
+        continue;
+      }
       mem.store(vm.vcpuWord(index, 'EVENTS'), 0);
       mem.store(vm.vcpuWord(index, 'PAUSE_REQUESTS'), 0);
       mem.store(vm.vcpuWord(index, 'WAITING'), 0);
-      mem.store(vm.vcpuWord(index, 'KVMI_BLOCK'), 1);
     }
     mem.store(vm.word('KVMI_SHUT'), 0);
     mem.store(vm.word('KVMI_CLEANUP'), 1);

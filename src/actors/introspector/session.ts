@@ -85,8 +85,6 @@ const OUTSTANDING_BYTES_MAX = 48 * 1024;
 export class Session {
   readonly #actor: Actor;
   readonly #vm: Vm;
-  /** KVMI_SESSION. */
-  readonly #number: number;
   #commandSeq: number;
   /** EVENT_SEQ when the session began. Nothing was enabled then, so what bears an older number is left over. */
   readonly #eventsBefore: number;
@@ -100,8 +98,7 @@ export class Session {
     this.#actor = actor;
     this.#vm = vm;
     // Answers to a session before this one may still come: numbers of two sessions do not meet.
-    this.#number = vm.mem.load(vm.word('KVMI_SESSION'));
-    this.#commandSeq = this.#number << 20;
+    this.#commandSeq = vm.mem.load(vm.word('KVMI_SESSION')) << 20;
     this.#eventsBefore = vm.mem.load(vm.word('EVENT_SEQ'));
     this.#outstanding = Array.from({ length: vm.vcpuCount }, () => new Map());
     this.#reserved = this.#outstanding.map(() => 0);
@@ -360,11 +357,13 @@ export class Session {
    */
   *close(): Path<void> {
     const shutFirst = !this.#vm.quirk(BUG_RELEASE_BEFORE_SHUTDOWN);
+    // Unhook waits for the reference that goes below, so that it is still this one.
+    const session = this.#vm.mem.load(this.#vm.word('KVMI_SESSION'));
     if (shutFirst) yield* shutConnection(this.#vm);
     for (let vcpu = 0; vcpu < this.#vm.vcpuCount; vcpu++) {
       yield* addJob(this.#actor, this.#vm, vcpu, {
         kind: JOB_RELEASE,
-        seq: this.#number,
+        seq: session,
         vcpu,
         payload: new Uint8Array(0),
       });

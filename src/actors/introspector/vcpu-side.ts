@@ -441,6 +441,19 @@ export function* handleCommonEventActions(vcpu: IntrospectedVcpu, action: number
   else yield* declareDead(actor, vm, index);
 }
 
+/**
+ * The end of vCPU `index`: it runs no jobs any more, so its block goes with it.
+ *
+ * @returns false when it had ended before
+ */
+export function endIntrospection(vm: Vm, index: number): boolean {
+  const { mem } = vm;
+  const first = mem.cas(vm.vcpuWord(index, 'ENDED'), 0, 1) === 0;
+  // ORDER: ended first. A hook that finds the block gone must not make another: nobody would give that up.
+  mem.store(vm.vcpuWord(index, 'KVMI_BLOCK'), 0);
+  return first;
+}
+
 /** kvmi_handle_requests: jobs, then one PAUSE event for each pause asked for. */
 export function* handleIntrospectionRequest(vcpu: IntrospectedVcpu): Path<void> {
   const { vm, actor, index } = vcpu;

@@ -223,27 +223,38 @@ export function removeEntry(vm: Vm, gfn: number, reserve: TreeReserve): void {
 }
 
 /** Every entry, in gfn order: (gfn, entry index). access_tree_lock held. */
-export function* entriesOf(vm: Vm): Generator<readonly [gfn: number, entry: number], void, void> {
-  function* below(
-    node: number,
-    level: number,
-    base: number,
-  ): Generator<readonly [number, number], void, void> {
-    let left = vm.mem.load(usedWord(vm, node));
-    for (let index = 0; left > 0 && index < TREE_FANOUT; index++) {
-      const gfn = base + index * SPANS[level]!;
-      const child = vm.mem.load(childWord(vm, node, gfn, level));
-      if (child === 0) continue;
-      left -= 1;
-      if (level === TREE_LEVELS - 1) yield [gfn, child - 1];
-      else yield* below(child - 1, level + 1, gfn);
-    }
+export function entriesOf(vm: Vm): readonly (readonly [gfn: number, entry: number])[] {
+  const entries: [number, number][] = [];
+  collectBelow(vm, 0, 0, 0, entries);
+  return entries;
+}
+
+function collectBelow(vm: Vm, node: number, level: number, base: number, into: [number, number][]): void {
+  let left = vm.mem.load(usedWord(vm, node));
+  for (let index = 0; left > 0 && index < TREE_FANOUT; index++) {
+    const gfn = base + index * SPANS[level]!;
+    const child = vm.mem.load(childWord(vm, node, gfn, level));
+    if (child === 0) continue;
+    left -= 1;
+    if (level === TREE_LEVELS - 1) into.push([gfn, child - 1]);
+    else collectBelow(vm, child - 1, level + 1, gfn, into);
   }
-  yield* below(0, 0, 0);
+}
+
+/** What tells slots apart in `active` bitsets. */
+export type SlotName = Pick<Slot, 'id' | 'asId'>;
+
+/** Does the entry hold no track count in any slot? mmu_lock held. */
+export function isInactive(vm: Vm, entry: number): boolean {
+  const from = entryWord(vm, entry, 'ACTIVE');
+  for (let at = from; at < from + TRACK_MODES * ACTIVE_WORDS * 4; at += 4) {
+    if (vm.mem.load(at) !== 0) return false;
+  }
+  return true;
 }
 
 /** Position of a slot in an `active` bitset. The reference keys by id alone (RC-04). */
-function activePosition(vm: Vm, slot: Slot): number {
+function activePosition(vm: Vm, slot: SlotName): number {
   return vm.quirk(REF_ACTIVE_KEY_NO_AS) ? slot.id : slot.asId * SLOT_LIMIT + slot.id;
 }
 
@@ -252,7 +263,7 @@ function activeWord(vm: Vm, entry: number, mode: number, position: number): numb
 }
 
 /** Does the entry hold a track count of `mode` in this slot? mmu_lock held. */
-export function isActive(vm: Vm, entry: number, mode: number, slot: Slot): boolean {
+export function isActive(vm: Vm, entry: number, mode: number, slot: SlotName): boolean {
   const position = activePosition(vm, slot);
   return (vm.mem.load(activeWord(vm, entry, mode, position)) & (1 << (position & 31))) !== 0;
 }

@@ -302,7 +302,7 @@ export function* clearAllAccess(actor: Actor, vm: Vm): Path<void> {
   yield* writeLock(actor, vm.mmuLock);
   yield* writeLock(actor, vm.accessTreeLock);
   const freed: { entry: number; nodes: number[] }[] = [];
-  for (const [gfn, entry] of [...entriesOf(vm)]) {
+  for (const [gfn, entry] of entriesOf(vm)) {
     vm.mem.store(entryWord(vm, entry, 'ACCESS'), FULL_ACCESS);
     for (const { slot } of slotsToTrack(vm, gfn)) yield* updateTracking(vm, slot, gfn, entry, FULL_ACCESS);
     const removed = { entry: -1, nodes: [] };

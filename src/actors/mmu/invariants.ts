@@ -4,17 +4,20 @@
  * Quiescent means: every vCPU outside guest mode with no flush pending, no memslot change in progress. Checking takes
  * mmu_lock and access_tree_lock all the same, so a caller that is wrong about quiescence sees a wait, not nonsense.
  */
+import { NOTIFIER_KVMI, NOTIFIER_LIMIT, NOTIFIER_MMU } from '../../shared/layout/access-tree.ts';
 import { CPU } from '../../shared/layout/cpu.ts';
 import { SLOT_LIMIT, TRACK_MODE_NAMES, TRACK_MODES } from '../../shared/layout/memslot.ts';
 import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
 import { REQ_MMU_RELOAD, REQ_TLB_FLUSH } from '../../shared/layout/vcpu.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
+import { REF_ACTIVE_KEY_NO_AS } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { readLock, readUnlock, writeLock, writeUnlock } from '../../shared/sync/rw-lock.ts';
-import { entriesOf, entryCount, entryWord, isActive, lookupEntry } from './access-tree.ts';
+import { entriesOf, entryCount, entryWord, isActive, isInactive, lookupEntry } from './access-tree.ts';
 import { TRACKED_BITS } from './gfn-access.ts';
 import { activeSet, GENERATION_IN_FLUX, isVisible, type Slot, setGeneration, slotsOf } from './memslots.ts';
+import { notifierWord } from './page-track.ts';
 import { rootWord } from './roots.ts';
 import { archAddress, archIsLive, rmapWord, trackCounter } from './slot-arena.ts';
 import {
@@ -74,8 +77,13 @@ class Findings {
 
   /** Counts one look; reports when `broken` is a text. */
   look(id: string, broken: string | null): void {
-    this.checks[id] = (this.checks[id] ?? 0) + 1;
+    this.passed(id, 1);
     if (broken !== null) this.list.push({ id, detail: broken });
+  }
+
+  /** Counts looks that found nothing broken. */
+  passed(id: string, looks: number): void {
+    this.checks[id] = (this.checks[id] ?? 0) + looks;
   }
 }
 
@@ -83,7 +91,9 @@ const hex = (n: number | bigint) => `0x${n.toString(16)}`;
 const name = (slot: Slot) => `slot ${slot.asId}:${slot.id} (gfns ${hex(slot.baseGfn)}+${slot.npages})`;
 
 function allSlots(vm: Vm): Slot[] {
-  return Array.from({ length: ADDRESS_SPACES }, (_, asId) => slotsOf(vm, activeSet(vm, asId))).flat();
+  const slots: Slot[] = [];
+  for (let asId = 0; asId < ADDRESS_SPACES; asId++) slots.push(...slotsOf(vm, activeSet(vm, asId)));
+  return slots;
 }
 
 /**
@@ -97,7 +107,8 @@ export function trackingOf(vm: Vm, slot: Slot, gfn: number): (string | null)[] {
     const count = vm.mem.load16(trackCounter(vm, slot.arch, mode, gfn - slot.baseGfn));
     const denied = entry >= 0 && (vm.mem.load(entryWord(vm, entry, 'ACCESS')) & bit) === 0;
     const active = entry >= 0 && isActive(vm, entry, mode, slot);
-    if (denied === active && count === (denied ? 1 : 0)) return null;
+    const own = denied ? 1 : 0;
+    if (denied === active && (count === own || (count > own && othersTrack(vm)))) return null;
     return (
       `gfn ${hex(gfn)} in ${name(slot)}: policy ${denied ? 'denies' : 'allows'} ${describeAccess(bit)}, ` +
       `active bit ${active ? 'set' : 'clear'}, ${TRACK_MODE_NAMES[mode]} count ${count}`
@@ -105,33 +116,42 @@ export function trackingOf(vm: Vm, slot: Slot, gfn: number): (string | null)[] {
   });
 }
 
-/** I3, I4: policy ⇔ active bit ⇔ exactly one count. */
+/** Is there a user of page tracking beside KVMI? What it tracks, and how often, is its own affair. */
+function othersTrack(vm: Vm): boolean {
+  for (let node = 0; node < NOTIFIER_LIMIT; node++) {
+    const kind = vm.mem.load(notifierWord(vm, node, 'KIND'));
+    if (kind !== 0 && kind !== NOTIFIER_MMU && kind !== NOTIFIER_KVMI) return true;
+  }
+  return false;
+}
+
+/** I3, I4: policy ⇔ active bit ⇔ exactly one count of KVMI's. */
 function checkTracking(vm: Vm, slots: readonly Slot[], found: Findings): void {
+  const entries = entriesOf(vm);
   for (const slot of slots) {
     if (!isVisible(slot)) continue;
     for (let gfn = slot.baseGfn; gfn < slot.baseGfn + slot.npages; gfn++) {
-      for (const broken of trackingOf(vm, slot, gfn)) found.look('I3', broken);
+      // Most pages have neither a policy nor a count, and many pages are checked.
+      const plain = (entries.length === 0 || lookupEntry(vm, gfn) < 0) && countsNothing(vm, slot, gfn);
+      if (plain) found.passed('I3', TRACKED_BITS.length);
+      else for (const broken of trackingOf(vm, slot, gfn)) found.look('I3', broken);
     }
   }
   // A bit for a slot that does not exist makes the next slot with that id look tracked (RC-02).
-  for (const [gfn, entry] of entriesOf(vm)) {
+  // By id alone (RC-04), a bit is that of whichever slot covers the frame.
+  const byIdAlone = vm.quirk(REF_ACTIVE_KEY_NO_AS);
+  for (const [gfn, entry] of entries) {
+    if (isInactive(vm, entry)) continue;
     for (let mode = 0; mode < TRACK_MODES; mode++) {
-      for (let asId = 0; asId < ADDRESS_SPACES; asId++) {
+      for (let asId = 0; asId < (byIdAlone ? 1 : ADDRESS_SPACES); asId++) {
         for (let id = 0; id < SLOT_LIMIT; id++) {
-          const probe: Slot = {
-            id,
-            asId,
-            flags: 0,
-            baseGfn: 0,
-            npages: 0,
-            ramPage: 0,
-            arch: -1,
-            instance: 0,
-          };
-          if (!isActive(vm, entry, mode, probe)) continue;
+          if (!isActive(vm, entry, mode, { id, asId })) continue;
           const covered = slots.some(
             (slot) =>
-              slot.id === id && slot.asId === asId && gfn >= slot.baseGfn && gfn < slot.baseGfn + slot.npages,
+              slot.id === id &&
+              (byIdAlone || slot.asId === asId) &&
+              gfn >= slot.baseGfn &&
+              gfn < slot.baseGfn + slot.npages,
           );
           found.look(
             'I3',
@@ -146,6 +166,18 @@ function checkTracking(vm: Vm, slots: readonly Slot[], found: Findings): void {
   }
 }
 
+function countsNothing(vm: Vm, slot: Slot, gfn: number): boolean {
+  for (const { mode } of TRACKED_BITS) {
+    if (vm.mem.load16(trackCounter(vm, slot.arch, mode, gfn - slot.baseGfn)) !== 0) return false;
+  }
+  return true;
+}
+
+/** Is the 64-bit word at `address` zero? Without making a bigint of it, as most are; mmu_lock held. */
+function isZero(vm: Vm, address: number): boolean {
+  return vm.mem.load(address) === 0 && vm.mem.load(address + 4) === 0;
+}
+
 /** I5, I7: every spte is legal, within what tracking allows now, and maps the page its slot names. */
 function checkSptes(vm: Vm, slots: readonly Slot[], found: Findings): void {
   const validGen = vm.mem.load(vm.word('MMU_VALID_GEN'));
@@ -154,8 +186,10 @@ function checkSptes(vm: Vm, slots: readonly Slot[], found: Findings): void {
     if (vm.mem.load(rootWord(vm, root, 'VALID_GEN')) !== validGen) continue;
     const asId = vm.mem.load(rootWord(vm, root, 'AS_ID'));
     for (let gfn = 0; gfn < vm.layout.config.gfnCount; gfn++) {
-      const spte = vm.mem.load64(spteAddress(vm, root, gfn));
-      if (spte === 0n || isMmio(spte)) continue;
+      const address = spteAddress(vm, root, gfn);
+      if (isZero(vm, address)) continue;
+      const spte = vm.mem.load64(address);
+      if (isMmio(spte)) continue;
       const slot = slots.find((s) => s.asId === asId && gfn >= s.baseGfn && gfn < s.baseGfn + s.npages);
       const illegal = illegalSpte(spte);
       found.look('I5', illegal === null ? null : `spte of gfn ${hex(gfn)} is ${hex(spte)}: ${illegal}`);
@@ -233,7 +267,9 @@ function checkSlots(vm: Vm, slots: readonly Slot[], found: Findings): void {
       for (const slot of slots) {
         if (slot.asId !== asId || !isVisible(slot)) continue;
         for (let gfn = slot.baseGfn; gfn < slot.baseGfn + slot.npages; gfn++) {
-          const spte = vm.mem.load64(spteAddress(vm, root, gfn));
+          const address = spteAddress(vm, root, gfn);
+          if (isZero(vm, address)) continue;
+          const spte = vm.mem.load64(address);
           if (!isMmio(spte)) continue;
           const stale = spteMmioGeneration(spte) !== mmioGeneration(generation);
           found.look('I8', stale ? null : `gfn ${hex(gfn)} is RAM of ${name(slot)} and a current MMIO entry`);

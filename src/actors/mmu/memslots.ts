@@ -96,7 +96,11 @@ export function setGeneration(vm: Vm, set: number): bigint {
 /** All slots of a set, by base gfn. */
 export function slotsOf(vm: Vm, set: number): Slot[] {
   const count = vm.mem.peek(set + SLOT_SET.at.COUNT);
-  return Array.from({ length: count }, (_, index) => readSlot(vm, set + SLOT_SET.bytes + index * SLOT.bytes));
+  const slots: Slot[] = [];
+  for (let index = 0; index < count; index++) {
+    slots.push(readSlot(vm, set + SLOT_SET.bytes + index * SLOT.bytes));
+  }
+  return slots;
 }
 
 /**
@@ -129,29 +133,29 @@ export function pendingSlot(vm: Vm, asId: number): Slot | null {
 }
 
 function readSlot(vm: Vm, at: number): Slot {
-  const field = (name: keyof typeof SLOT.at) => vm.mem.peek(at + SLOT.at[name]);
+  const { mem } = vm;
   return {
-    id: field('ID'),
-    asId: field('AS_ID'),
-    flags: field('FLAGS'),
-    baseGfn: field('BASE_GFN'),
-    npages: field('NPAGES'),
-    ramPage: field('RAM_PAGE'),
-    arch: field('ARCH'),
-    instance: field('INSTANCE'),
+    id: mem.peek(at + SLOT.at.ID),
+    asId: mem.peek(at + SLOT.at.AS_ID),
+    flags: mem.peek(at + SLOT.at.FLAGS),
+    baseGfn: mem.peek(at + SLOT.at.BASE_GFN),
+    npages: mem.peek(at + SLOT.at.NPAGES),
+    ramPage: mem.peek(at + SLOT.at.RAM_PAGE),
+    arch: mem.peek(at + SLOT.at.ARCH),
+    instance: mem.peek(at + SLOT.at.INSTANCE),
   };
 }
 
 function writeSlot(vm: Vm, at: number, slot: Slot): void {
-  const put = (name: keyof typeof SLOT.at, value: number) => vm.mem.store(at + SLOT.at[name], value);
-  put('ID', slot.id);
-  put('AS_ID', slot.asId);
-  put('FLAGS', slot.flags);
-  put('BASE_GFN', slot.baseGfn);
-  put('NPAGES', slot.npages);
-  put('RAM_PAGE', slot.ramPage);
-  put('ARCH', slot.arch);
-  put('INSTANCE', slot.instance);
+  const { mem } = vm;
+  mem.store(at + SLOT.at.ID, slot.id);
+  mem.store(at + SLOT.at.AS_ID, slot.asId);
+  mem.store(at + SLOT.at.FLAGS, slot.flags);
+  mem.store(at + SLOT.at.BASE_GFN, slot.baseGfn);
+  mem.store(at + SLOT.at.NPAGES, slot.npages);
+  mem.store(at + SLOT.at.RAM_PAGE, slot.ramPage);
+  mem.store(at + SLOT.at.ARCH, slot.arch);
+  mem.store(at + SLOT.at.INSTANCE, slot.instance);
 }
 
 /** Writes the contents of the inactive set: the active one without `remove`, plus `add`. */

@@ -28,6 +28,7 @@ import {
   BUG_MMIO_IN_FLUX,
   BUG_NO_NOTIFIER_RETRY,
   BUG_NO_ROOT_RECHECK,
+  REF_MMIO_OVER_MAPPING,
 } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { LOCK_MMU, SRCU_KVM, WAIT_ACK } from '../../shared/sync/lock-class.ts';
@@ -260,8 +261,16 @@ function* slowPageFault(
     hostIsAtIt = true;
   } else if (slot !== null && !stillVisible(vcpu, slot, gfn)) result = 'retry';
   else if (slot === null) {
-    if ((generation & GENERATION_IN_FLUX) === 0n) install(vm, root, gfn, makeMmioSpte(gfn, generation));
-    result = 'mmio';
+    const address = spteAddress(vm, root, gfn);
+    // Somebody has mapped the page meanwhile: there is a slot by now (RC-84).
+    if (isPresent(mem.load64(address)) && !vm.quirk(REF_MMIO_OVER_MAPPING)) result = 'retry';
+    else {
+      if ((generation & GENERATION_IN_FLUX) === 0n) {
+        yield updating(address);
+        install(vm, root, gfn, makeMmioSpte(gfn, generation));
+      }
+      result = 'mmio';
+    }
   } else if (trackedFor(vm, slot, gfn, access)) result = 'emulate';
   else if ((spteAccess(mem.load64(spteAddress(vm, root, gfn))) & access) === access) result = 'spurious';
   else {

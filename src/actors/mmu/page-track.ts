@@ -102,10 +102,12 @@ export function* askBefore(kind: number, vcpu: TrackedVcpu, access: TrackedAcces
 /** kvm_page_track_write: tells every node of a store that has been made. No lock held. */
 export function* pageTrackStored(vcpu: TrackedVcpu, access: TrackedAccess): Path<void> {
   if (!storesAreTold) return;
-  yield* dispatch(vcpu.actor, vcpu.vm, function* (kind) {
-    const stored = accessCallbacks.get(kind)?.stored;
-    if (stored !== undefined) yield* stored(vcpu, access);
-  });
+  yield* dispatch(vcpu.actor, vcpu.vm, (kind) => tellStored(kind, vcpu, access));
+}
+
+function* tellStored(kind: number, vcpu: TrackedVcpu, access: TrackedAccess): Path<void> {
+  const stored = accessCallbacks.get(kind)?.stored;
+  if (stored !== undefined) yield* stored(vcpu, access);
 }
 
 /** Slot callbacks of one notifier kind. */
@@ -162,7 +164,8 @@ export function* unregisterNotifier(actor: Actor, vm: Vm, node: number): Path<vo
 }
 
 /**
- * Walks the notifier list inside track_srcu and calls `each` with the kind of every node.
+ * Walks the notifier list inside track_srcu and calls `each` with the kind of every node. (An arrow: a generator function
+ * made for one call costs more than the whole walk.)
  * A callback may sleep; the node it belongs to stays valid as long as it is inside the section.
  */
 export function* dispatch(actor: Actor, vm: Vm, each: (kind: number) => Path<void>): Path<void> {
@@ -188,16 +191,15 @@ export function* dispatch(actor: Actor, vm: Vm, each: (kind: number) => Path<voi
 
 /** kvm_page_track_create_slot: the slot is allocated but not findable yet. */
 export function* pageTrackCreateSlot(actor: Actor, vm: Vm, slot: Slot): Path<void> {
-  yield* dispatch(actor, vm, function* (kind) {
-    const callback = slotCallbacks.get(kind)?.createSlot;
-    if (callback !== undefined) yield* callback(actor, vm, slot);
-  });
+  yield* dispatch(actor, vm, (kind) => tellSlot(kind, 'createSlot', actor, vm, slot));
 }
 
 /** kvm_page_track_flush_slot: the slot is INVALID for everyone. KVMI's node comes before the MMU's, being younger. */
 export function* pageTrackFlushSlot(actor: Actor, vm: Vm, slot: Slot): Path<void> {
-  yield* dispatch(actor, vm, function* (kind) {
-    const callback = slotCallbacks.get(kind)?.flushSlot;
-    if (callback !== undefined) yield* callback(actor, vm, slot);
-  });
+  yield* dispatch(actor, vm, (kind) => tellSlot(kind, 'flushSlot', actor, vm, slot));
+}
+
+function* tellSlot(kind: number, what: keyof SlotCallbacks, actor: Actor, vm: Vm, slot: Slot): Path<void> {
+  const callback = slotCallbacks.get(kind)?.[what];
+  if (callback !== undefined) yield* callback(actor, vm, slot);
 }

@@ -134,8 +134,8 @@ export function* endTurn(actor: Actor, vm: Vm, index: number): Path<void> {
   if ((now & 1) === 0) return;
   actor.checks?.settles(WAIT_TURN);
   mem.store(turn, (now + 1) | 0);
-  // ORDER: the turn before the pauses. Who pauses counts first and looks at the turn then: one sees the other.
-  if (mem.load(vm.vcpuWord(index, 'PAUSE_REQUESTS')) === 0) return;
+  // ORDER: the turn before the waiters. Who waits counts itself first and looks at the turn then: one sees the other.
+  if (mem.load(vm.vcpuWord(index, 'TURN_WAITERS')) === 0) return;
   yield notifying(turn);
   mem.notify(turn);
 }
@@ -147,16 +147,22 @@ export function* endTurn(actor: Actor, vm: Vm, index: number): Path<void> {
  */
 export function* awaitEndOfTurn(actor: Actor, vm: Vm, index: number): Path<void> {
   const turn = vm.vcpuWord(index, 'TURN');
+  const waiters = vm.vcpuWord(index, 'TURN_WAITERS');
+  yield updating(waiters);
+  vm.mem.add(waiters, 1);
   yield reading(turn);
   const seen = vm.mem.load(turn);
-  if ((seen & 1) === 0) return;
-  actor.awaiting(WAIT_TURN);
-  for (let now = seen; now === seen; now = vm.mem.load(turn)) {
-    actor.expect = seen;
-    yield waiting(turn);
-    yield reading(turn);
+  if ((seen & 1) !== 0) {
+    actor.awaiting(WAIT_TURN);
+    for (let now = seen; now === seen; now = vm.mem.load(turn)) {
+      actor.expect = seen;
+      yield waiting(turn);
+      yield reading(turn);
+    }
+    actor.awaited(WAIT_TURN);
   }
-  actor.awaited(WAIT_TURN);
+  yield updating(waiters);
+  vm.mem.add(waiters, -1);
 }
 
 /**

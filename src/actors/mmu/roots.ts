@@ -54,12 +54,10 @@ function currentRoot(vm: Vm, asId: number): number {
   const validGen = mem.load(vm.word('MMU_VALID_GEN'));
   let free = -1;
   for (let root = 0; root < ROOT_LIMIT; root++) {
-    if (mem.load(rootWord(vm, root, 'STATE')) !== 1) {
+    const at = vm.layout.roots + root * ROOT.bytes;
+    if (mem.load(at + ROOT.at.STATE) !== 1) {
       if (free < 0) free = root;
-    } else if (
-      mem.load(rootWord(vm, root, 'AS_ID')) === asId &&
-      mem.load(rootWord(vm, root, 'VALID_GEN')) === validGen
-    ) {
+    } else if (mem.load(at + ROOT.at.AS_ID) === asId && mem.load(at + ROOT.at.VALID_GEN) === validGen) {
       return root;
     }
   }

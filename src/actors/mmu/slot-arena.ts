@@ -26,8 +26,9 @@ export function archAddress(vm: Vm, arch: number, field: ArchWord): number {
   return vm.layout.archs + arch * ARCH.bytes + ARCH.at[field];
 }
 
-function word(vm: Vm, arch: number, field: ArchWord): number {
-  return vm.mem.peek(archAddress(vm, arch, field));
+/** @param offset  ARCH.at.* */
+function word(vm: Vm, arch: number, offset: number): number {
+  return vm.mem.peek(vm.layout.archs + arch * ARCH.bytes + offset);
 }
 
 /**
@@ -54,7 +55,7 @@ export function* allocateArch(vm: Vm, npages: number): Path<number> {
   mem.fill(base, arrays, 0);
   const values: Record<ArchWord, number> = {
     STATE: ARCH_LIVE,
-    GEN: word(vm, arch, 'GEN') + 1,
+    GEN: word(vm, arch, ARCH.at.GEN) + 1,
     NPAGES: npages,
     TRACK: base,
     RMAP: base + trackBytes,
@@ -70,47 +71,47 @@ export function* allocateArch(vm: Vm, npages: number): Path<number> {
 
 /** Poisons and frees. The caller has made sure (grace period, zap, flush) that nobody can reach it any more. */
 export function releaseArch(vm: Vm, arch: number): void {
-  const base = word(vm, arch, 'TRACK');
-  vm.mem.fill(base, word(vm, arch, 'BYTES'), POISON_BYTE);
+  const base = word(vm, arch, ARCH.at.TRACK);
+  vm.mem.fill(base, word(vm, arch, ARCH.at.BYTES), POISON_BYTE);
   vm.mem.store(archAddress(vm, arch, 'STATE'), ARCH_POISONED);
-  vm.mem.store(word(vm, arch, 'BLOCK') + BLOCK.at.USED, 0);
+  vm.mem.store(word(vm, arch, ARCH.at.BLOCK) + BLOCK.at.USED, 0);
 }
 
 /** Address of gfn_track[mode][page]: a 16-bit count. */
 export function trackCounter(vm: Vm, arch: number, mode: number, page: number): number {
-  return word(vm, arch, 'TRACK') + (mode * word(vm, arch, 'NPAGES') + page) * 2;
+  return word(vm, arch, ARCH.at.TRACK) + (mode * word(vm, arch, ARCH.at.NPAGES) + page) * 2;
 }
 
 /** Address of rmap[page]: a bit per root that maps the page. */
 export function rmapWord(vm: Vm, arch: number, page: number): number {
-  return word(vm, arch, 'RMAP') + page * 4;
+  return word(vm, arch, ARCH.at.RMAP) + page * 4;
 }
 
 /** Address of the dirty-bitmap word that holds `page`. */
 export function dirtyWord(vm: Vm, arch: number, page: number): number {
-  return word(vm, arch, 'DIRTY') + Math.floor(page / 32) * 4;
+  return word(vm, arch, ARCH.at.DIRTY) + Math.floor(page / 32) * 4;
 }
 
 /** Clears bit `root` of every rmap word. mmu_lock held for write, so plain accesses will do. */
 export function dropFromRmaps(vm: Vm, root: number): void {
   const { mem } = vm;
   for (let arch = 0; arch < ARCH_LIMIT; arch++) {
-    if (word(vm, arch, 'STATE') !== ARCH_LIVE) continue;
-    const from = word(vm, arch, 'RMAP');
-    const to = from + word(vm, arch, 'NPAGES') * 4;
+    if (word(vm, arch, ARCH.at.STATE) !== ARCH_LIVE) continue;
+    const from = word(vm, arch, ARCH.at.RMAP);
+    const to = from + word(vm, arch, ARCH.at.NPAGES) * 4;
     for (let at = from; at < to; at += 4) mem.poke(at, mem.peek(at) & ~(1 << root));
   }
 }
 
 /** Is the arch block one that a slot may still use? False: use after free (I7). */
 export function archIsLive(vm: Vm, arch: number): boolean {
-  return arch >= 0 && arch < ARCH_LIMIT && word(vm, arch, 'STATE') === ARCH_LIVE;
+  return arch >= 0 && arch < ARCH_LIMIT && word(vm, arch, ARCH.at.STATE) === ARCH_LIVE;
 }
 
 function freeArch(vm: Vm): number {
   // The one freed longest ago last: a stale index keeps pointing at a poisoned block for as long as possible.
   for (const state of [ARCH_FREE, ARCH_POISONED]) {
-    for (let arch = 0; arch < ARCH_LIMIT; arch++) if (word(vm, arch, 'STATE') === state) return arch;
+    for (let arch = 0; arch < ARCH_LIMIT; arch++) if (word(vm, arch, ARCH.at.STATE) === state) return arch;
   }
   return -1;
 }

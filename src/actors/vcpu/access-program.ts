@@ -90,28 +90,26 @@ function* carryOut(vcpu: Vcpu, access: Access): Path<boolean> {
 /** The emulator: piece by piece, low addresses first, each with its callback and its effect. False: start again. */
 function* emulate(vcpu: Vcpu, access: Access, parts: readonly Part[]): Path<boolean> {
   const { vm } = vcpu;
-  let value = 0n;
+  let read = 0n;
   for (const part of parts) {
-    const piece = { gpa: part.gpa, gva: BigInt(part.gpa), access: BITS[access.kind] };
+    const { gpa, size } = part;
+    const gva = BigInt(gpa);
     if (access.kind === 'execute') {
-      if ((yield* preAccess(vcpu, piece)).kind === 'stopped') return false;
+      if ((yield* preAccess(vcpu, { gpa, gva, access: ACCESS_X })).kind === 'stopped') return false;
       continue;
     }
-    const done = yield* accessPiece(vcpu, {
-      ...piece,
-      size: part.size,
-      value: partValue(access, part),
-      expect: null,
-    });
+    const bit = BITS[access.kind];
+    const value = partValue(access, part);
+    const done = yield* accessPiece(vcpu, { gpa, gva, access: bit, size, value, expect: null });
     if (done.kind === 'retry') return false;
     if (done.kind === 'mmio') {
       yield updating(vm.word('MMIO_ACCESSES'));
       vcpu.mem.add(vm.word('MMIO_ACCESSES'), 1);
     }
     const got = done.kind === 'done' ? done.value : allOnes(part.size);
-    value |= got << BigInt(8 * part.skip);
+    read |= got << BigInt(8 * part.skip);
   }
-  vcpu.value = value;
+  vcpu.value = read;
   return true;
 }
 

@@ -85,23 +85,32 @@ export function* accessPiece(vcpu: Vcpu, piece: Piece): Path<PieceResult> {
 
 /** Dispatches the pre-callback of the piece to every notifier; a stop from one is final, but all are asked. */
 export function* preAccess(vcpu: Vcpu, piece: TrackedAccess): Path<PfVerdict> {
-  const { vm, actor } = vcpu;
-  const inside = vm.quirk(REF_SRCU_ACROSS_EVENT);
-  let verdict: PfVerdict = { kind: 'allowed' };
-  let kvmi = false;
-  let stopped = false;
-  yield* dispatch(actor, vm, function* (kind) {
-    if (kind !== NOTIFIER_KVMI) {
-      if (!(yield* askBefore(kind, vcpu, piece))) stopped = true;
-      return;
-    }
-    // The seed sends the event from here, inside track_srcu and kvm.srcu: a memslot change then waits for the tool.
-    if (inside) verdict = yield* trackPreAccess(vcpu, piece.gpa, piece.gva, piece.access);
-    else kvmi = true;
-  });
+  const asked: Asked = { verdict: { kind: 'allowed' }, kvmi: false, stopped: false };
+  yield* dispatch(vcpu.actor, vcpu.vm, (kind) => askNotifier(vcpu, piece, kind, asked));
   // Outside the section KVMI's own reference keeps its block alive (RC-25).
-  if (kvmi) verdict = yield* trackPreAccess(vcpu, piece.gpa, piece.gva, piece.access);
-  return stopped ? { kind: 'stopped' } : verdict;
+  if (asked.kvmi) asked.verdict = yield* trackPreAccess(vcpu, piece.gpa, piece.gva, piece.access);
+  return asked.stopped ? { kind: 'stopped' } : asked.verdict;
+}
+
+/** What the notifiers have said so far. */
+interface Asked {
+  /** KVMI's. */
+  verdict: PfVerdict;
+  /** KVMI is among them, and to be asked after the section. */
+  kvmi: boolean;
+  /** Another one has said stop. */
+  stopped: boolean;
+}
+
+function* askNotifier(vcpu: Vcpu, piece: TrackedAccess, kind: number, asked: Asked): Path<void> {
+  if (kind !== NOTIFIER_KVMI) {
+    if (!(yield* askBefore(kind, vcpu, piece))) asked.stopped = true;
+    return;
+  }
+  // The seed sends the event from here, inside track_srcu and kvm.srcu: a memslot change then waits for the tool.
+  if (vcpu.vm.quirk(REF_SRCU_ACROSS_EVENT)) {
+    asked.verdict = yield* trackPreAccess(vcpu, piece.gpa, piece.gva, piece.access);
+  } else asked.kvmi = true;
 }
 
 /**

@@ -135,8 +135,6 @@ export class Vcpu implements IntrospectedVcpu {
   /** Bytes that the last fetch put into FETCH_BYTES. */
   fetched = 0;
   readonly ports: PortBus;
-  /** Where RDRAND gets its numbers. */
-  readonly random: Prng;
 
   /** Is each access to this guest frame to be a scheduling point? */
   readonly watches: (gfn: number) => boolean;
@@ -147,6 +145,8 @@ export class Vcpu implements IntrospectedVcpu {
 
   /** Undefined opcodes met, by name. */
   readonly undefinedOpcodes = new Map<string, number>();
+  readonly #seed: bigint;
+  #random: Prng | null = null;
   readonly #core: Core | null;
   readonly #blocks: BlockCache | null;
 
@@ -170,7 +170,7 @@ export class Vcpu implements IntrospectedVcpu {
             setRflags: (value) => core.setRflags(this.cpu, value),
           };
     this.ports = new MachinePorts(this, console);
-    this.random = new Prng(seed).fork('rdrand');
+    this.#seed = seed;
     this.watches = watched;
     this.#core = core;
     this.#blocks = core === null ? null : new BlockCache(this);
@@ -180,6 +180,11 @@ export class Vcpu implements IntrospectedVcpu {
   get core(): Core {
     invariant(this.#core !== null, `vCPU ${this.index} has no core to execute guest code with`);
     return this.#core;
+  }
+  /** Where RDRAND gets its numbers. */
+  get random(): Prng {
+    this.#random ??= new Prng(this.#seed).fork('rdrand');
+    return this.#random;
   }
   get blocks(): BlockCache {
     invariant(this.#blocks !== null, `vCPU ${this.index} has no core to decode guest code for`);

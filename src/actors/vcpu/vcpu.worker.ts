@@ -9,6 +9,7 @@ import {
 import { STOP_NOW } from '../../shared/layout/vm.ts';
 import { drive, type Path, reading, waiting } from '../../shared/sync/point.ts';
 import { ringBell } from '../introspector/hook.ts';
+import { endIntrospection } from '../introspector/vcpu-side.ts';
 import { requestWord } from '../mmu/requests.ts';
 import { startThread } from '../thread.ts';
 import { type Access, runAccess } from './access-program.ts';
@@ -49,9 +50,7 @@ export default async function vcpuThread(task: VcpuTask): Promise<void> {
     mem.store(vcpu.word('STATE'), mem.load(vm.word('DEAD')) === 1 ? VCPU_CRASHED : VCPU_STOPPED);
   }
   say();
-  // No job of introspection will be run any more: its block goes with the vCPU.
-  mem.store(vcpu.word('KVMI_BLOCK'), 0);
-  if (mem.cas(vcpu.word('ENDED'), 0, 1) === 0) {
+  if (endIntrospection(vm, task.index)) {
     mem.add(vm.word('LIVE_VCPUS'), -1);
     mem.notify(vm.word('PARKED'));
     drive(actor, ringBell(vm));

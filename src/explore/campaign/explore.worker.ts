@@ -1,6 +1,7 @@
 /** Thread entry of a campaign's workers: scenarios are loaded and executed here and nowhere else. */
 
 import { scheduleOf } from '../engine/schedule.ts';
+import { Stage } from '../explorer.ts';
 import { type Explained, explain } from '../finding/explain.ts';
 import { writeLogicalTrace } from '../finding/logical-trace.ts';
 import { type ReplayOutcome, replayExplored, scenarioOf } from '../finding/replay.ts';
@@ -12,6 +13,7 @@ import { shortPlace } from '../finding/source-line.ts';
 import { decodeToken } from '../finding/token.ts';
 import { guarded } from '../scenario/guarded.ts';
 import { loadScenario } from '../scenario/load.ts';
+import { MachineTarget } from '../scenario/machine-target.ts';
 import { type Scenario, withQuirks } from '../scenario/scenario.ts';
 import { stageOf } from '../scenario/stage.ts';
 import { trapped } from '../scenario/traps.ts';
@@ -20,6 +22,7 @@ import { type Answer, errorAnswer } from './answer.ts';
 import { CampaignControl } from './control.ts';
 import { featuresOf } from './features.ts';
 import { found } from './found.ts';
+import { REPEAT_EVERY, Repeats } from './repeats.ts';
 import type { Described, Explored, ExploreTask, FoundFinding, Replayed, ReplayTask, Task } from './task.ts';
 
 export default async function exploreThread(task: Task): Promise<Answer<Described | Explored | Replayed>> {
@@ -57,7 +60,9 @@ const FEATURES_EVERY = 8;
 /** A pure function of the task, but for being told to stop. */
 function exploreChunk(task: ExploreTask, scenario: Scenario, control: CampaignControl): Explored {
   const { slot, from, to, keepGoing, quirks } = task;
-  const stage = stageOf(scenario);
+  const target = new MachineTarget(scenario);
+  const stage = new Stage(target);
+  const repeats = new Repeats(scenario);
   const strategy = strategyByName(task.strategy, task.depth === null ? {} : { depth: task.depth });
   const known = new Set(task.known);
   const times: Record<string, number> = {};
@@ -78,7 +83,10 @@ function exploreChunk(task: ExploreTask, scenario: Scenario, control: CampaignCo
     executions += 1;
     steps += execution.step;
     if (number < ALL_FEATURES || number % FEATURES_EVERY === 0) featuresOf(execution.trace, note);
-    if (execution.findings.length === 0) continue;
+    if (execution.findings.length === 0) {
+      if (number % REPEAT_EVERY === 0) repeats.check(target.world, execution, seed);
+      continue;
+    }
     const schedule = scheduleOf(execution.trace, execution.actorCount);
     for (const finding of execution.findings) {
       times[finding.key] = (times[finding.key] ?? 0) + 1;

@@ -10,7 +10,7 @@ import { Piscina } from 'piscina';
 import type { Path } from '../../shared/sync/point.ts';
 import type { Observer, Participant } from '../engine/execution.ts';
 import type { Target } from '../engine/target.ts';
-import { MachineTarget } from '../scenario/machine-target.ts';
+import { MachineTarget, type MachineTargetOptions } from '../scenario/machine-target.ts';
 import { ASK_BEGIN, ASK_STEP, LINE_BYTES, Line, SAY_ENDED, SAY_NOTIFY, SAY_THROWN } from './line.ts';
 import { type ScenarioSource, scenarioFrom } from './source.ts';
 import type { ParticipantTask } from './task.ts';
@@ -39,8 +39,8 @@ export class ControlledTarget implements Target {
    *
    * @throws what a thread died of before it was ready
    */
-  static async open(source: ScenarioSource): Promise<ControlledTarget> {
-    const machine = new MachineTarget(await scenarioFrom(source));
+  static async open(source: ScenarioSource, options: MachineTargetOptions = {}): Promise<ControlledTarget> {
+    const machine = new MachineTarget(await scenarioFrom(source), options);
     const count = machine.begin().length;
     const pool = new Piscina({
       filename: new URL(`./participant.worker${import.meta.url.slice(-3)}`, import.meta.url).href,

@@ -35,7 +35,7 @@ const ENGINE = 0;
 const THREAD = 1;
 
 /** Looks before sleeping: some tens of microseconds. */
-const LOOKS = 4000;
+const LOOKS = 300;
 
 export class Line {
   readonly #words: Int32Array;

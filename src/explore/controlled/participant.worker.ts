@@ -33,9 +33,9 @@ class Player {
     this.#world = world;
     this.#index = task.index;
     this.#participants = participants;
-    world.vm.mem.notify = (addr, count) => {
+    world.vm.mem.waker = (addr, count) => {
       // The engine wakes, in its order; what has been told so far comes before.
-      this.#say(SAY_NOTIFY, addr, Math.min(count ?? 0x7fffffff, 0x7fffffff), 0);
+      this.#say(SAY_NOTIFY, addr, Math.min(count, 0x7fffffff), 0);
       this.#line.listen();
       return this.#line.answered;
     };

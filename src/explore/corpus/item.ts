@@ -2,7 +2,7 @@
 import type { Scenario } from '../scenario/scenario.ts';
 
 export interface CorpusItem {
-  /** RC-01 … RC-82. */
+  /** RC-01 … RC-84. */
   readonly id: string;
   /** Of its quirk: what `--bug` takes. */
   readonly name: string;
@@ -17,4 +17,13 @@ export interface CorpusItem {
   readonly place: string;
   /** The scenario with its mistake, or the same without it. At most 200 scheduling points, if it can be. */
   scenario(mutated: boolean): Scenario;
+}
+
+/** Behaviour that looks like a mistake and is none: nothing may be reported. */
+export interface NegativeControl {
+  /** NC-01 … NC-14. */
+  readonly id: string;
+  readonly title: string;
+  /** @param shown  called in every execution in which it has happened, at least once */
+  scenario(shown: () => void): Scenario;
 }

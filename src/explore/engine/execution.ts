@@ -57,7 +57,7 @@ export interface Observer {
 }
 
 export interface ExecutionOptions {
-  /** The one object through which all actors reach the memory: its `notify` is the engine's while they run. */
+  /** The one object through which all actors reach the memory: the engine is its `waker` while they run. */
   readonly mem: Mem;
   readonly strategy: Strategy;
   readonly stepLimit: number;
@@ -142,7 +142,7 @@ export class Execution implements View {
    */
   run(): void {
     const { actorCount, trace } = this;
-    this.#mem.notify = (addr, count) => this.#wake(addr, count ?? Number.POSITIVE_INFINITY);
+    this.#mem.waker = (addr, count) => this.#wake(addr, count);
     try {
       // What stands before its first point is an actor's own affair: points come before every visible operation.
       for (let actor = 0; actor < actorCount; actor++) {
@@ -178,8 +178,7 @@ export class Execution implements View {
       if (!this.#isOver()) for (const observer of this.#observers) observer.atEnd?.(this, false);
     } finally {
       for (const observer of this.#observers) observer.finish?.(this);
-      // The method of the class again.
-      Reflect.deleteProperty(this.#mem, 'notify');
+      this.#mem.waker = null;
     }
   }
 
@@ -210,7 +209,7 @@ export class Execution implements View {
     this.now += STEP_NS;
     this.last = actor;
     this.taken[actor]! += 1;
-    const kind = point % POINT_KINDS;
+    const kind = point & (POINT_KINDS - 1);
     this.relaxed = kind === RELAXING;
     if (kind === WAITING) this.#advanceWait(actor, point);
     else if (kind === CHOOSING) this.#advanceChoice(actor, point);

@@ -28,7 +28,7 @@ import type { Finding } from '../engine/finding.ts';
 import { Replay, type Schedule } from '../engine/schedule.ts';
 import { defaultPick } from '../engine/strategy.ts';
 import { FELL_ASLEEP } from '../engine/trace.ts';
-import type { Scenario } from '../scenario/scenario.ts';
+import { type Scenario, wrapped } from '../scenario/scenario.ts';
 import { stageOf } from '../scenario/stage.ts';
 import type { World } from '../world/world.ts';
 import { EXPLORER, type RawFrame, rawStack, type SourceLine, SourceLines } from './source-line.ts';
@@ -159,10 +159,9 @@ class Recorder implements Observer {
   #relaxed = false;
 
   constructor(scenario: Scenario) {
-    this.scenario = {
-      ...bound(scenario),
-      participants: (world) => this.#tapped(world, scenario.participants(world)),
-    };
+    this.scenario = wrapped(scenario, (inner) => ({
+      participants: (world) => this.#tapped(world, inner.participants(world)),
+    }));
   }
 
   pointMade(stack: RawFrame[]): void {
@@ -351,20 +350,6 @@ class Recorder implements Observer {
         return numberText(mem.u8[addr]!);
     }
   }
-}
-
-/** A scenario whose methods do not need `this`. */
-function bound(scenario: Scenario): Scenario {
-  const { name, title, machine, stepLimit } = scenario;
-  return {
-    name,
-    title,
-    machine,
-    setUp: (world) => scenario.setUp(world),
-    participants: (world) => scenario.participants(world),
-    atEnd: (world) => scenario.atEnd?.(world) ?? [],
-    ...(stepLimit === undefined ? {} : { stepLimit }),
-  };
 }
 
 /** Without the explorer's own frames, and those of the points. */

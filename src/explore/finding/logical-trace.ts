@@ -11,7 +11,7 @@ import type { Execution } from '../engine/execution.ts';
 import { Replay, type Schedule } from '../engine/schedule.ts';
 import { Stage } from '../explorer.ts';
 import { MachineTarget } from '../scenario/machine-target.ts';
-import type { Scenario } from '../scenario/scenario.ts';
+import { type Scenario, wrapped } from '../scenario/scenario.ts';
 
 const WASM_PAGE = 65_536;
 /** Ring of one actor: some 15 000 records, more than an execution of STEP_LIMIT steps makes. */
@@ -22,13 +22,9 @@ export function writeLogicalTrace(scenario: Scenario, schedule: Schedule, path: 
   let execution: Execution | null = null;
   const names: string[] = [];
   let mem: Mem | null = null;
-  const traced: Scenario = {
-    name: scenario.name,
-    title: scenario.title,
-    machine: scenario.machine,
-    setUp: (world) => scenario.setUp(world),
+  const traced = wrapped(scenario, (inner) => ({
     participants: (world) => {
-      const list = scenario.participants(world);
+      const list = inner.participants(world);
       const pages = (RING_BYTES / WASM_PAGE) * list.length;
       mem = new Mem(new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }));
       for (const [index, { name, waiter }] of list.entries()) {
@@ -40,7 +36,7 @@ export function writeLogicalTrace(scenario: Scenario, schedule: Schedule, path: 
       }
       return list;
     },
-  };
+  }));
   const follow = {
     before: (now: Execution): void => {
       execution = now;

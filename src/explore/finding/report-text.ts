@@ -1,5 +1,6 @@
 /** A finding's report as text for people. */
 import { relative } from 'node:path';
+import { QUIRKS } from '../../shared/quirks.ts';
 import { hex } from '../../shared/units.ts';
 import { type FindingReport, headline } from './report.ts';
 import { callerOf, stepText } from './rows.ts';
@@ -24,7 +25,7 @@ export function reportText(report: FindingReport): string {
   const lines = [
     `finding ${headline(finding)}`,
     `  ${finding.message}`,
-    `  scenario ${scenario.name}${quirks.length === 0 ? '' : ` with ${quirks.join(', ')}`}: ${scenario.title}`,
+    `  scenario ${scenario.name}${withQuirks(quirks)}: ${scenario.title}`,
     ...(without.length === 0 ? [] : [`  without ${without.join(', ')}: it does not need them`]),
     `  seen after ${finding.step} steps with ${counted(preemptions, 'preemption')}${smallest}`,
     ...(finding.details ?? []).slice(0, DETAILS_SHOWN).map((line) => `  ${line.trim()}`),
@@ -37,6 +38,15 @@ export function reportText(report: FindingReport): string {
     `repeat: ${report.repeat}`,
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** The weaknesses of the reference design are too many to be named when they come together. */
+function withQuirks(names: readonly string[]): string {
+  if (names.length === 0) return '';
+  const reference = QUIRKS.filter((quirk) => quirk.reference).map(({ name }) => name);
+  if (!reference.every((name) => names.includes(name))) return ` with ${names.join(', ')}`;
+  const more = names.filter((name) => !reference.includes(name));
+  return ` of the reference design${more.map((name) => `, with ${name}`).join('')}`;
 }
 
 function section(title: string, lines: readonly string[]): string[] {

@@ -3,10 +3,10 @@
  * without asking.
  *
  *   I1   denied by a command that has returned, and no event for it was answered CONTINUE
- *   I2   the same, where the command came while the instruction was emulated, or after the event it was approved by, or
- *        where the TLB entry is one that the command should have flushed
- *   I6   by a TLB entry that the spte does not back, at a time when all flushes have been paid for: whoever takes a
- *        permission away holds mmu_lock until every vCPU has acknowledged
+ *   I2   the same, where the denying command came while the instruction was emulated, or after the event that it was
+ *        approved by; in guest mode, where it came during this execution
+ *   I6   by a TLB entry that the spte does not back although a waited flush that began after the spte was changed is
+ *        over; or that it never backed. While a flush is still owed the entry may be used (a dirty log is harvested so)
  *   I7   by a TLB entry or an event to another RAM page than the spte says
  *   I15  after a waited pause has returned, by a vCPU that still owes the PAUSE event
  *   I17  in guest mode after CRASH was answered and every vCPU told
@@ -33,10 +33,11 @@ import {
   TLB_SET_BYTES,
   TLB_WRITE,
 } from '../../shared/layout/cpu.ts';
-import { EXITING_GUEST, IN_GUEST } from '../../shared/layout/vcpu.ts';
+import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
+import { EXITING_GUEST, IN_GUEST, REQ_MMU_RELOAD, REQ_TLB_FLUSH } from '../../shared/layout/vcpu.ts';
 import { POINT_KINDS, READING, STEPPING, UPDATING, WRITING } from '../../shared/sync/point.ts';
 import { RWLOCK } from '../../shared/sync/rw-lock.ts';
-import { TRACE_EMULATE, TRACE_PAUSE, TRACE_PF } from '../../shared/trace/kinds.ts';
+import { TRACE_EMULATE, TRACE_FLUSH, TRACE_PAUSE, TRACE_PF } from '../../shared/trace/kinds.ts';
 import type { Execution } from '../engine/execution.ts';
 import { genericKey } from '../engine/finding.ts';
 import type { SessionCall } from '../world/recorded-session.ts';
@@ -53,13 +54,15 @@ interface Asked {
 }
 
 const PAGE = 4096;
+/** Requests that empty a TLB. */
+const FLUSHES = REQ_TLB_FLUSH | REQ_MMU_RELOAD;
 const tables = (...kinds: number[]) => kinds.flatMap((kind) => [false, true].map((user) => ({ user, kind })));
 const READ_TABLES = tables(TLB_READ, TLB_FETCH);
 const WRITE_TABLES = tables(TLB_WRITE);
 const KIND_NAMES: Readonly<Record<number, string>> = { 1: 'read', 2: 'write', 4: 'fetch' };
 
 export class AccessOracle implements Oracle {
-  readonly kinds = [TRACE_EMULATE, TRACE_PF, TRACE_PAUSE];
+  readonly kinds = [TRACE_EMULATE, TRACE_PF, TRACE_PAUSE, TRACE_FLUSH];
   readonly #world: World;
   readonly #policy: PolicyLedger;
   /** Per actor: its vCPU, −1 for others. */
@@ -68,10 +71,19 @@ export class AccessOracle implements Oracle {
   readonly #asked: Asked[][] = [];
   /** Per actor: the step at which the instruction began that it emulates. */
   readonly #emulates: number[] = [];
+  /** Sptes that have lost a permission or changed their page, and when. */
+  readonly #tightened = new Map<number, number>();
+  #spteBefore = 0n;
+  /** Per actor: the step at which the waited flush began that it waits for, −1 for none. */
+  readonly #flushing: number[] = [];
+  /** Of all waited flushes that are over: the latest beginning. */
+  #flushed = -1;
   /** Per vCPU: the step at which a waited pause returned whose PAUSE is not over, −1 for none. */
   readonly #paused: number[] = [];
   /** Step at which a CRASH was over, −1: none. */
   #crashed = -1;
+  /** Per actor: its last event was answered CRASH. */
+  readonly #dying: boolean[] = [];
 
   constructor(world: World, policy: PolicyLedger) {
     this.#world = world;
@@ -81,6 +93,9 @@ export class AccessOracle implements Oracle {
   begin(execution: Execution): void {
     const { vcpus } = this.#world;
     this.#crashed = -1;
+    this.#dying.length = 0;
+    this.#flushed = -1;
+    this.#tightened.clear();
     for (const { index } of vcpus) this.#paused[index] = -1;
     for (const [actor, { waiter }] of execution.participants.entries()) {
       this.#vcpu[actor] = vcpus.findIndex((vcpu) => vcpu.actor === waiter);
@@ -97,11 +112,16 @@ export class AccessOracle implements Oracle {
     b: number,
     c: number,
   ): void {
-    if (kind === TRACE_PAUSE) {
+    if (kind === TRACE_FLUSH) {
+      if (phase === FACT_BEGIN) this.#flushing[actor] = (a & FLUSHES) !== 0 ? execution.step : -1;
+      else this.#flushed = Math.max(this.#flushed, this.#flushing[actor] ?? -1);
+    } else if (kind === TRACE_PAUSE) {
       if (phase === FACT_END) this.#paused[this.#vcpu[actor]!] = -1;
     } else if (kind === TRACE_EMULATE) {
       this.#asked[actor]!.length = 0;
       this.#emulates[actor] = execution.step;
+      // Declaring the VM dead is part of the instruction that was answered so.
+      if (phase === FACT_END && this.#dying[actor] === true) this.#crashed = execution.step;
     } else if (kind === TRACE_PF && phase === FACT_BEGIN) {
       const gfn = Math.floor(b / PAGE);
       this.#asked[actor]!.push({ gfn, access: c, sent: execution.step, approved: false });
@@ -110,18 +130,24 @@ export class AccessOracle implements Oracle {
       const failsOpen = a < 0 && this.#load(vm.word('STRICT')) === 0;
       const last = this.#asked[actor]!.at(-1);
       if (last !== undefined) last.approved = a === KVMI_EVENT_ACTION_CONTINUE || failsOpen;
-      if (a === KVMI_EVENT_ACTION_CRASH) this.#crashed = execution.step;
+      this.#dying[actor] = a === KVMI_EVENT_ACTION_CRASH;
     }
   }
 
   call(execution: Execution, _actor: number, { op, target, argument, result }: SessionCall): void {
-    if (op === 'pause' && argument === 1 && result === 0) this.#paused[target] = execution.step;
+    if (op !== 'pause' || argument !== 1 || result !== 0) return;
+    // One that waits for a reply is stopped as it is; what the tool lets through then is the tool's affair.
+    if (this.#load(this.#world.vm.vcpuWord(target, 'WAITING')) === 0) this.#paused[target] = execution.step;
   }
 
   before(execution: Execution, actor: number, point: number): void {
     const vcpu = this.#vcpu[actor]!;
+    const kind = point & (POINT_KINDS - 1);
+    if (this.#isSpte(point)) {
+      this.#spteBefore = this.#world.vm.mem.u64[Math.floor(point / POINT_KINDS) / 8]!;
+      return;
+    }
     if (vcpu < 0) return;
-    const kind = point % POINT_KINDS;
     if (kind === STEPPING) {
       if (this.#inGuestMode(vcpu)) this.#lookAtTlb(execution, actor, vcpu);
       return;
@@ -130,6 +156,23 @@ export class AccessOracle implements Oracle {
     const cell = Math.floor(point / POINT_KINDS);
     if (cell < this.#world.vm.layout.ram || !this.#inGuestMode(vcpu)) return;
     this.#directAccess(execution, actor, vcpu, cell, kind !== READING);
+  }
+
+  after(execution: Execution, _actor: number, point: number): void {
+    if (!this.#isSpte(point)) return;
+    const at = Math.floor(point / POINT_KINDS);
+    const spte = this.#world.vm.mem.u64[at / 8]!;
+    const lost = (spteAccess(this.#spteBefore) & ~spteAccess(spte)) !== 0;
+    if (lost || sptePfn(spte) !== sptePfn(this.#spteBefore)) this.#tightened.set(at, execution.step);
+  }
+
+  /** Is it one at which an spte may change? */
+  #isSpte(point: number): boolean {
+    const kind = point & (POINT_KINDS - 1);
+    if (kind !== UPDATING && kind !== WRITING) return false;
+    const { sptes, config } = this.#world.vm.layout;
+    const at = Math.floor(point / POINT_KINDS);
+    return at >= sptes && at < sptes + ROOT_LIMIT * config.gfnCount * 8;
   }
 
   effect(execution: Execution, actor: number, vcpu: number, gpa: number, access: number): void {
@@ -207,23 +250,33 @@ export class AccessOracle implements Oracle {
     const staleRoot = rootIsStale(vm, root, this.#load(vm.vcpuWord(vcpu, 'ROOT_GEN')));
     const spte = root < 0 ? 0n : vm.mem.u64[spteAddress(vm, root, gfn) / 8]!;
     const backed = !staleRoot && isPresent(spte) && (spteAccess(spte) & access) !== 0;
-    // Whoever is taking permissions away waits for this vCPU before it lets go of mmu_lock.
+    // Whoever is taking permissions away may be about to wait for this vCPU.
     if ((this.#load(vm.mmuLock.addr + RWLOCK.at.STATE) & 1) === 0) {
       if (staleRoot) {
         this.#report(execution, actor, 'I6', `${what} under a root that has been thrown away`);
-      } else if (!backed) {
+      } else if (!backed && this.#isPaid(spteAddress(vm, root, gfn))) {
         const now = `its spte (0x${spte.toString(16)}) does not allow it`;
         this.#report(execution, actor, 'I6', `${what} by its TLB; ${now}`);
-      } else if (vm.ramPage(sptePfn(spte)) !== hostPage) {
+      } else if (
+        backed &&
+        vm.ramPage(sptePfn(spte)) !== hostPage &&
+        this.#isPaid(spteAddress(vm, root, gfn))
+      ) {
         this.#report(execution, actor, 'I7', `${what} by a translation to another page than its spte says`);
       }
     }
     // Between the end of a session and unhook nobody follows slots that come: policy without mechanism.
     if ((this.#policy.denied(gfn) & access) !== 0 && this.#load(vm.word('KVMI_REF')) !== 0) {
-      const since = `denied since step ${this.#policy.deniedSince(gfn, access)}`;
-      if (backed) this.#report(execution, actor, 'I1', `${what}, which its spte allows: ${since}`);
-      else this.#report(execution, actor, 'I2', `${what} by a stale TLB entry: ${since}`);
+      const since = this.#policy.deniedSince(gfn, access);
+      const how = backed ? 'which its spte allows' : 'by a stale TLB entry';
+      this.#report(execution, actor, since > 0 ? 'I2' : 'I1', `${what}, ${how}: denied since step ${since}`);
     }
+  }
+
+  /** Has a flush been waited for since the spte at `at` was changed, or was it never changed? */
+  #isPaid(at: number): boolean {
+    const changed = this.#tightened.get(at);
+    return changed === undefined || changed <= this.#flushed;
   }
 
   /** The count of pauses goes down when a PAUSE event is about to be sent, or when the vCPU is released. */

@@ -91,7 +91,7 @@ export class AgreementOracle implements Oracle {
   }
 
   after(execution: Execution, _actor: number, point: number): void {
-    const kind = point % POINT_KINDS;
+    const kind = point & (POINT_KINDS - 1);
     if (kind === UPDATING || kind === WRITING) {
       const cell = Math.floor(point / POINT_KINDS);
       if (cell >= this.#sptes.from && cell < this.#sptes.to) this.#changed.add(cell);

@@ -18,7 +18,7 @@ export class DeadlockOracle implements Oracle {
   }
 
   after(execution: Execution, actor: number, point: number): void {
-    if (point % POINT_KINDS !== WAITING || execution.sleepsOn(actor) < 0) return;
+    if ((point & (POINT_KINDS - 1)) !== WAITING || execution.sleepsOn(actor) < 0) return;
     const cycle = this.#graph.cycleFrom(execution, actor);
     if (cycle !== null) this.#reportCycle(execution, cycle);
   }
@@ -40,7 +40,6 @@ export class DeadlockOracle implements Oracle {
         rule: 'I10',
         message: `${asleep}: ${name} sleeps for ${what}, but ${missed}`,
         key: generic(`deadlock ${asleep}: ${what}`),
-        actor,
         details: this.#everybody(execution),
       });
       return;
@@ -80,7 +79,6 @@ export class DeadlockOracle implements Oracle {
       rule: 'I10',
       message: parts.map(({ text }) => text).join('; '),
       key: `deadlock ${turns.sort()[0]}`,
-      actor: cycle[0]!,
       details: this.#everybody(execution),
     });
   }

@@ -159,6 +159,8 @@ export class LinearizabilityOracle implements Oracle {
     for (const [gfn, operations] of this.#policy) {
       this.#check(execution, 'policy', gfn, operations, this.#policyThen(gfn), describeAccess);
     }
+    // What a change that is not over has done to which frame is not known.
+    if (this.#changes.some((change) => change !== null && change !== undefined)) return;
     for (const [gfn, operations] of this.#slots) {
       const visible = covers(this.#slotsThen!, gfn) ? VISIBLE : 0;
       this.#check(execution, 'slot', gfn, operations, visible, (s) => (s === VISIBLE ? 'visible' : 'none'));

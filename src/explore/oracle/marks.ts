@@ -50,6 +50,11 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   'ring.TAIL': SYNC,
   // Given up last when a vCPU is released, looked at first by the next hook.
   'vcpu.KVMI_BLOCK': SYNC,
+  // Set once, before the block is given up for the last time: see hook.
+  'vcpu.ENDED': SYNC,
+  // A waited pause and the vCPU: each writes its own word, then looks at the other's.
+  'vcpu.TURN': SYNC,
+  'vcpu.TURN_WAITERS': ATOMIC,
   // srcu_dereference, rcu_assign_pointer.
   'vm.ACTIVE_SET': SYNC,
   'vm.NOTIFIER_HEAD': SYNC,
@@ -59,6 +64,16 @@ const FIELDS: Readonly<Record<string, CellClass>> = {
   'vm.STOP': ATOMIC,
   'vm.KVMI_SHUT': ATOMIC,
   'vm.KVMI_REF': ATOMIC,
+  // Which session it is: counts up, and says nothing else.
+  'vm.KVMI_SESSION': ATOMIC,
+  // atomic_t in the kernel. A vCPU that ends its turn looks whether anybody waits, whatever session it is.
+  'vcpu.PAUSE_REQUESTS': ATOMIC,
+  // Zeroed by hook, set by the vCPU itself, which looks at it once more at an effect, without a reference: it finds its
+  // own bits or none.
+  'vcpu.EVENTS': ATOMIC,
+  // The next free record, read before the compare-exchange that says whether it was right: the head has a tag (RC-76).
+  'mem-access.NEXT': MARKED,
+  'tree-node.NEXT': MARKED,
   // One 64-bit word that says itself when it must not be relied on (GENERATION_IN_FLUX).
   'slot-set.GENERATION': MARKED,
   // Is this root obsolete? A hint outside mmu_lock, asked again under it (is_page_fault_stale).

@@ -43,7 +43,7 @@ export class PolicyLedger implements Oracle {
     this.#pages.clear();
     this.#unhooking = false;
     // Every execution begins with the same machine.
-    this.#initial ??= [...entriesOf(vm)].map(([gfn, entry]) => ({
+    this.#initial ??= entriesOf(vm).map(([gfn, entry]) => ({
       gfn,
       access: vm.mem.i32[entryWord(vm, entry, 'ACCESS') >>> 2]!,
     }));

@@ -20,7 +20,8 @@ import type { Execution } from '../engine/execution.ts';
 import { generic } from '../engine/finding.ts';
 import type { World } from '../world/world.ts';
 import { FACT_END, type FactPhase, type Oracle } from './oracle.ts';
-import { pointName, type WaitGraph } from './wait-for.ts';
+import { pointName } from './point-name.ts';
+import type { WaitGraph } from './wait-for.ts';
 
 /** Steps that may go by. */
 export const PROGRESS_BUDGET = 4000;
@@ -140,7 +141,7 @@ export class ProgressOracle implements Oracle {
       .map((participant, actor) => ({ ...participant, actor }))
       .filter(({ actor, background }) => background !== true && !execution.hasEnded(actor));
     const steps = execution.step - this.#since;
-    const kinds = open.map(({ actor }) => generic(pointName(this.#world, execution.at[actor]!)));
+    const kinds = open.map(({ actor }) => generic(pointName(this.#world.vm, execution.at[actor]!)));
     execution.report({
       oracle: 'livelock',
       rule: 'I10',
@@ -164,7 +165,7 @@ export class ProgressOracle implements Oracle {
       }
       const most = [...counts].sort(([, a], [, b]) => b - a).slice(0, 3);
       if (most.length === 0) continue;
-      const texts = most.map(([point, count]) => `${count} × ${pointName(this.#world, point)}`);
+      const texts = most.map(([point, count]) => `${count} × ${pointName(this.#world.vm, point)}`);
       lines.push(`${name} meanwhile: ${texts.join(', ')}`);
     }
     return lines;

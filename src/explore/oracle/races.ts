@@ -15,14 +15,14 @@
  *         Documentation/dev-tools/kcsan.rst for what is a data race
  */
 import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
+import { cellName } from '../../shared/state/cell-name.ts';
 import { CHOOSING, NOTIFYING, POINT_KINDS, RELAXING, STEPPING } from '../../shared/sync/point.ts';
 import type { Execution } from '../engine/execution.ts';
 import { generic } from '../engine/finding.ts';
 import type { World } from '../world/world.ts';
-import { cellName, kindOfCell } from './cell-name.ts';
 import { ATOMIC, classOf, MARKED, NORMAL, PRIVATE, SYNC } from './marks.ts';
 import type { Oracle } from './oracle.ts';
-import { pointName } from './wait-for.ts';
+import { pointName } from './point-name.ts';
 import { type AccessKind, LOAD, PEEK, POKE, STORE, UPDATE, watchMem } from './watched-mem.ts';
 
 // Kinds of access in a record. Bit 0: a write; bit 1: marked.
@@ -98,7 +98,7 @@ export class RaceOracle implements Oracle {
   }
 
   before(_execution: Execution, actor: number, point: number): void {
-    const kind = point % POINT_KINDS;
+    const kind = point & (POINT_KINDS - 1);
     const names = kind !== STEPPING && kind !== CHOOSING && kind !== NOTIFYING && kind !== RELAXING;
     this.#announced = names ? Math.floor(point / POINT_KINDS) : -1;
     this.#actor = actor;
@@ -173,14 +173,15 @@ export class RaceOracle implements Oracle {
     this.#recordOf[granule] = this.#base + record;
     const width = this.#count * KINDS;
     if ((record + 1) * width > this.#clock.length) {
-      const clock = new Int32Array(this.#clock.length * 2 + width);
-      const step = new Int32Array(clock.length);
-      clock.set(this.#clock);
-      step.set(this.#step);
-      this.#clock = clock;
-      this.#step = step;
+      const longer = new Int32Array(this.#clock.length * 2 + width);
+      const steps = new Int32Array(longer.length);
+      longer.set(this.#clock);
+      steps.set(this.#step);
+      this.#clock = longer;
+      this.#step = steps;
     }
-    this.#clock.fill(0, record * width, (record + 1) * width);
+    const clock = this.#clock;
+    for (let at = record * width; at < (record + 1) * width; at++) clock[at] = 0;
     this.#released[record] = null;
     return record;
   }
@@ -226,12 +227,12 @@ export class RaceOracle implements Oracle {
 
   #report(addr: number, second: number, first: number): void {
     const execution = this.#execution!;
-    const { mem, layout } = this.#world.vm;
+    const cell = this.#name(addr);
     const sides = [first, second].map((at) => {
       const actor = Math.floor(at / KINDS) % this.#count;
       const step = this.#step[at]!;
       const kind = KIND_NAMES[at % KINDS]!;
-      const point = pointName(this.#world, execution.trace.point[step]!);
+      const point = pointName(this.#world.vm, execution.trace.point[step]!);
       const { name } = execution.participants[actor]!;
       return { name, step, kind, point, stack: this.#stacks.get(at) };
     });
@@ -241,12 +242,12 @@ export class RaceOracle implements Oracle {
       oracle: 'race',
       rule: 'race',
       message:
-        `${cellName(mem, layout, addr)}: ${now.kind} by ${now.name}, and a ${before.kind} by ${before.name} that ` +
+        `${cell}: ${now.kind} by ${now.name}, and a ${before.kind} by ${before.name} that ` +
         'nothing orders before it',
-      key: `race ${kindOfCell(mem, layout, addr)} ${places.join(' / ')}`,
+      key: `race ${generic(cell)} ${places.join(' / ')}`,
       actor: execution.last,
       details: sides.flatMap(({ name, step, kind, point, stack }) => [
-        `${kind} by ${name} at step ${step}, in the step that began with ${point}`,
+        `${kind} by ${name} at step ${step + 1}, in the step that began with ${point}`,
         ...(stack === undefined ? [] : stack.split('\n').map((line) => `    ${line}`)),
       ]),
     });
@@ -254,14 +255,19 @@ export class RaceOracle implements Oracle {
 
   #reportTorn(addr: number): void {
     const execution = this.#execution!;
-    const { mem, layout } = this.#world.vm;
+    const cell = this.#name(addr);
     execution.report({
       oracle: 'race',
       rule: 'torn',
-      message: `${cellName(mem, layout, addr)}: half of a 64-bit entry is stored; who reads it meets half of each`,
-      key: `torn ${kindOfCell(mem, layout, addr)}`,
+      message: `${cell}: half of a 64-bit entry is stored; who reads it meets half of each`,
+      key: `torn ${generic(cell)}`,
       actor: this.#actor,
     });
+  }
+
+  #name(addr: number): string {
+    const { mem, layout } = this.#world.vm;
+    return cellName(layout, mem, addr);
   }
 }
 

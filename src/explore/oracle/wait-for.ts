@@ -6,6 +6,7 @@
  *   a lock                         each holder that stands in its way; behind a queue, its head
  *   a grace period of an srcu      each reader of the side that drains; behind another one, whoever waits first
  *   an acknowledgement             the vCPU that is to leave guest mode
+ *   the end of a turn              the vCPU that a pause waits for
  *   the reply to an event          the receiver, behind which the tool is
  *   the last KVMI reference        each actor that has one, and the receiver
  *   vCPUs to park                  each that has not
@@ -16,6 +17,7 @@
  */
 import { jobRing, messageRing } from '../../actors/introspector/vcpu-side.ts';
 import { VCPU, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
+import { cellName } from '../../shared/state/cell-name.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import { holderOf } from '../../shared/sync/futex.ts';
 import { DONE_KVMI, LOCK_BYTES } from '../../shared/sync/lock-class.ts';
@@ -23,9 +25,9 @@ import { RWLOCK } from '../../shared/sync/rw-lock.ts';
 import { SRCU } from '../../shared/sync/srcu.ts';
 import type { Execution } from '../engine/execution.ts';
 import type { World } from '../world/world.ts';
-import { cellName } from './cell-name.ts';
 import type { EventLedger } from './event-ledger.ts';
 import { describeHeld, type HeldLocks, type HeldSince, type Wanted } from './held-locks.ts';
+import { pointName } from './point-name.ts';
 
 /** One actor stands in another one's way. */
 export interface WaitEdge {
@@ -97,7 +99,7 @@ export class WaitGraph {
     const since = lastStepOf(execution, actor);
     if (execution.hasEnded(actor)) return `${name}: has ended${holds}`;
     const cell = execution.sleepsOn(actor);
-    if (cell < 0) return `${name}: can move, at ${pointName(this.#world, execution.at[actor]!)}${holds}`;
+    if (cell < 0) return `${name}: can move, at ${pointName(this.#world.vm, execution.at[actor]!)}${holds}`;
     const wait = this.waitOf(execution, actor);
     if (wait === null)
       return `${name}: asleep since step ${since} at ${this.#name(cell)}, with a timeout${holds}`;
@@ -193,6 +195,7 @@ export class WaitGraph {
     if (offset >= 0 && offset < vm.vcpuCount * VCPU.bytes) {
       const index = Math.floor(offset / VCPU.bytes);
       if (offset % VCPU.bytes === VCPU.at.OUTSIDE_COUNT) return this.#acknowledgementWait(execution, index);
+      if (offset % VCPU.bytes === VCPU.at.TURN) return this.#turnWait(execution, index);
       if (offset % VCPU.bytes === VCPU.at.WAKE_SEQ) return this.#wakeWait(execution, index);
     }
     switch (cell) {
@@ -217,6 +220,12 @@ export class WaitGraph {
     const to = this.#numberOf(execution, this.#world.vcpus[index]!.actor);
     const edges = to < 0 ? [] : [{ to, because: 'is in guest mode or reads tables' }];
     return { what: `the acknowledgement of vcpu ${index}`, edges, missed: null };
+  }
+
+  #turnWait(execution: Execution, index: number): Wait {
+    const to = this.#numberOf(execution, this.#world.vcpus[index]!.actor);
+    const edges = to < 0 ? [] : [{ to, because: 'is not done with what it left the guest for' }];
+    return { what: `the end of a turn of vcpu ${index}`, edges, missed: null };
   }
 
   #wakeWait(execution: Execution, index: number): Wait {
@@ -261,32 +270,14 @@ export class WaitGraph {
   }
 
   #name(cell: number): string {
-    return cellName(this.#world.vm.mem, this.#world.vm.layout, cell);
+    const { mem, layout } = this.#world.vm;
+    return cellName(layout, mem, cell);
   }
 }
 
-const POINT_VERBS = [
-  'reading',
-  'writing',
-  'updating',
-  'waiting on',
-  'notifying',
-  'step',
-  'choice',
-  'polling',
-] as const;
-
-/** A point as words: `updating mmu_lock.STATE`. */
-export function pointName(world: World, point: number): string {
-  const cell = Math.floor(point / POINT_VERBS.length);
-  const verb = POINT_VERBS[point % POINT_VERBS.length]!;
-  if (verb === 'step' || verb === 'choice' || cell === 0) return verb;
-  return `${verb} ${cellName(world.vm.mem, world.vm.layout, cell)}`;
-}
-
-/** Number of the last step that `actor` took; −1 if it took none. */
-export function lastStepOf(execution: Execution, actor: number): number {
+/** Number of the last step that `actor` took, from 1; 0 if it took none. */
+function lastStepOf(execution: Execution, actor: number): number {
   const { trace } = execution;
-  for (let i = trace.length - 1; i >= 0; i--) if (trace.actor[i] === actor) return i;
-  return -1;
+  for (let i = trace.length - 1; i >= 0; i--) if (trace.actor[i] === actor) return i + 1;
+  return 0;
 }

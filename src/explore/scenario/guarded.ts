@@ -1,7 +1,8 @@
 /** A scenario that somebody else wrote, watched while it is used: what it does wrong is said in its terms. */
 import { SimError } from '../../shared/errors.ts';
 import type { Participant } from '../engine/execution.ts';
-import type { Scenario } from './scenario.ts';
+
+import { type Broken, type Scenario, wrapped } from './scenario.ts';
 
 /** What of a scenario is running. */
 export type ScenarioPhase = 'setUp' | 'participants' | 'steps' | 'atEnd';
@@ -13,7 +14,14 @@ export type ScenarioPhase = 'setUp' | 'participants' | 'steps' | 'atEnd';
  * @param onPhase  told before each part of it runs
  */
 export function guarded(scenario: Scenario, onPhase: (phase: ScenarioPhase) => void = () => {}): Scenario {
-  const { name, title, machine, stepLimit, parts } = scenario;
+  return wrapped(scenario, (inner) => methodsOf(inner, onPhase));
+}
+
+function methodsOf(
+  scenario: Scenario,
+  onPhase: (phase: ScenarioPhase) => void,
+): Pick<Scenario, 'setUp' | 'participants' | 'atEnd'> {
+  const { name } = scenario;
   let names: string | null = null;
   const within = <T>(phase: ScenarioPhase, run: () => T): T => {
     onPhase(phase);
@@ -25,9 +33,6 @@ export function guarded(scenario: Scenario, onPhase: (phase: ScenarioPhase) => v
     }
   };
   return {
-    name,
-    title,
-    machine,
     setUp: (world) => {
       const result: unknown = within('setUp', () => scenario.setUp(world));
       if (isPromise(result))
@@ -46,17 +51,20 @@ export function guarded(scenario: Scenario, onPhase: (phase: ScenarioPhase) => v
       return list;
     },
     atEnd: (world) => {
-      const messages = within('atEnd', () => scenario.atEnd?.(world) ?? []);
+      const list = within('atEnd', () => scenario.atEnd?.(world) ?? []);
       onPhase('steps');
-      if (!Array.isArray(messages) || messages.some((message) => typeof message !== 'string'))
+      if (!Array.isArray(list) || !list.every(saysWhatIsBroken))
         throw broken(name, 'has an atEnd that gives no list of sentences', 'return [] when nothing is wrong');
-      return messages;
+      return list;
     },
-    ...(stepLimit === undefined ? {} : { stepLimit }),
-    ...(parts === undefined
-      ? {}
-      : { parts: { names: parts.names, without: (dropped) => guarded(parts.without(dropped), onPhase) } }),
   };
+}
+
+function saysWhatIsBroken(one: unknown): boolean {
+  if (typeof one === 'string') return true;
+  if (typeof one !== 'object' || one === null) return false;
+  const { rule, message } = one as Partial<Broken>;
+  return typeof rule === 'string' && typeof message === 'string';
 }
 
 function checkParticipants(scenario: string, list: readonly Participant[]): void {

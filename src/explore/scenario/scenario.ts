@@ -45,20 +45,32 @@ export interface Broken {
 
 export const STEP_LIMIT = 20_000;
 
-/** The same scenario on a machine that has these quirks too. */
-export function withQuirks(scenario: Scenario, quirks: Quirks): Scenario {
-  if (quirks.length === 0) return scenario;
+/**
+ * The same scenario with something of it replaced, and likewise what it is without some of its parts.
+ *
+ * @param replace  what is replaced; called once for each of them
+ */
+export function wrapped(scenario: Scenario, replace: (inner: Scenario) => Partial<Scenario>): Scenario {
   const { name, title, machine, stepLimit, parts } = scenario;
   return {
     name,
     title,
-    machine: { ...machine, quirks: [...new Set([...(machine.quirks ?? []), ...quirks])] },
+    machine,
     setUp: (world) => scenario.setUp(world),
     participants: (world) => scenario.participants(world),
     atEnd: (world) => scenario.atEnd?.(world) ?? [],
     ...(stepLimit === undefined ? {} : { stepLimit }),
     ...(parts === undefined
       ? {}
-      : { parts: { names: parts.names, without: (dropped) => withQuirks(parts.without(dropped), quirks) } }),
+      : { parts: { names: parts.names, without: (dropped) => wrapped(parts.without(dropped), replace) } }),
+    ...replace(scenario),
   };
+}
+
+/** The same scenario on a machine that has these quirks too. */
+export function withQuirks(scenario: Scenario, quirks: Quirks): Scenario {
+  if (quirks.length === 0) return scenario;
+  return wrapped(scenario, ({ machine }) => ({
+    machine: { ...machine, quirks: [...new Set([...(machine.quirks ?? []), ...quirks])] },
+  }));
 }

@@ -102,9 +102,17 @@ export interface Scene {
 const FEW_LOW_PAGES = 16;
 
 /**
+ * Findings in a scene without a `check` of its own are shrunk to the parts that they need: others, control, tool, accesses,
+ * programs, restrictions. What a check says may be true of the whole scene only, so one with a check stays whole.
+ *
  * @throws RangeError naming what is wrong with the scene
  */
 export function scene(spec: Scene): Scenario {
+  return sceneWithout(spec, new Set());
+}
+
+/** @param dropped  names of {@link partNames} */
+function sceneWithout(spec: Scene, dropped: ReadonlySet<string>): Scenario {
   const guest = spec.vcpus.some((program) => typeof program === 'string');
   const low = guest ? LOW_PAGES : FEW_LOW_PAGES;
   const slots = placedSlots(spec, low);
@@ -116,6 +124,7 @@ export function scene(spec: Scene): Scenario {
     // As much again above the last slot, for slots that move.
     gfnCount: 2 * Math.max(low, ...slots.map(({ baseGfn, npages }) => baseGfn + npages)),
   };
+  const parts = spec.check === undefined ? partNames(spec) : [];
   return {
     name: spec.name,
     title: spec.title,
@@ -129,26 +138,65 @@ export function scene(spec: Scene): Scenario {
       world.hook();
       world.enablePf(...world.vcpus.keys());
       for (const [gfn, access] of Object.entries(spec.restrict ?? {})) {
+        if (dropped.has(restrictionOf(gfn))) continue;
         must(world.access(Number(gfn), access), `restriction of gfn ${gfn}`);
       }
     },
-    participants(world) {
-      const participants: Participant[] = spec.vcpus.map((program, index) =>
-        typeof program === 'string' ? guestParticipant(world, index) : world.vcpuRunner(index, program),
-      );
-      const { tool = goOn, control, others = {} } = spec;
-      if (spec.hooked !== false || spec.tool !== undefined) {
-        participants.push(world.toolRunner((...event) => tool(world, ...event)));
-      }
-      if (control !== undefined) participants.push(world.controlRunner(control(world)));
-      for (const [name, other] of Object.entries(others)) {
-        const actor = world.actor(name);
-        participants.push({ name, waiter: actor, path: other(world, actor) });
-      }
-      return participants;
-    },
+    participants: (world) => participantsOf(spec, dropped, world),
     ...(spec.check === undefined ? {} : { atEnd: spec.check }),
+    ...(parts.length === 0
+      ? {}
+      : {
+          parts: {
+            names: parts,
+            without: (places) => sceneWithout(spec, new Set(places.map((place) => parts[place]!))),
+          },
+        }),
   };
+}
+
+function participantsOf(spec: Scene, dropped: ReadonlySet<string>, world: World): Participant[] {
+  const participants: Participant[] = [];
+  for (const [index, program] of spec.vcpus.entries()) {
+    if (dropped.has(programOf(index))) continue;
+    if (typeof program === 'string') {
+      participants.push(guestParticipant(world, index));
+      continue;
+    }
+    const accesses = program.filter((_, place) => !dropped.has(accessOf(index, place)));
+    if (accesses.length > 0 || program.length === 0) participants.push(world.vcpuRunner(index, accesses));
+  }
+  const tool = dropped.has(TOOL) ? goOn : (spec.tool ?? goOn);
+  if (spec.hooked !== false || spec.tool !== undefined) {
+    participants.push(world.toolRunner((...event) => tool(world, ...event)));
+  }
+  if (spec.control !== undefined && !dropped.has('control')) {
+    participants.push(world.controlRunner(spec.control(world)));
+  }
+  for (const [name, other] of Object.entries(spec.others ?? {})) {
+    // Left out or not: actors keep their numbers.
+    const actor = world.actor(name);
+    if (!dropped.has(name)) participants.push({ name, waiter: actor, path: other(world, actor) });
+  }
+  return participants;
+}
+
+const TOOL = 'what the tool does';
+const programOf = (vcpu: number): string => `the program of vcpu ${vcpu}`;
+const accessOf = (vcpu: number, place: number): string => `access ${place + 1} of vcpu ${vcpu}`;
+const restrictionOf = (gfn: string): string => `the restriction of gfn 0x${Number(gfn).toString(16)}`;
+
+/** What a scene may be able to do without, the big parts first. */
+function partNames({ others = {}, control, tool, vcpus, restrict = {} }: Scene): string[] {
+  return [
+    ...Object.keys(others),
+    ...(control === undefined ? [] : ['control']),
+    ...(tool === undefined ? [] : [TOOL]),
+    ...vcpus.flatMap((program, index) =>
+      typeof program === 'string' ? [programOf(index)] : program.map((_, place) => accessOf(index, place)),
+    ),
+    ...Object.keys(restrict).map(restrictionOf),
+  ];
 }
 
 /** The request that makes a slot of `spec` as it was declared; change a copy of it to delete or move the slot. */

@@ -8,6 +8,7 @@
  *   0x60000 … 0xbffff   stacks
  *   0x100000 …          whatever slots the scenario makes: watched, access by access
  */
+import { endIntrospection } from '../../actors/introspector/vcpu-side.ts';
 import { Core, compileCore } from '../../actors/vcpu/isa/core.ts';
 import { runVcpu } from '../../actors/vcpu/run-loop.ts';
 import { flushTlb } from '../../actors/vcpu/tlb.ts';
@@ -59,7 +60,8 @@ export function guestParticipant(world: World, index: number): Participant {
 function* guestLife(world: World, index: number): Path<void> {
   const { vm } = world;
   yield* runVcpu(world.vcpus[index]!);
-  // As its thread would: nobody waits for it to park.
+  endIntrospection(vm, index);
+  // Nobody waits for it to park.
   vm.mem.add(vm.word('LIVE_VCPUS'), -1);
   vm.mem.notify(vm.word('PARKED'));
 }

@@ -3,11 +3,18 @@
  *
  * Whole blocks are noted, each once. Writes through the typed views are announced by `touch`; those into the CPU
  * structs are not, for the core makes them too: whoever restores brings those back in any case.
+ *
+ * For actors that are paths of one thread: a read-modify-write is atomic because nobody else runs, and plain accesses
+ * cost a third of what Atomics do. Threads that play in this memory have a `Mem` each.
  */
 import { Mem } from '../../shared/mem.ts';
 
 const BLOCK_SHIFT = 7;
 const BLOCK_BYTES = 1 << BLOCK_SHIFT;
+const BLOCK_WORDS = BLOCK_BYTES >>> 2;
+
+/** Bytes, from and to: multiples of 4. */
+export type ByteRange = readonly [from: number, to: number];
 
 export class JournaledMem extends Mem {
   /** One a block: has it changed since {@link mark}? */
@@ -15,41 +22,50 @@ export class JournaledMem extends Mem {
   #list: Int32Array = new Int32Array(256);
   #count = 0;
   /** The memory as it was at {@link mark}; untouched pages cost nothing. */
-  readonly #image: Uint8Array;
+  readonly #image: Int32Array;
+  /** What {@link rewind} brings back in any case. */
+  #always: readonly { readonly at: number; readonly image: Int32Array }[] = [];
 
   constructor(wasm: WebAssembly.Memory) {
     super(wasm);
     this.#changed = new Uint8Array(this.u8.length >>> BLOCK_SHIFT);
-    this.#image = new Uint8Array(this.u8.length);
+    this.#image = new Int32Array(this.i32.length);
   }
 
-  /** Takes what stands in these ranges (bytes, from, to) for the state that {@link rewind} goes back to. */
-  mark(ranges: readonly (readonly [from: number, to: number])[]): void {
-    for (const [from, to] of ranges) this.#image.set(this.u8.subarray(from, to), from);
+  /**
+   * Takes what stands in `ranges` for the state that {@link rewind} goes back to.
+   *
+   * @param always  of these, the ranges that are written unseen
+   */
+  mark(ranges: readonly ByteRange[], always: readonly ByteRange[]): void {
+    for (const range of ranges) this.#image.set(words(this.i32, range), range[0] >>> 2);
+    this.#always = always.map((range) => ({ at: range[0] >>> 2, image: words(this.#image, range) }));
     this.#forget();
   }
 
-  /** Everything that was noted since {@link mark}, as it was then; and these ranges in any case. */
-  rewind(always: readonly (readonly [from: number, to: number])[]): void {
-    const { u8 } = this;
-    for (const [from, to] of always) u8.set(this.#image.subarray(from, to), from);
+  /** Everything that was noted since {@link mark}, as it was then; and what is written unseen. */
+  rewind(): void {
+    const { i32 } = this;
+    const image = this.#image;
+    for (const range of this.#always) i32.set(range.image, range.at);
     for (let i = 0; i < this.#count; i++) {
-      const from = this.#list[i]! << BLOCK_SHIFT;
-      u8.set(this.#image.subarray(from, from + BLOCK_BYTES), from);
+      // Word by word: views of so few would cost more than they copy.
+      const from = this.#list[i]! * BLOCK_WORDS;
+      for (let at = from; at < from + BLOCK_WORDS; at++) i32[at] = image[at]!;
     }
     this.#forget();
   }
 
   /** These ranges as they were, whoever has written. */
-  rewindAll(ranges: readonly (readonly [from: number, to: number])[]): void {
-    for (const [from, to] of ranges) this.u8.set(this.#image.subarray(from, to), from);
+  rewindAll(ranges: readonly ByteRange[]): void {
+    for (const range of ranges) this.i32.set(words(this.#image, range), range[0] >>> 2);
     this.#forget();
   }
 
-  /** Address of the first byte in these ranges that is not as it was at {@link mark}; −1 when all are. */
-  firstDifference(ranges: readonly (readonly [from: number, to: number])[]): number {
+  /** Address of the first word in these ranges that is not as it was at {@link mark}; −1 when all are. */
+  firstDifference(ranges: readonly ByteRange[]): number {
     for (const [from, to] of ranges) {
-      for (let at = from; at < to; at++) if (this.u8[at] !== this.#image[at]) return at;
+      for (let at = from >>> 2; at < to >>> 2; at++) if (this.i32[at] !== this.#image[at]) return at * 4;
     }
     return -1;
   }
@@ -81,29 +97,42 @@ export class JournaledMem extends Mem {
     if (this.#changed[block] === 0) this.#note(block);
   }
 
+  override load(addr: number): number {
+    return this.i32[addr >>> 2]!;
+  }
   override store(addr: number, value: number): void {
     this.#word(addr);
-    super.store(addr, value);
+    this.i32[addr >>> 2] = value;
   }
   override add(addr: number, delta: number): number {
     this.#word(addr);
-    return super.add(addr, delta);
+    const old = this.i32[addr >>> 2]!;
+    this.i32[addr >>> 2] = old + delta;
+    return old;
   }
   override or(addr: number, bits: number): number {
     this.#word(addr);
-    return super.or(addr, bits);
+    const old = this.i32[addr >>> 2]!;
+    this.i32[addr >>> 2] = old | bits;
+    return old;
   }
   override and(addr: number, bits: number): number {
     this.#word(addr);
-    return super.and(addr, bits);
+    const old = this.i32[addr >>> 2]!;
+    this.i32[addr >>> 2] = old & bits;
+    return old;
   }
   override exchange(addr: number, value: number): number {
     this.#word(addr);
-    return super.exchange(addr, value);
+    const old = this.i32[addr >>> 2]!;
+    this.i32[addr >>> 2] = value;
+    return old;
   }
   override cas(addr: number, expected: number, value: number): number {
     this.#word(addr);
-    return super.cas(addr, expected, value);
+    const old = this.i32[addr >>> 2]!;
+    if (old === (expected | 0)) this.i32[addr >>> 2] = value;
+    return old;
   }
   override poke(addr: number, value: number): void {
     this.#word(addr);
@@ -117,20 +146,34 @@ export class JournaledMem extends Mem {
     this.touch(addr, 8 * count);
     super.clear64(addr, count);
   }
+  override load64(addr: number): bigint {
+    return this.u64[addr / 8]!;
+  }
   override store64(addr: number, value: bigint): void {
     this.#word(addr);
-    super.store64(addr, value);
+    this.u64[addr / 8] = value;
   }
   override exchange64(addr: number, value: bigint): bigint {
     this.#word(addr);
-    return super.exchange64(addr, value);
+    const old = this.u64[addr / 8]!;
+    this.u64[addr / 8] = value;
+    return old;
   }
   override cas64(addr: number, expected: bigint, value: bigint): bigint {
     this.#word(addr);
-    return super.cas64(addr, expected, value);
+    const old = this.u64[addr / 8]!;
+    if (old === BigInt.asUintN(64, expected)) this.u64[addr / 8] = value;
+    return old;
+  }
+  override load16(addr: number): number {
+    return this.u16[addr >>> 1]!;
   }
   override store16(addr: number, value: number): void {
     this.#word(addr);
-    super.store16(addr, value);
+    this.u16[addr >>> 1] = value;
   }
+}
+
+function words(all: Int32Array, [from, to]: ByteRange): Int32Array {
+  return all.subarray(from >>> 2, to >>> 2);
 }

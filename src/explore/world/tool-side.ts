@@ -38,12 +38,17 @@ export class ToolSide {
   readonly #newSession: () => Session;
   /** Messages that came while somebody waited for an answer. */
   readonly #later: SessionMessage[] = [];
-  #hungUp = false;
+  /** Until there is a session, and once its connection is given up. */
+  #hungUp: boolean;
+  /** The last session that is over. */
+  #ended: number;
 
   constructor(receiver: Actor, vm: Vm, newSession: () => Session) {
     this.receiver = receiver;
     this.#vm = vm;
     this.#newSession = newSession;
+    this.#hungUp = vm.mem.load(vm.word('KVMI_HOOKED')) === 0;
+    this.#ended = this.#hungUp ? this.#number : this.#number - 1;
     this.session = newSession();
   }
 
@@ -53,7 +58,7 @@ export class ToolSide {
 
   *#serve(tool: Tool): Path<void> {
     for (;;) {
-      while (this.#hungUp) yield relaxing(this.#vm.word('KVMI_SESSION'));
+      if (this.#hungUp) yield* this.#nextSession();
       const message = yield* this.#nextMessage();
       if (message === null) {
         yield* this.hangUp();
@@ -80,14 +85,33 @@ export class ToolSide {
     }
   }
 
-  /** Hooks once more after an unhook, on `control`. @returns the session number, or a negative errno */
+  /** Waits for a hook. It is seen in memory alone: on real threads another object than this one hooks. */
+  *#nextSession(): Path<void> {
+    const { mem } = this.#vm;
+    const count = this.#vm.word('KVMI_REF');
+    while (this.#number === this.#ended || mem.load(count) === 0) {
+      yield relaxing(this.#vm.word('KVMI_SESSION'));
+    }
+    // As a thread that hook starts would: it sees what hook has written before.
+    yield reading(count);
+    mem.load(count);
+    if (this.#hungUp) this.#begin();
+  }
+
+  #begin(): void {
+    this.session = this.#newSession();
+    this.#later.length = 0;
+    this.#hungUp = false;
+  }
+
+  get #number(): number {
+    return this.#vm.mem.load(this.#vm.word('KVMI_SESSION'));
+  }
+
+  /** Hooks, again or for the first time, on `control`. @returns the session number, or a negative errno */
   *rehook(control: Actor): Path<number> {
     const number = yield* hook(control, this.#vm);
-    if (number > 0) {
-      this.session = this.#newSession();
-      this.#later.length = 0;
-      this.#hungUp = false;
-    }
+    if (number > 0) this.#begin();
     return number;
   }
 
@@ -95,6 +119,7 @@ export class ToolSide {
   *hangUp(): Path<void> {
     if (this.#hungUp) return;
     this.#hungUp = true;
+    this.#ended = this.#number;
     yield* this.session.close();
   }
 

@@ -6,6 +6,7 @@
  */
 import { KVMI_VCPU_EVENT_PF } from '../../actors/introspector/kvmi/constants.ts';
 import type { Session, SessionEvent } from '../../actors/introspector/session.ts';
+import { endIntrospection } from '../../actors/introspector/vcpu-side.ts';
 import { allocateMemory, initializeVm } from '../../actors/mmu/create-vm.ts';
 import { checkInvariants } from '../../actors/mmu/invariants.ts';
 import { type SlotRequest, setMemoryRegion } from '../../actors/mmu/memslots.ts';
@@ -14,16 +15,18 @@ import { type Access, runAccess } from '../../actors/vcpu/access-program.ts';
 import type { Core } from '../../actors/vcpu/isa/core.ts';
 import { filledEntries, flushTlb } from '../../actors/vcpu/tlb.ts';
 import { Vcpu, type VcpuSurroundings } from '../../actors/vcpu/vcpu.ts';
+import { invariant } from '../../shared/invariant.ts';
 import { CPU, CPU_SCRATCH_UOP } from '../../shared/layout/cpu.ts';
 import { machineLayout } from '../../shared/layout/machine.ts';
 import type { LockValidator } from '../../shared/lockdep/validator.ts';
+import { Mem } from '../../shared/mem.ts';
 import type { Quirks } from '../../shared/quirks.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import { LockChecks, type LockFinding } from '../../shared/sync/checks.ts';
 import { drive, type Path } from '../../shared/sync/point.ts';
 import { STATS_BYTES } from '../../shared/sync/stats.ts';
 import type { Participant } from '../engine/execution.ts';
-import { JournaledMem } from './journaled-mem.ts';
+import { type ByteRange, JournaledMem } from './journaled-mem.ts';
 import { type CallListener, RecordedSession } from './recorded-session.ts';
 import { type Answer, type Tool, ToolSide } from './tool-side.ts';
 
@@ -66,11 +69,13 @@ export class World {
   readonly consoles: string[] = [];
   /** What time it is for lock statistics, ns. */
   clock: () => number = () => 0;
-  readonly #mem: JournaledMem;
+  /** Null in a world on another's memory. */
+  readonly #journal: JournaledMem | null;
   /** The CPU structs: the core writes them unseen. */
-  readonly #cpus: readonly (readonly [from: number, to: number])[];
+  readonly #cpus: readonly ByteRange[];
+  readonly #quirkWords: Int32Array;
 
-  /** @param shared  the memory of a world with equal options, in another thread; it is left as it is */
+  /** @param shared  the memory of a world with equal options, in another thread, which saves and restores it */
   constructor(options: WorldOptions = {}, shared?: WebAssembly.Memory) {
     const { vcpuCount = 1, quirks = [], strict = false, ramPages = 64, gfnCount = 128 } = options;
     const { accessLimit = 64 } = options;
@@ -78,8 +83,9 @@ export class World {
     const { memory, layout } =
       shared === undefined ? allocateMemory(config) : { memory: shared, layout: machineLayout(config) };
     this.#options = options;
-    this.#mem = new JournaledMem(memory);
-    this.vm = new Vm(this.#mem, layout);
+    this.#journal = shared === undefined ? new JournaledMem(memory) : null;
+    this.vm = new Vm(this.#journal ?? new Mem(memory), layout);
+    this.#quirkWords = this.vm.quirkWords;
     this.#cpus = Array.from({ length: vcpuCount }, (_, index) => [
       this.vm.cpu(index),
       this.vm.cpu(index) + CPU.bytes,
@@ -122,30 +128,35 @@ export class World {
 
   /** Notes the machine as it is: what {@link restore} brings back. */
   save(): void {
-    this.#mem.mark(this.#kept());
+    this.#journalled.mark(this.#kept(), this.#cpus);
   }
 
   /** The machine as it was saved, with new actors, vCPUs and session. Paths made before must not be used again. */
   restore({ everything } = { everything: false }): void {
-    if (everything) this.#mem.rewindAll(this.#kept());
-    else this.#mem.rewind(this.#cpus);
+    if (everything) this.#journalled.rewindAll(this.#kept());
+    else this.#journalled.rewind();
     if (this.#options.lockTimes === true) {
       // Statistics are written unseen.
       const { stats, config } = this.vm.layout;
-      this.#mem.u8.fill(0, stats, stats + config.actorCount * STATS_BYTES);
+      this.vm.mem.u8.fill(0, stats, stats + config.actorCount * STATS_BYTES);
     }
     this.populate();
   }
 
-  /** Address of a byte that {@link restore} has not brought back; −1 when there is none. Looks at everything: slow. */
+  /** Address of a word that {@link restore} has not brought back; −1 when there is none. Looks at everything: slow. */
   get firstDifference(): number {
-    return this.#mem.firstDifference(this.#kept());
+    return this.#journalled.firstDifference(this.#kept());
+  }
+
+  get #journalled(): JournaledMem {
+    invariant(this.#journal !== null, "a world on another's memory is saved and restored by the other");
+    return this.#journal;
   }
 
   /** All of the memory but decoded code, which new block caches begin again. */
-  #kept(): [from: number, to: number][] {
+  #kept(): ByteRange[] {
     const { vm } = this;
-    const ranges: [number, number][] = [];
+    const ranges: ByteRange[] = [];
     let from = 0;
     for (let index = 0; index < vm.vcpuCount; index++) {
       ranges.push([from, vm.cpu(index) + CPU_SCRATCH_UOP]);
@@ -196,7 +207,7 @@ export class World {
       checks,
       ...(timed ? { stats: this.vm.layout.stats + (id - 1) * STATS_BYTES, clock: () => this.clock() } : {}),
       spinLimit: 0,
-      quirks: this.vm.quirkWords,
+      quirks: this.#quirkWords,
     });
     this.actors.push(actor);
     return actor;
@@ -247,8 +258,13 @@ export class World {
     return {
       name: `vcpu ${index}`,
       waiter: this.vcpus[index]!.actor,
-      path: this.program(index, accesses, seen),
+      path: this.#life(index, this.program(index, accesses, seen)),
     };
+  }
+
+  *#life(index: number, program: Path<void>): Path<void> {
+    yield* program;
+    endIntrospection(this.vm, index);
   }
 
   /** The receiver thread with a tool behind it. */

@@ -32,6 +32,7 @@ export const VCPU = struct(
     SRCU_INDEX: i32(OWN, 'kvm.srcu section it is in: index, −1 when outside'),
 
     EVENTS: i32(OWN, 'bit n: KVMI vCPU event with number n is enabled'),
+    TURN_WAITERS: volatile(i32('who pauses (add)', 'how many wait for the end of its turn')),
     PAUSE_REQUESTS: i32('receiver (add), this vCPU (sub)', 'pauses not yet turned into a PAUSE event'),
     WAITING: i32(OWN, '1 while it waits for an event reply'),
     REPLY_SEQ: i32(OWN, 'event it waits for'),

@@ -35,6 +35,7 @@ import {
   SRCU_TRACK,
   WAIT_ACK,
   WAIT_REPLY,
+  WAIT_TURN,
 } from '../sync/lock-class.ts';
 import { type How, RECURSIVE } from './dependency.ts';
 
@@ -97,6 +98,8 @@ export const LOCK_ORDER: LockOrder = lockOrder([
   edge(WAIT_REPLY,        LOCK_MMU,           'SET_PAGE_ACCESS before the answer'),
   edge(WAIT_REPLY,        LOCK_JOB,           'commands to vCPUs before the answer, and the answer itself'),
   edge(WAIT_REPLY,        LOCK_CONNECTION,    'the answer is sent'),
+  edge(WAIT_REPLY,        WAIT_TURN,          'a waited pause before the answer'),
+  edge(WAIT_TURN,         LOCK_MMU,           'between two entries a vCPU faults, and emulates'),
 ]);
 
 /** An order from its edges: everything that follows from them is in it. */

@@ -3,6 +3,7 @@
  * `spte of gfn 0x21`. From the declarations of src/shared/layout, like the dump.
  */
 import type { MachineLayout, Part, Region } from '../layout/machine.ts';
+import { ARCH, ARCH_LIMIT, ARCH_LIVE, TRACK_MODE_NAMES } from '../layout/memslot.ts';
 import type { Mem } from '../mem.ts';
 import { type Field, SCALAR_BYTES, type ScalarType } from '../struct.ts';
 import { hex } from '../units.ts';
@@ -42,8 +43,37 @@ export function cellAt(layout: MachineLayout, mem: Mem, address: number): Cell |
     const lock = region.name === 'locks' ? part.label! : `vcpu ${place.element} ${part.label}`;
     return { name: `${lock}.${fieldName(place)}`, type, lock, bookkeeping: false };
   }
+  if (region.name === 'slot-arch-arena') return arenaCell(layout, mem, address);
   const bookkeeping = field.volatile === true || region.name === 'pools';
   return { name: nameOf(place, mem), type, bookkeeping };
+}
+
+/** The name of a cell, or else its address. */
+export function cellName(layout: MachineLayout, mem: Mem, address: number): string {
+  return cellAt(layout, mem, address)?.name ?? hex(address);
+}
+
+/** A counter, an rmap word, a word of a dirty bitmap: by the arch block whose arrays it belongs to. */
+function arenaCell(layout: MachineLayout, mem: Mem, address: number): Cell {
+  for (let arch = 0; arch < ARCH_LIMIT; arch++) {
+    const word = (field: keyof typeof ARCH.at): number =>
+      mem.i32[(layout.archs + arch * ARCH.bytes + ARCH.at[field]) >>> 2]!;
+    const track = word('TRACK');
+    if (word('STATE') !== ARCH_LIVE || address < track || address >= track + word('BYTES')) continue;
+    const words = (array: 'dirty' | 'rmap', base: number): Cell => ({
+      name: `slot-archs[${arch}].${array}[${(address - base) >>> 2}]`,
+      type: 'i32',
+      bookkeeping: false,
+    });
+    if (address >= word('DIRTY')) return words('dirty', word('DIRTY'));
+    if (address >= word('RMAP')) return words('rmap', word('RMAP'));
+    const count = (address - track) >>> 1;
+    const pages = word('NPAGES');
+    const mode = TRACK_MODE_NAMES[Math.floor(count / pages)] ?? 'padding';
+    const name = `slot-archs[${arch}].gfn_track.${mode}[${count % pages}]`;
+    return { name, type: 'u16', bookkeeping: false };
+  }
+  return { name: 'slot-arch-arena (no live block)', type: 'u8', bookkeeping: false };
 }
 
 function nameOf(place: Place, mem: Mem): string {

@@ -31,7 +31,7 @@ for (const item of controlItems) {
 const EXPECTED = [
   'RC-19', 'RC-21', 'RC-22', 'RC-23', 'RC-24', 'RC-25', 'RC-30', 'RC-31', 'RC-32', 'RC-33', 'RC-34', 'RC-47',
   'RC-48', 'RC-49', 'RC-50', 'RC-51', 'RC-52', 'RC-53', 'RC-54', 'RC-56', 'RC-57', 'RC-61', 'RC-63', 'RC-64',
-  'RC-66', 'RC-67', 'RC-69', 'RC-70', 'RC-71', 'RC-73', 'RC-76', 'RC-78', 'RC-79', 'RC-80', 'RC-81', 'RC-83',
+  'RC-66', 'RC-67', 'RC-69', 'RC-70', 'RC-71', 'RC-73', 'RC-76', 'RC-78', 'RC-79', 'RC-80', 'RC-81',
 ];
 
 test('sections 4 to 6 of the corpus are complete, in order, and named as their quirks are', (t) => {

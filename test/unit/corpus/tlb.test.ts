@@ -31,7 +31,7 @@ function replay(stage: Stage, { schedule }: Outcome): Outcome {
 
 const EXPECTED = [
   'RC-20', 'RC-27', 'RC-28', 'RC-29', 'RC-37', 'RC-38', 'RC-39', 'RC-40', 'RC-41', 'RC-42', 'RC-43', 'RC-44',
-  'RC-45', 'RC-46', 'RC-55', 'RC-58', 'RC-59', 'RC-60', 'RC-62', 'RC-65', 'RC-72', 'RC-75', 'RC-77',
+  'RC-45', 'RC-46', 'RC-55', 'RC-58', 'RC-59', 'RC-60', 'RC-62', 'RC-65', 'RC-72', 'RC-75', 'RC-77', 'RC-84',
 ]; // biome-ignore format: table
 
 test('section 3 of the corpus is complete, in order, and named as its quirks are', (t) => {

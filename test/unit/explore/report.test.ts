@@ -43,8 +43,8 @@ test('a deadlock', (t) => {
   left waits for kvmi_lock: right holds kvmi_lock since step 2; right waits for slots_lock: left holds slots_lock since step 1
   scenario two-locks: two actors, two locks, two orders
   seen after 8 steps with 1 preemption; none with less shows it
-  left: asleep since step 7, waits for kvmi_lock (right holds kvmi_lock since step 2); holds slots_lock since step 1
-  right: asleep since step 4, waits for slots_lock (left holds slots_lock since step 1); holds kvmi_lock since step 2
+  left: asleep since step 8, waits for kvmi_lock (right holds kvmi_lock since step 2); holds slots_lock since step 1
+  right: asleep since step 5, waits for slots_lock (left holds slots_lock since step 1); holds kvmi_lock since step 2
 
 step  left                   │ right
    1  lock slots_lock        │                          hand-made.ts:N bothLocks

@@ -102,8 +102,11 @@ test.serial('participants that are none, or not the same each time', (t) => {
   );
   const async = { ...good, setUp: async () => {} };
   t.throws(() => execute(async), { message: /has an async setUp$/ });
-  const wrong = { ...good, atEnd: () => 'broken' as never };
-  t.throws(() => execute(wrong), { message: /has an atEnd that gives no list of sentences$/ });
+  for (const list of ['broken', [7], [{ rule: 'I14' }]]) {
+    const wrong = { ...good, atEnd: () => list as never };
+    t.throws(() => execute(wrong), { message: /has an atEnd that gives no list of sentences$/ });
+  }
+  t.notThrows(() => execute({ ...good, atEnd: () => ['broken', { rule: 'I14', message: 'broken' }] }));
 });
 
 test('names and paths are told apart', (t) => {

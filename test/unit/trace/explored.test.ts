@@ -1,7 +1,7 @@
 /** A machine whose actors take turns in one thread, traced by a logical clock: what the file then says. */
 import { createHash } from 'node:crypto';
 import test from 'ava';
-import { hook, unhook } from '../../../src/actors/introspector/hook.ts';
+import { unhook } from '../../../src/actors/introspector/hook.ts';
 import {
   KVMI_EVENT_ACTION_CONTINUE,
   KVMI_EVENT_ACTION_RETRY,
@@ -53,7 +53,7 @@ function storm(seed: number, traced: boolean): StormRun {
   }
   machine.slot({ id: 0, npages: 16 });
   machine.slot(VICTIM);
-  machine.alone(hook(machine.control, machine.vm));
+  machine.hook();
   machine.enablePf(0, 1);
   for (let gfn = 0; gfn < 6; gfn++) machine.access(gfn, prng.below(7));
   for (let gfn = 32; gfn < 36; gfn++) machine.access(gfn, prng.below(7));

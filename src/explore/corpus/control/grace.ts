@@ -56,7 +56,7 @@ function* changesWhenAsked({ control, vm }: World): Path<void> {
 let trackerNode = 0;
 const unregisterNoSync = tlbItem(
   BUG_UNREGISTER_NO_SYNC,
-  { depth: 2, origin: 'MUT', rules: ['I12'], place: 'mmu/page-track.ts: unregisterNotifier' },
+  { depth: 2, origin: 'MUT', rules: ['I12', 'race'], place: 'mmu/page-track.ts: unregisterNotifier' },
   () => ({
     setUp(world) {
       hooked([GFN, NOT_W])(world);

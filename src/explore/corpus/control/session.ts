@@ -3,7 +3,6 @@ import { hook, unhook } from '../../../actors/introspector/hook.ts';
 import { KVMI_VCPU_EVENT_PF } from '../../../actors/introspector/kvmi/constants.ts';
 import type { SessionEvent, SessionMessage } from '../../../actors/introspector/session.ts';
 import { kvmiGet, kvmiPut } from '../../../actors/mmu/kvmi-ref.ts';
-import { setMemoryRegion } from '../../../actors/mmu/memslots.ts';
 import {
   BUG_GET_PLAIN_INC,
   BUG_LOST_WAKEUP_REPLY,
@@ -15,7 +14,6 @@ import {
   BUG_SEQ_RESET,
   BUG_VCPU_BORN_UNHOOKED,
   REF_KILLABLE_COMPLETION,
-  REF_SLOTS_NEED_SESSION,
 } from '../../../shared/quirks.ts';
 import { type Path, reading, relaxing, waiting } from '../../../shared/sync/point.ts';
 import { writeLock, writeUnlock } from '../../../shared/sync/rw-lock.ts';
@@ -23,7 +21,7 @@ import type { Participant } from '../../engine/execution.ts';
 import type { World } from '../../world/world.ts';
 import type { CorpusItem } from '../item.ts';
 import { createVcpu, unborn, useBlock } from '../models/vcpu-birth.ts';
-import { allowsAll, GFN, read, runner, SLOT, tlbItem, write } from '../tlb/setting.ts';
+import { allowsAll, GFN, read, runner, tlbItem, write } from '../tlb/setting.ts';
 import { CONTINUE, haltedUntilStopped, hooked, NOT_W, stops, unhooks, unhooksKillable } from './setting.ts';
 
 const lostWakeupReply = tlbItem(
@@ -45,7 +43,7 @@ const releaseBeforeShutdown = tlbItem(
   {
     depth: 2,
     origin: 'MUT',
-    rules: ['I10'],
+    rules: ['I10', 'I9'],
     place: 'introspector/session.ts: close; introspector/vcpu-side.ts: runJob',
   },
   () => ({
@@ -72,7 +70,7 @@ const vcpuBornUnhooked = tlbItem(
   {
     depth: 2,
     origin: 'MUT',
-    rules: ['I12'],
+    rules: ['I12', 'race'],
     place:
       'explore/corpus/models/vcpu-birth.ts: createVcpu. A model, for all of our vCPUs are there from the start',
   },
@@ -95,7 +93,7 @@ function* bornAndUsed({ vm, vcpus }: World): Path<void> {
 // Under mmu_lock a callback asks KVMI about a page: the last put may be that one's.
 const releaseInPut = tlbItem(
   BUG_RELEASE_IN_PUT,
-  { depth: 2, origin: 'HIST', rules: ['L5', 'I10'], place: 'mmu/kvmi-ref.ts: kvmiPut' },
+  { depth: 2, origin: 'HIST', rules: ['L6', 'L5', 'I10'], place: 'mmu/kvmi-ref.ts: kvmiPut' },
   () => ({
     setUp: hooked(),
     participants: (world) => [
@@ -183,7 +181,7 @@ function* nextEvent(world: World): Path<SessionEvent> {
 // The vCPU's release is still among its jobs when the next session begins.
 const rehookEarly = tlbItem(
   BUG_REHOOK_EARLY,
-  { depth: 2, origin: 'MUT', rules: ['I12'], place: 'introspector/hook.ts: hook' },
+  { depth: 2, origin: 'MUT', rules: ['I12', 'race'], place: 'introspector/hook.ts: hook' },
   () => ({
     setUp: hooked(),
     participants: (world) => [
@@ -240,20 +238,6 @@ function* answersLate(world: World): Path<void> {
   yield* stops(vm, 0);
 }
 
-const slotsNeedSession = tlbItem(
-  REF_SLOTS_NEED_SESSION,
-  { depth: 0, origin: 'REF', rules: ['I3', 'I4'], place: 'mmu/gfn-access.ts: withPolicy' },
-  () => ({
-    setUp: hooked([GFN + 1, NOT_W]),
-    participants: (world) => [closes(world), world.controlRunner(movesAndUnhooks(world))],
-  }),
-);
-
-function* movesAndUnhooks({ control, vm }: World): Path<void> {
-  yield* setMemoryRegion(control, vm, { ...SLOT, baseGfn: GFN + 1 });
-  yield* unhook(control, vm);
-}
-
 export const sessionItems: readonly CorpusItem[] = [
   lostWakeupReply,
   releaseBeforeShutdown,
@@ -265,5 +249,4 @@ export const sessionItems: readonly CorpusItem[] = [
   replyNoSeqCheck,
   rehookEarly,
   seqReset,
-  slotsNeedSession,
 ];

@@ -146,7 +146,7 @@ function again(world: World, work: (actor: World['control']) => Path<void>) {
 
 const rescanAfterActivate = tlbItem(
   BUG_RESCAN_AFTER_ACTIVATE,
-  { depth: 3, origin: 'MUT', rules: ['I2'], place: 'mmu/memslots.ts: changeSlot' },
+  { depth: 3, origin: 'MUT', rules: ['I2', 'I1'], place: 'mmu/memslots.ts: changeSlot' },
   () => ({
     setUp(world) {
       world.hook();

@@ -149,7 +149,7 @@ class Owners {
 
 const freelistAba = tlbItem(
   BUG_FREELIST_ABA,
-  { depth: 3, origin: 'MUT', rules: ['I12'], place: 'mmu/access-tree.ts: nextTag' },
+  { depth: 3, origin: 'MUT', rules: ['I12', 'balance'], place: 'mmu/access-tree.ts: nextTag' },
   () => ({
     // Three entries are free, and known to be.
     setUp(world) {

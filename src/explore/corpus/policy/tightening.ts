@@ -58,7 +58,7 @@ const read: Access = { kind: 'read', gpa: GFN * PAGE, size: 1 };
 
 const execProtectNoFlush = policyItem(
   REF_EXEC_PROTECT_NO_FLUSH,
-  { depth: 1, origin: 'REF', rules: ['I6'], place: 'mmu/protect.ts: protectForTracking' },
+  { depth: 1, origin: 'REF', rules: ['I6', 'I2'], place: 'mmu/protect.ts: protectForTracking' },
   {
     prepare: (world) => world.alone(world.program(0, [execute])),
     participants: (world) => [

@@ -9,6 +9,7 @@ import {
   BUG_SPTE_NON_ATOMIC_CLEAR,
   BUG_SPTE_TWO_WORDS,
   BUG_WP_SKIP_RO,
+  REF_MMIO_OVER_MAPPING,
 } from '../../../shared/quirks.ts';
 import type { Path } from '../../../shared/sync/point.ts';
 import type { World } from '../../world/world.ts';
@@ -131,6 +132,20 @@ function* moveThatFails({ control, vm }: World): Path<void> {
   yield* setMemoryRegion(control, vm, { ...SLOT, baseGfn: 16 });
 }
 
+// vCPU 0 finds no slot; by the time that it has mmu_lock there is one, and vCPU 1 has a mapping of it in its TLB.
+const mmioOverMapping = tlbItem(
+  REF_MMIO_OVER_MAPPING,
+  { depth: 2, origin: 'REF', rules: ['I6'], place: 'mmu/page-fault.ts: slowPageFault' },
+  () => ({
+    machine: { vcpuCount: 2 },
+    participants: (world) => [
+      world.vcpuRunner(0, [read(GFN)]),
+      world.vcpuRunner(1, [write(GFN, 1)]),
+      world.controlRunner(setMemoryRegion(world.control, world.vm, SLOT)),
+    ],
+  }),
+);
+
 export const faultItems: readonly CorpusItem[] = [
   noNotifierRetry,
   noRootRecheck,
@@ -138,4 +153,5 @@ export const faultItems: readonly CorpusItem[] = [
   wpSkipRo,
   spteTwoWords,
   invalidAsMmio,
+  mmioOverMapping,
 ];

@@ -5,7 +5,9 @@ import { OPERATIONS_MAX, type Operation, unexplained } from '../../../../src/exp
 import type { World } from '../../../../src/explore/world/world.ts';
 import { Prng } from '../../../../src/shared/prng.ts';
 import type { Actor } from '../../../../src/shared/sync/actor.ts';
-import { type Path, stepping } from '../../../../src/shared/sync/point.ts';
+import { waitForCompletion } from '../../../../src/shared/sync/completion.ts';
+import { mutexLock } from '../../../../src/shared/sync/mutex.ts';
+import { type Path, relaxing, stepping } from '../../../../src/shared/sync/point.ts';
 import { TRACE_EMULATE, TRACE_PF } from '../../../../src/shared/trace/kinds.ts';
 import { lines, look } from '../../../support/look.ts';
 import { PAGE, runner, stageOf, VICTIM } from '../../../support/oracle-scenarios.ts';
@@ -137,6 +139,30 @@ test('an event for a page that nobody restricts (RC-15)', (t) => {
   );
   const { findings } = look(scenario, 1);
   t.true(findings.some(({ oracle, rule }) => oracle === 'linearizability' && rule === 'policy'));
+});
+
+test('a memslot change that never ends: what it has done so far is not held against anybody', (t) => {
+  // Slots 0 and 1 have been made: two changes, one publication each.
+  const published = 2;
+  const scenario = with_(
+    function* ({ vm }, actor) {
+      // Taken while the change waits for its first grace period, kept for ever.
+      do yield relaxing();
+      while (vm.mem.i32[vm.word('SLOT_PUBLICATIONS') >>> 2] === published);
+      yield* mutexLock(actor, vm.slotsArchLock);
+      yield* waitForCompletion(actor, vm.kvmiComplete);
+    },
+    function* (world, actor) {
+      do yield relaxing();
+      while (world.vm.mem.i32[world.vm.word('SLOT_PUBLICATIONS') >>> 2] === published);
+      const session = world.newSession(actor);
+      yield* session.readPhysical(GPA, 4);
+      yield* session.readPhysical(GPA, 4);
+    },
+    ({ vm }, actor) => setMemoryRegion(actor, vm, { ...VICTIM, npages: 0 }),
+  );
+  const { findings } = look(scenario, 10);
+  t.deepEqual([...new Set(findings.map(({ oracle }) => oracle))], ['deadlock']);
 });
 
 test('a slot that is found while it is gone', (t) => {
