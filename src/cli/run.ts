@@ -69,9 +69,13 @@ function withoutSecret({ secret: _, ...shown }: KvmiOptions): KvmiOptions {
   return shown;
 }
 
-/** The same words, with the seed said outright. */
+/** The same words, with the seed said outright, and no secret. */
 function repeatCommand(words: readonly string[], report: RunReport): string {
   const seeded = words.some((word) => /^--?seed(=|$)/.test(word));
-  const all = seeded ? words : [...words, '--seed', hex(report.seed)];
+  const shown = words.map((word, i) => {
+    if (/^--?kvmi-key=/.test(word)) return word.replace(/=.*/s, '=SECRET');
+    return /^--?kvmi-key$/.test(words[i - 1] ?? '') ? 'SECRET' : word;
+  });
+  const all = seeded ? shown : [...shown, '--seed', hex(report.seed)];
   return ['faultline', 'run', ...all.map(quoted)].join(' ');
 }
