@@ -5,6 +5,7 @@
  */
 import { hook } from '../../actors/introspector/hook.ts';
 import { KVM_REGS_BYTES, KVMI_EVENT_ACTION_CONTINUE } from '../../actors/introspector/kvmi/constants.ts';
+import { kvmi_vcpu_get_registers_reply } from '../../actors/introspector/kvmi/protocol.ts';
 import type { Session, SessionEvent, SessionMessage } from '../../actors/introspector/session.ts';
 import type { Vm } from '../../actors/mmu/vm.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
@@ -159,7 +160,8 @@ export class ToolSide {
   /** GET_REGISTERS, answered. On the receiver's path. */
   *registers(vcpu: number): Path<Registers> {
     const answer = yield* this.answerTo(yield* this.session.getRegisters(vcpu));
-    const view = new DataView(answer.data.buffer, answer.data.byteOffset, answer.data.byteLength);
+    const { regs } = kvmi_vcpu_get_registers_reply.decode(answer.data);
+    const view = new DataView(regs.buffer);
     const values = REGISTER_NAMES.map((name, i) => [name, view.getBigUint64(i * 8, true)]);
     return Object.fromEntries(values) as Registers;
   }
