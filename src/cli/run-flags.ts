@@ -124,7 +124,7 @@ function kvmiOf(flags: ParsedFlags): Pick<MachineOptions, 'kvmi'> {
   if (endpoint === undefined) {
     for (const name of ['kvmi-key', 'kvmi-command', 'kvmi-event']) {
       if (flags.value(name) === undefined) continue;
-      throw new SimError('SIM_USAGE', `--${name} without --kvmi`, { hint: 'say where the tool is' });
+      throw usage(`--${name} without --kvmi`, 'say where the tool is');
     }
     return {};
   }
@@ -153,7 +153,7 @@ function contradictions(flags: ParsedFlags, kernel: string | null): void {
     throw usage('the storm brings its own tool', 'to run yours, say on which guest: --kernel IMAGE');
   }
   if (flags.value('kvmi') !== undefined) {
-    refuse('the storm brings its own tool', 'to serve yours, say on which guest: --kernel IMAGE');
+    throw usage('the storm brings its own tool', 'to serve yours, say on which guest: --kernel IMAGE');
   }
 }
 
