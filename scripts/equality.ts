@@ -70,7 +70,7 @@ interface Engines {
 async function compareScenario(name: string, number: number): Promise<string | null> {
   const explored = new MachineTarget(scenarioByName(name), OPTIONS);
   const source = {
-    module: new URL(`../src/explore/scenario/load${EXTENSION}`, import.meta.url).href,
+    module: new URL(`../src/explore/scenario/known${EXTENSION}`, import.meta.url).href,
     export: scenarioByName.name,
     args: [name],
   };

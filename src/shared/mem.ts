@@ -98,3 +98,15 @@ export class Mem {
     Atomics.store(this.u16, addr >>> 1, value);
   }
 }
+
+const WASM_PAGE_BYTES = 65_536;
+
+/**
+ * A memory that threads share, of a fixed size: `bytes`, rounded up to what WebAssembly counts in. All zero.
+ *
+ * @throws RangeError when the host has not so much
+ */
+export function sharedMemory(bytes: number): WebAssembly.Memory {
+  const pages = Math.ceil(bytes / WASM_PAGE_BYTES);
+  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+}

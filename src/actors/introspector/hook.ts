@@ -55,6 +55,7 @@ export function* hook(actor: Actor, vm: Vm): Path<number> {
       yield* reinitCompletion(actor, vm.kvmiComplete);
       result = mem.add(vm.word('KVMI_SESSION'), 1) + 1;
       if (vm.quirk(BUG_SEQ_RESET)) mem.store(vm.word('EVENT_SEQ'), 0);
+      mem.store(vm.word('EVENTS_BEFORE'), mem.load(vm.word('EVENT_SEQ')));
       // The receiver's own reference.
       mem.store(vm.word('KVMI_RECEIVER'), 1);
       yield writing(vm.word('KVMI_REF'));

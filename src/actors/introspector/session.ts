@@ -83,7 +83,7 @@ export class Session {
   readonly #actor: Actor;
   readonly #vm: Vm;
   #commandSeq: number;
-  /** EVENT_SEQ when the session began. Nothing was enabled then, so what bears an older number is left over. */
+  /** EVENT_SEQ at the hook. Nothing was enabled then, so what bears an older number is left over. */
   readonly #eventsBefore: number;
   /** Per vCPU: commands without their answer. */
   readonly #outstanding: readonly Set<number>[];
@@ -95,7 +95,7 @@ export class Session {
     this.#vm = vm;
     // Answers to a session before this one may still come: numbers of two sessions do not meet.
     this.#commandSeq = vm.mem.load(vm.word('KVMI_SESSION')) << 20;
-    this.#eventsBefore = vm.mem.load(vm.word('EVENT_SEQ'));
+    this.#eventsBefore = vm.mem.load(vm.word('EVENTS_BEFORE'));
     this.#outstanding = Array.from({ length: vm.vcpuCount }, () => new Set());
   }
 

@@ -11,15 +11,13 @@ import {
 } from '../../shared/layout/machine.ts';
 import { SLOT_SET, SLOT_SET_BYTES } from '../../shared/layout/memslot.ts';
 import { ADDRESS_SPACES } from '../../shared/layout/vm.ts';
-import { Mem } from '../../shared/mem.ts';
+import { Mem, sharedMemory } from '../../shared/mem.ts';
 import { type Quirks, quirkWords } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { formatSize } from '../../shared/units.ts';
 import { registerNotifier } from './page-track.ts';
 import { Vm } from './vm.ts';
-
-const WASM_PAGE_BYTES = 65536;
 
 /**
  * Allocates the one shared memory of a machine. Untouched pages cost nothing.
@@ -29,9 +27,8 @@ const WASM_PAGE_BYTES = 65536;
 export function allocateMemory(config: LayoutConfig): { memory: WebAssembly.Memory; layout: MachineLayout } {
   checkLayoutConfig(config);
   const layout = machineLayout(config);
-  const pages = layout.bytes / WASM_PAGE_BYTES;
   try {
-    return { memory: new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }), layout };
+    return { memory: sharedMemory(layout.bytes), layout };
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     const ram = formatSize(config.ramPages * PAGE_BYTES);

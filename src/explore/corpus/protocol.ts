@@ -4,9 +4,9 @@
  */
 import { Replay, type Schedule } from '../engine/schedule.ts';
 import type { Strategy } from '../engine/strategy.ts';
-import { type Outcome, Stage } from '../explorer.ts';
-import { MachineTarget } from '../scenario/machine-target.ts';
+import type { Outcome, Stage } from '../explorer.ts';
 import type { Scenario } from '../scenario/scenario.ts';
+import { stageOf } from '../scenario/stage.ts';
 import type { CorpusItem } from './item.ts';
 
 /** How often a schedule must show its finding again. */
@@ -18,8 +18,6 @@ export interface Find {
   /** It was the n-th. */
   readonly schedules: number;
 }
-
-const stageOf = (scenario: Scenario): Stage => new Stage(new MachineTarget(scenario));
 
 /**
  * Explores the mistaken machine with each of the strategies in turn.

@@ -12,6 +12,7 @@
 import { KVMI_EVENT_ACTION_CONTINUE } from '../../actors/introspector/kvmi/constants.ts';
 import type { SlotRequest } from '../../actors/mmu/memslots.ts';
 import { ACCESS_R, ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
+import { PAGE_BYTES } from '../../shared/layout/machine.ts';
 import { SLOT_LOG_DIRTY } from '../../shared/layout/memslot.ts';
 import { quirkById } from '../../shared/quirks.ts';
 import type { Participant } from '../engine/execution.ts';
@@ -26,7 +27,7 @@ export const X = ACCESS_X;
 export const NOT_W = R | X;
 export const CONTINUE = KVMI_EVENT_ACTION_CONTINUE;
 
-export const PAGE = 4096;
+export const PAGE = PAGE_BYTES;
 export const GFN = 8;
 export const SLOT: SlotRequest = { id: 1, asId: 0, flags: 0, baseGfn: GFN, npages: 4, ramPage: GFN };
 export const LOGGED: SlotRequest = { ...SLOT, flags: SLOT_LOG_DIRTY };

@@ -2,6 +2,7 @@
  * What a failing execution and a passing one do in another order: pairs of operations on one cell, at least one of
  * which changes it. Nothing else about the order of two executions can matter.
  */
+import { addressOf } from '../../shared/sync/point.ts';
 import type { Explained, Step } from './explain.ts';
 
 /** In the failing execution `first` came before `second`, in the passing one after it. */
@@ -18,7 +19,7 @@ export function reordered(failing: Explained, passing: Explained): Reordered[] {
   for (const second of failing.steps) {
     const there = places.get(placeOf(second));
     if (second.cell === '' || there === undefined || there.cell !== second.cell) continue;
-    const cell = Math.floor(second.point / 8);
+    const cell = addressOf(second.point);
     const before = byCell.get(cell) ?? [];
     for (const first of before) {
       if (first.actor === second.actor || !(changes(first) || changes(second))) continue;

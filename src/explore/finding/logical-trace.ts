@@ -1,7 +1,7 @@
 /** An execution as a trace file: what its actors do and hold, over virtual time. For ui.perfetto.dev, or JSON lines. */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { SimError } from '../../shared/errors.ts';
-import { Mem } from '../../shared/mem.ts';
+import { Mem, sharedMemory } from '../../shared/mem.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import { JsonLinesSink } from '../../shared/trace/json-lines.ts';
 import { PerfettoSink } from '../../shared/trace/perfetto.ts';
@@ -13,9 +13,8 @@ import { Stage } from '../explorer.ts';
 import { MachineTarget } from '../scenario/machine-target.ts';
 import { type Scenario, wrapped } from '../scenario/scenario.ts';
 
-const WASM_PAGE = 65_536;
 /** Ring of one actor: some 15 000 records, more than an execution of STEP_LIMIT steps makes. */
-const RING_BYTES = 16 * WASM_PAGE;
+const RING_BYTES = 2 ** 20;
 
 /** @throws SimError SIM_FILE */
 export function writeLogicalTrace(scenario: Scenario, schedule: Schedule, path: string): void {
@@ -25,8 +24,7 @@ export function writeLogicalTrace(scenario: Scenario, schedule: Schedule, path: 
   const traced = wrapped(scenario, (inner) => ({
     participants: (world) => {
       const list = inner.participants(world);
-      const pages = (RING_BYTES / WASM_PAGE) * list.length;
-      mem = new Mem(new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }));
+      mem = new Mem(sharedMemory(RING_BYTES * list.length));
       for (const [index, { name, waiter }] of list.entries()) {
         names.push(name);
         if (!(waiter instanceof Actor)) continue;

@@ -33,6 +33,7 @@ import {
   TLB_SET_BYTES,
   TLB_WRITE,
 } from '../../shared/layout/cpu.ts';
+import { PAGE_BYTES } from '../../shared/layout/machine.ts';
 import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
 import { EXITING_GUEST, IN_GUEST, REQ_MMU_RELOAD, REQ_TLB_FLUSH } from '../../shared/layout/vcpu.ts';
 import { addressOf, kindOf, READING, STEPPING, UPDATING, WRITING } from '../../shared/sync/point.ts';
@@ -54,7 +55,6 @@ interface Asked {
   approved: boolean;
 }
 
-const PAGE = 4096;
 /** Requests that empty a TLB. */
 const FLUSHES = REQ_TLB_FLUSH | REQ_MMU_RELOAD;
 const tables = (...kinds: number[]) => kinds.flatMap((kind) => [false, true].map((user) => ({ user, kind })));
@@ -124,7 +124,7 @@ export class AccessOracle implements Oracle {
       // Declaring the VM dead is part of the instruction that was answered so.
       if (phase === FACT_END && this.#dying[actor] === true) this.#crashed = execution.step;
     } else if (kind === TRACE_PF && phase === FACT_BEGIN) {
-      const gfn = Math.floor(b / PAGE);
+      const gfn = Math.floor(b / PAGE_BYTES);
       this.#asked[actor]!.push({ gfn, access: c, sent: execution.step, approved: false });
     } else if (kind === TRACE_PF && phase === FACT_END) {
       const { vm } = this.#world;
@@ -177,7 +177,7 @@ export class AccessOracle implements Oracle {
   }
 
   effect(execution: Execution, actor: number, vcpu: number, gpa: number, access: number): void {
-    const gfn = Math.floor(gpa / PAGE);
+    const gfn = Math.floor(gpa / PAGE_BYTES);
     this.#checkPause(execution, actor, vcpu, `emulated ${KIND_NAMES[access]} of gfn 0x${gfn.toString(16)}`);
     if ((this.#policy.denied(gfn) & access) === 0 || !this.#isWatched(vcpu)) return;
     const asked = this.#asked[actor]!.filter((e) => e.gfn === gfn && e.access === access && e.approved).at(
@@ -204,7 +204,7 @@ export class AccessOracle implements Oracle {
     const { vm } = this.#world;
     const { i32, u64 } = vm.mem;
     if (i32[(vm.cpu(vcpu) + CPU.at.TLB_EMPTY) >>> 2] === 1) return;
-    const page = host - (host % PAGE);
+    const page = host - (host % PAGE_BYTES);
     for (const { user, kind } of writes ? WRITE_TABLES : READ_TABLES) {
       const table = vm.tlb(vcpu, user, kind);
       for (let at = table; at < table + TLB_ENTRIES * TLB_ENTRY.bytes; at += TLB_ENTRY.bytes) {

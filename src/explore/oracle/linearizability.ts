@@ -13,6 +13,7 @@
 import { activeSet, isVisible, type Slot, slotsOf } from '../../actors/mmu/slot-sets.ts';
 import { describeAccess } from '../../actors/mmu/spte.ts';
 import { FULL_ACCESS } from '../../shared/layout/access-tree.ts';
+import { PAGE_BYTES } from '../../shared/layout/machine.ts';
 import {
   TRACE_EMULATE,
   TRACE_MEMSLOT,
@@ -110,7 +111,7 @@ export class LinearizabilityOracle implements Oracle {
           this.#emulates[actor] = now;
           return;
         }
-        const gfn = Math.floor(b / 4096);
+        const gfn = Math.floor(b / PAGE_BYTES);
         const text = () => `${by} is denied ${describeAccess(c)}`;
         const apply = (policy: number) => ((policy & c) === 0 ? policy : null);
         this.#add(this.#policy, gfn, { called: this.#emulates[actor] ?? 0, text, apply }).returned = now;

@@ -2,7 +2,7 @@
  * A program: a few paths over a few words of memory, and what must hold in the end. For lock tests and for programs
  * from the literature; it knows nothing of machines.
  */
-import { Mem } from '../../shared/mem.ts';
+import { Mem, sharedMemory } from '../../shared/mem.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import type { Observer, Participant } from '../engine/execution.ts';
@@ -30,8 +30,6 @@ export interface Program {
 
 const PROGRAM_STEP_LIMIT = 10_000;
 
-const PAGE_BYTES = 65_536;
-
 export class ProgramTarget implements Target {
   readonly program: Program;
   readonly mem: Mem;
@@ -39,9 +37,8 @@ export class ProgramTarget implements Target {
   readonly oracle: Observer;
 
   constructor(program: Program) {
-    const pages = Math.ceil(program.bytes / PAGE_BYTES);
     this.program = program;
-    this.mem = new Mem(new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }));
+    this.mem = new Mem(sharedMemory(program.bytes));
     this.stepLimit = program.stepLimit ?? PROGRAM_STEP_LIMIT;
     this.oracle = {
       atEnd: (execution, stuck) => {

@@ -75,9 +75,10 @@ function checkParticipants(scenario: string, list: readonly Participant[]): void
   }
 }
 
-function isSentence(broken: unknown): boolean {
-  if (typeof broken !== 'object' || broken === null) return typeof broken === 'string';
-  const { rule, message } = broken as Partial<Broken>;
+/** What an atEnd may say: a sentence, or one with its rule. */
+function isSentence(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return typeof value === 'string';
+  const { rule, message } = value as Partial<Broken>;
   return typeof rule === 'string' && typeof message === 'string';
 }
 

@@ -94,10 +94,11 @@ export class ToolSide {
     // As a thread that hook starts would: it sees what hook has written before.
     yield reading(count);
     mem.load(count);
-    if (this.#hungUp) this.#begin();
+    this.begin();
   }
 
-  #begin(): void {
+  /** Takes part in the session that hook has just made. The receiver does so by itself when it next looks. */
+  begin(): void {
     this.session = this.#newSession();
     this.#later.length = 0;
     this.#hungUp = false;
@@ -107,11 +108,14 @@ export class ToolSide {
     return this.#vm.mem.load(this.#vm.word('KVMI_SESSION'));
   }
 
-  /** Hooks, again or for the first time, on `control`. @returns the session number, or a negative errno */
+  /**
+   * Hooks, again or for the first time, on `control`. The receiver begins its session when it sees that in memory: who
+   * hooks may be another thread.
+   *
+   * @returns the session number, or a negative errno
+   */
   *rehook(control: Actor): Path<number> {
-    const number = yield* hook(control, this.#vm);
-    if (number > 0) this.#begin();
-    return number;
+    return yield* hook(control, this.#vm);
   }
 
   /** The tool goes away: connection shut, vCPUs released. */

@@ -229,7 +229,9 @@ export class World {
   }
 
   hook(): number {
-    return this.alone(this.tool.rehook(this.control));
+    const number = this.alone(this.tool.rehook(this.control));
+    if (number > 0) this.tool.begin();
+    return number;
   }
 
   access(gfn: number, bits: number): number {

@@ -47,6 +47,7 @@ export const VM = struct(
     KVMI_SHUT: i32('receiver, unhook', '1: the connection is shut down'),
     KVMI_CLEANUP: i32('receiver', 'VM_CONTROL_CLEANUP flag'),
     EVENT_SEQ: i32('any vCPU (add)', 'sequence number of the last event, VM-wide'),
+    EVENTS_BEFORE: i32('kvmi_lock', 'EVENT_SEQ at the last hook'),
     POLICY_SEQ: i32('access tree writer', 'stamps each tightening of a page (shared/layout/access-tree.ts)'),
     RECEIVER_BELL: volatile(i32('anyone (add)', 'sequence word the introspector actor sleeps on')),
 

@@ -20,6 +20,7 @@ import { i32, struct } from '../../../shared/struct.ts';
 import { type Path, reading, writing } from '../../../shared/sync/point.ts';
 import { readLock, readUnlock, writeLock, writeUnlock } from '../../../shared/sync/rw-lock.ts';
 import type { World } from '../../world/world.ts';
+import { PAGE } from '../setting.ts';
 
 const TABLE = struct('tracker-table', {
   HEAD: i32('mmu_lock', '1 + index of the first record, 0 for none'),
@@ -89,7 +90,7 @@ provideAccessCallbacks(NOTIFIER_TRACKER, {
   *before({ vm, actor }, { gpa }) {
     const locked = !vm.quirk(BUG_TRACKER_TABLE_UNLOCKED);
     if (locked) yield* readLock(actor, vm.mmuLock);
-    yield* tracks(vm, Math.floor(gpa / 4096));
+    yield* tracks(vm, Math.floor(gpa / PAGE));
     if (locked) yield* readUnlock(actor, vm.mmuLock);
     return true;
   },
