@@ -213,6 +213,7 @@ export class Machine {
       task: {
         ...task(vcpuCount, 'introspector'),
         tool: plan.tool,
+        kvmi: plan.kvmi,
         replyTimeoutMs: plan.replyTimeoutMs,
         control: toIntrospector.port2,
         handlers: handlers.port2,
@@ -221,7 +222,10 @@ export class Machine {
       onMessage,
     });
     this.#introspectorCalls = new ThreadCalls(toIntrospector.port1, this.#introspectorThread);
-    this.introspector = new IntrospectorFront(this.#introspectorCalls);
+    this.introspector = new IntrospectorFront(this.#introspectorCalls, {
+      hook: () => this.control.hook(),
+      unhook: () => this.control.unhook(),
+    });
     this.#handlerPort = handlers.port1;
     expose(this.introspector.served, handlers.port1);
 
@@ -234,7 +238,7 @@ export class Machine {
       onMessage,
     });
     this.#controlCalls = new ThreadCalls(toControl.port1, this.#controlThread);
-    this.control = new ControlFront(this.#controlCalls, () => this.introspector.attach());
+    this.control = new ControlFront(this.#controlCalls, () => this.introspector.attach(), plan.allowed);
 
     const seeds = new Prng(plan.seed);
     const core = plan.program === null ? compileCore() : null;
@@ -361,7 +365,8 @@ export class Machine {
   async #board(): Promise<void> {
     await this.#controlCalls.call((remote) => remote.ready());
     await this.introspector.load();
-    if (this.#plan.introspected) await this.control.hook();
+    if (this.#plan.kvmi !== null) await this.introspector.link();
+    else if (this.#plan.introspected) await this.control.hook();
     if (this.#error !== null) throw this.#error;
     this.#phase = 'ready';
   }

@@ -25,6 +25,15 @@ export const RUN_FLAGS: readonly Flag[] = [
   { name: 'max-instructions', value: 'N', help: 'stop each vCPU when it has carried out so many' },
   { name: 'seed', value: 'N', help: 'for all that is left to chance but the races: 1, 0x5eed (1)' },
   { name: 'tool', value: 'MODULE', help: 'introspection tool: a JavaScript module' },
+  {
+    name: 'kvmi',
+    value: 'WHERE',
+    help: 'serve a KVMI tool, wire-12: unix:PATH connects to one, listen:PATH waits for one; the guest starts with it',
+  },
+  { name: 'kvmi-nowait', help: 'start the guest before a tool has come' },
+  { name: 'kvmi-key', value: 'SECRET', help: 'what the tool must know (nothing)' },
+  { name: 'kvmi-command', value: 'NAMES', help: 'commands it may use, separated by commas (all)' },
+  { name: 'kvmi-event', value: 'NAMES', help: 'events it may have, separated by commas (all)' },
   { name: 'reply-timeout', value: 'D', help: 'limit for each of its answers: 500ms, 2s (none)' },
   { name: 'stop-on-tool-failure', help: 'end the run when the tool fails; else it goes on un-introspected' },
   { name: 'strict', help: 'a lost connection means RETRY, not CONTINUE' },
@@ -52,6 +61,8 @@ export interface RunRequest {
   readonly quiet: boolean;
   /** Null: the storm. */
   readonly kernel: string | null;
+  /** Where the tool on the wire is, if the guest waits for it. */
+  readonly waitsForTool: string | null;
   readonly machine: Omit<MachineOptions, 'image' | 'program'>;
 }
 
@@ -83,6 +94,7 @@ export function parseRun(words: readonly string[]): RunRequest {
     json: flags.has('json'),
     quiet: flags.has('quiet'),
     kernel,
+    waitsForTool: flags.has('kvmi-nowait') ? null : (flags.value('kvmi') ?? null),
     machine: {
       vcpuCount: vcpusOf(flags.value('smp') ?? '2'),
       ...(ramBytes === null ? {} : { ramBytes }),
@@ -102,6 +114,29 @@ export function parseRun(words: readonly string[]): RunRequest {
       ...(checkEvery === undefined ? {} : { checkEveryMs: parseDuration(checkEvery, '--check-every') }),
       ...(tool === undefined ? {} : { tool: { module: tool } }),
       ...(trace === undefined ? {} : { trace }),
+      ...kvmiOf(flags),
+    },
+  };
+}
+
+function kvmiOf(flags: ParsedFlags): Pick<MachineOptions, 'kvmi'> {
+  const endpoint = flags.value('kvmi');
+  if (endpoint === undefined) {
+    for (const name of ['kvmi-key', 'kvmi-command', 'kvmi-event']) {
+      if (flags.value(name) === undefined) continue;
+      throw new SimError('SIM_USAGE', `--${name} without --kvmi`, { hint: 'say where the tool is' });
+    }
+    return {};
+  }
+  const secret = flags.value('kvmi-key');
+  const commands = flags.value('kvmi-command');
+  const events = flags.value('kvmi-event');
+  return {
+    kvmi: {
+      endpoint,
+      ...(secret === undefined ? {} : { secret }),
+      ...(commands === undefined ? {} : { commands: commands.split(',') }),
+      ...(events === undefined ? {} : { events: events.split(',') }),
     },
   };
 }
@@ -116,6 +151,9 @@ function contradictions(flags: ParsedFlags, kernel: string | null): void {
   if (flags.has('flat')) throw usage('--flat without an image', 'say which one: --kernel IMAGE');
   if (flags.value('tool') !== undefined) {
     throw usage('the storm brings its own tool', 'to run yours, say on which guest: --kernel IMAGE');
+  }
+  if (flags.value('kvmi') !== undefined) {
+    refuse('the storm brings its own tool', 'to serve yours, say on which guest: --kernel IMAGE');
   }
 }
 

@@ -1,5 +1,6 @@
 /** `faultline run`: from flags to a machine, and from its report to output and exit code. */
 
+import type { KvmiOptions } from '../machine/kvmi-options.ts';
 import type { MachineOptions } from '../machine/options.ts';
 import { Machine } from '../machine.ts';
 import { consoleLine, findingLine, resultLine, startLine, verdictLine } from '../report/json-lines.ts';
@@ -21,7 +22,12 @@ export async function run(words: readonly string[]): Promise<number> {
   const { json, quiet } = request;
   const out = (text: string) => process.stdout.write(text);
   if (json) {
-    const shown = { ...request.machine, kernel: request.kernel };
+    const { kvmi, ...machine } = request.machine;
+    const shown = {
+      ...machine,
+      kernel: request.kernel,
+      ...(kvmi === undefined ? {} : { kvmi: withoutSecret(kvmi) }),
+    };
     out(startLine({ version: version(), seed: options.seed ?? 1n, options: shown }));
   }
   const machine = await Machine.create(options);
@@ -34,7 +40,16 @@ export async function run(words: readonly string[]): Promise<number> {
     status?.clear();
     out(json ? consoleLine(vcpu, text) : text);
   });
-  await machine.start();
+  machine.on('tool', ({ text }) => {
+    status?.clear();
+    process.stderr.write(`kvmi: ${text}\n`);
+  });
+  if (request.waitsForTool !== null) {
+    if (!quiet)
+      process.stderr.write(`kvmi: the guest starts when a tool has come: ${request.waitsForTool}\n`);
+    await Promise.race([machine.introspector.connected(), machine.ended]);
+  }
+  if (signal.code === null) await machine.start();
   if (!quiet) status = new StatusLine(process.stderr, () => statusText(machine.status()));
   const report = await machine.ended;
   status?.end();
@@ -50,9 +65,17 @@ function machineOptions({ kernel, machine }: RunRequest): MachineOptions {
   return kernel === null ? stormOptions(machine) : { ...machine, image: kernel };
 }
 
-/** The same words, with the seed said outright. */
+function withoutSecret({ secret: _, ...shown }: KvmiOptions): KvmiOptions {
+  return shown;
+}
+
+/** The same words, with the seed said outright, and no secret. */
 function repeatCommand(words: readonly string[], report: RunReport): string {
   const seeded = words.some((word) => /^--?seed(=|$)/.test(word));
-  const all = seeded ? words : [...words, '--seed', hex(report.seed)];
+  const shown = words.map((word, i) => {
+    if (/^--?kvmi-key=/.test(word)) return word.replace(/=.*/s, '=SECRET');
+    return /^--?kvmi-key$/.test(words[i - 1] ?? '') ? 'SECRET' : word;
+  });
+  const all = seeded ? shown : [...shown, '--seed', hex(report.seed)];
   return ['faultline', 'run', ...all.map(quoted)].join(' ');
 }

@@ -1,5 +1,6 @@
 /** VM control as the main thread calls it: what userspace does to a virtual machine by ioctl. */
 import { CommandError, errnoName } from '../actors/introspector/command-error.ts';
+import type { Allowed } from '../actors/introspector/introspector.api.ts';
 import type { ControlApi, ScriptSource } from '../actors/mmu/control.api.ts';
 import type { CheckResult } from '../actors/mmu/invariants.ts';
 import { SimError } from '../shared/errors.ts';
@@ -9,11 +10,16 @@ import { describeRegion, type MemoryRegion, slotRequest } from './options.ts';
 export class ControlFront {
   readonly #calls: ThreadCalls<ControlApi>;
   readonly #attach: () => Promise<void>;
+  readonly #allowed: Allowed;
 
-  /** `attach`: begins the introspector's session once the machine is hooked. */
-  constructor(calls: ThreadCalls<ControlApi>, attach: () => Promise<void>) {
+  /**
+   * @param attach   begins the introspector's session once the machine is hooked
+   * @param allowed  what a tool may use from the start of each session
+   */
+  constructor(calls: ThreadCalls<ControlApi>, attach: () => Promise<void>, allowed: Allowed) {
     this.#calls = calls;
     this.#attach = attach;
+    this.#allowed = allowed;
   }
 
   /**
@@ -38,9 +44,21 @@ export class ControlFront {
    * @throws CommandError EEXIST when it is introspected already, EAGAIN while a vCPU is still leaving the last session
    */
   async hook(): Promise<void> {
-    const result = await this.#calls.call((remote) => remote.hook());
+    const result = await this.#calls.call((remote) => remote.hook(this.#allowed));
     if (result < 0) throw new CommandError('hook', result);
     await this.#attach();
+  }
+
+  /**
+   * KVM_INTROSPECTION_COMMAND, KVM_INTROSPECTION_EVENT: lets the tool of the present session use a command or an event, or
+   * takes it away.
+   *
+   * @param id  KVMI's, −1 for all
+   * @throws CommandError EINVAL, EFAULT when the machine is not introspected, EPERM for a command that is always allowed
+   */
+  async allow(what: 'command' | 'event', id: number, allowed: boolean): Promise<void> {
+    const result = await this.#calls.call((remote) => remote.allow(what, id, allowed ? 1 : 0));
+    if (result < 0) throw new CommandError('allow', result);
   }
 
   /** Ends introspection, and forgets all page access. @returns false when the machine was not introspected */

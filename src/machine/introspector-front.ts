@@ -1,4 +1,6 @@
 /** The introspection session as the main thread has it: the tool's commands, and handlers in place of a tool. */
+import type { Duplex } from 'node:stream';
+import { CommandError } from '../actors/introspector/command-error.ts';
 import type { HandlerApi, IntrospectorApi } from '../actors/introspector/introspector.api.ts';
 import type {
   Answer,
@@ -13,21 +15,37 @@ import type {
   ToolSession,
   VmInfo,
 } from '../actors/introspector/tool.ts';
+import { EPERM } from '../actors/mmu/errno.ts';
 import { SimError } from '../shared/errors.ts';
+import { transfer } from '../shared/rpc.ts';
 import type { ThreadCalls } from './actor-thread.ts';
+import { relay } from './stream-relay.ts';
 
 export type PageFaultHandler = (event: PageFaultEvent) => Answer | Promise<Answer>;
 export type PauseHandler = (event: PauseEvent) => PauseAnswer | Promise<PauseAnswer>;
+
+/** What a tool on the wire has done to the machine as it comes and goes. */
+export interface ToolLine {
+  hook(): Promise<void>;
+  unhook(): Promise<unknown>;
+}
 
 export class IntrospectorFront implements ToolSession {
   readonly #calls: ThreadCalls<IntrospectorApi>;
   readonly #handlers: Partial<Record<ToolEventKind, (event: never) => Answer | Promise<Answer>>> = {};
   readonly #pending = new Set<Promise<void>>();
+  readonly #line: ToolLine;
+  #sawTool: () => void = () => {};
+  /** Settles when the first tool on the wire has its session. */
+  readonly #firstTool = new Promise<void>((resolve) => {
+    this.#sawTool = resolve;
+  });
   /** What the tool module answers itself. */
   #taken: readonly ToolEventKind[] = [];
 
-  constructor(calls: ThreadCalls<IntrospectorApi>) {
+  constructor(calls: ThreadCalls<IntrospectorApi>, line: ToolLine) {
     this.#calls = calls;
+    this.#line = line;
   }
 
   /**
@@ -89,11 +107,42 @@ export class IntrospectorFront implements ToolSession {
     return this.#calls.call((remote) => remote.close());
   }
 
+  // ── tools on the wire ─────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Serves a tool at the other end of a stream, handshake and all: one after the other. For a machine made with `kvmi`;
+   * the stream belongs to it from now on.
+   */
+  serve(stream: Duplex): Promise<void> {
+    const port = relay(stream);
+    return this.#calls.call((remote) => remote.accept(transfer(port, [port])));
+  }
+
+  /** Settles when a tool on the wire has begun the first session. */
+  connected(): Promise<void> {
+    return this.#firstTool;
+  }
+
+  /**
+   * KVM_INTROSPECTION_PREUNHOOK: asks the tool on the wire to end its session, before the machine is stopped or saved.
+   *
+   * @throws CommandError EFAULT without a session, ENOENT when the tool has not enabled the UNHOOK event
+   */
+  async preUnhook(): Promise<void> {
+    const result = await this.#calls.call((remote) => remote.preUnhook());
+    if (result < 0) throw new CommandError('preUnhook', result);
+  }
+
   // ── for the machine ───────────────────────────────────────────────────────────────────────────────────────
 
   /** Loads the tool module. @throws SimError SIM_TOOL_FAILED */
   async load(): Promise<void> {
     this.#taken = await this.#calls.call((remote) => remote.load());
+  }
+
+  /** Begins to look for tools on the wire. @throws SimError SIM_FILE */
+  link(): Promise<void> {
+    return this.#calls.call((remote) => remote.link());
   }
 
   attach(): Promise<void> {
@@ -112,7 +161,26 @@ export class IntrospectorFront implements ToolSession {
       const handler = this.#handlers[event.kind];
       return handler === undefined ? 'continue' : handler(event as never);
     },
+    hook: () =>
+      this.#errnoOf(async () => {
+        await this.#line.hook();
+        this.#sawTool();
+      }),
+    unhook: async () => {
+      await this.#errnoOf(() => this.#line.unhook());
+    },
   };
+
+  /** 0, or the negative errno of what the machine refuses; −EPERM when it ends. */
+  async #errnoOf(body: () => Promise<unknown>): Promise<number> {
+    try {
+      await body();
+      return 0;
+    } catch (error) {
+      if (!(error instanceof SimError)) throw error;
+      return -((error as Partial<CommandError>).errno ?? EPERM);
+    }
+  }
 
   #tell(kind: ToolEventKind, on: boolean): void {
     const told = this.#calls

@@ -1,7 +1,7 @@
 /** What a machine is made of, as its owner says it; checked, and with everything filled in that was left out. */
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { ToolSource } from '../actors/introspector/introspector.api.ts';
+import type { Allowed, KvmiPlan, ToolSource } from '../actors/introspector/introspector.api.ts';
 import type { ScriptSource } from '../actors/mmu/control.api.ts';
 import type { SlotRequest } from '../actors/mmu/memslots.ts';
 import type { OracleFinding } from '../actors/mmu/vm.ts';
@@ -11,6 +11,7 @@ import { type LayoutConfig, machineLayout, PAGE_BYTES, VCPU_LIMIT } from '../sha
 import { SLOT_LOG_DIRTY, SLOT_READONLY } from '../shared/layout/memslot.ts';
 import { ADDRESS_SPACES } from '../shared/layout/vm.ts';
 import { DURATION_LIMIT_MS, formatSize } from '../shared/units.ts';
+import { type KvmiOptions, planAllowed, planKvmi } from './kvmi-options.ts';
 
 /** A stretch of guest physical memory: KVM_SET_USER_MEMORY_REGION, in bytes. All of it in whole pages of 4096. */
 export interface MemoryRegion {
@@ -62,6 +63,8 @@ export interface MachineOptions {
   readonly introspected?: boolean;
   /** A tool that answers events in the introspector's own thread: URL or path of its module, and what to give it. */
   readonly tool?: { readonly module: string | URL; readonly options?: unknown };
+  /** A tool on the wire, in place of one in process: the machine is hooked when one has come. */
+  readonly kvmi?: KvmiOptions;
   /** What VM control does while the machine runs. */
   readonly script?: { readonly module: string | URL; readonly options?: unknown };
   /** Limit for each answer of the tool, ms. Default: none. */
@@ -101,6 +104,8 @@ export interface MachinePlan {
   readonly program: ProgramSource | null;
   readonly introspected: boolean;
   readonly tool: ToolSource | null;
+  readonly kvmi: KvmiPlan | null;
+  readonly allowed: Allowed;
   readonly script: ScriptSource | null;
   readonly replyTimeoutMs: number;
   readonly onToolFailure: 'continue' | 'stop';
@@ -161,10 +166,13 @@ export function planMachine(options: MachineOptions, traceBytes: number): Machin
     );
   }
   const { script } = options;
+  const memory = (options.memory ?? [{ slot: 0, gpa: 0, bytes: Math.min(ramBytes, gpaBytes) }]).map(
+    slotRequest,
+  );
   return {
     config,
     ramBytes,
-    memory: (options.memory ?? [{ slot: 0, gpa: 0, bytes: Math.min(ramBytes, gpaBytes) }]).map(slotRequest),
+    memory,
     image: options.image ?? null,
     flat: options.flat ?? false,
     contents: (options.contents ?? []).map((part) => inside(part, ramBytes)),
@@ -173,6 +181,8 @@ export function planMachine(options: MachineOptions, traceBytes: number): Machin
     program: options.program ?? null,
     introspected,
     tool: options.tool === undefined ? null : source(options.tool),
+    kvmi: options.kvmi === undefined ? null : planKvmi(options.kvmi, maxGpa(memory)),
+    allowed: planAllowed(options.kvmi),
     script: script === undefined ? null : { ...source(script), seed },
     replyTimeoutMs,
     onToolFailure: options.onToolFailure ?? 'continue',
@@ -201,6 +211,11 @@ export function slotRequest(region: MemoryRegion): SlotRequest {
   };
 }
 
+/** First byte after the highest memory. */
+function maxGpa(memory: readonly SlotRequest[]): number {
+  return Math.max(0, ...memory.map(({ baseGfn, npages }) => (baseGfn + npages) * PAGE_BYTES));
+}
+
 /** For messages. */
 export function describeRegion(region: SlotRequest): string {
   const space = region.asId === 0 ? '' : ` of address space ${region.asId}`;
@@ -218,6 +233,16 @@ function contradictions(options: MachineOptions, introspected: boolean): void {
   if (!introspected && options.tool !== undefined) {
     throw new SimError('SIM_USAGE', 'a tool for a machine that is not introspected', {
       hint: 'leave out `introspected: false`',
+    });
+  }
+  if (options.kvmi !== undefined && (options.tool !== undefined || !introspected)) {
+    throw new SimError('SIM_USAGE', 'a tool on the wire beside one in process, or none at all', {
+      hint: 'give `kvmi` without `tool` and without `introspected: false`',
+    });
+  }
+  if (options.kvmi !== undefined && options.replyTimeoutMs !== undefined) {
+    throw new SimError('SIM_USAGE', 'a reply timeout for a tool on the wire', {
+      hint: 'leave it out: such a tool may take its time',
     });
   }
   const spaces = options.memory?.map((region) => region.addressSpace ?? 0) ?? [];

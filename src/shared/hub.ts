@@ -39,6 +39,8 @@ export interface MachineFacts {
   finding: { readonly id: string; readonly title: string };
   /** The introspector connected or left. */
   session: { readonly session: number; readonly connected: boolean };
+  /** Something about the tool on the wire, or about the line to it, in words. */
+  tool: { readonly text: string };
   /** The thread of an actor has ended. */
   actorExit: { readonly actor: string; readonly error: unknown };
 }

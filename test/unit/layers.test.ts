@@ -18,6 +18,21 @@ const EXCEPTIONS: readonly Exception[] = [
       "the vCPU's half of introspection runs in the vCPU's thread: its jobs, its events, its wait for replies",
   },
   {
+    from: 'actors/vcpu/*',
+    to: 'actors/introspector/vcpu-events.ts',
+    reason: 'the same: instructions that the tool wants to know of ask it in the thread of the vCPU',
+  },
+  {
+    from: 'actors/vcpu/*',
+    to: 'actors/introspector/intercepts.ts',
+    reason: 'the same: which instructions those are',
+  },
+  {
+    from: 'actors/vcpu/vcpu.ts',
+    to: 'actors/introspector/vcpu-state.ts',
+    reason: 'the order in which the tool has registers',
+  },
+  {
     from: 'actors/mmu/control.worker.ts',
     to: 'actors/vcpu/tlb.ts',
     reason: 'the I6 oracle reads the TLBs of parked vCPUs',

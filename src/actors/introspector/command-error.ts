@@ -1,6 +1,17 @@
 /** A command of the tool that the machine refuses, as the kernel's ioctl or the wire would: with an errno. */
 import { SimError } from '../../shared/errors.ts';
-import { EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, ENOENT, ENOMEM, EOPNOTSUPP, EPERM } from '../mmu/errno.ts';
+import {
+  EAGAIN,
+  EBUSY,
+  EEXIST,
+  EFAULT,
+  EINTR,
+  EINVAL,
+  ENOENT,
+  ENOMEM,
+  EOPNOTSUPP,
+  EPERM,
+} from '../mmu/errno.ts';
 
 const NAMES: ReadonlyMap<number, string> = new Map([
   [EPERM, 'EPERM'],
@@ -8,6 +19,7 @@ const NAMES: ReadonlyMap<number, string> = new Map([
   [EINTR, 'EINTR'],
   [EAGAIN, 'EAGAIN'],
   [ENOMEM, 'ENOMEM'],
+  [EFAULT, 'EFAULT'],
   [EBUSY, 'EBUSY'],
   [EEXIST, 'EEXIST'],
   [EINVAL, 'EINVAL'],

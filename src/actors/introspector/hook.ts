@@ -10,17 +10,31 @@ import { reinitCompletion, waitForCompletion } from '../../shared/sync/completio
 import { mutexLock, mutexUnlock } from '../../shared/sync/mutex.ts';
 import { notifying, type Path, updating, writing } from '../../shared/sync/point.ts';
 import { TRACE_HOOK, TRACE_UNHOOK } from '../../shared/trace/kinds.ts';
-import { EAGAIN, EEXIST, ENOMEM } from '../mmu/errno.ts';
+import { EAGAIN, EEXIST, EFAULT, EINVAL, ENOMEM, EPERM } from '../mmu/errno.ts';
 import { clearAllAccess } from '../mmu/gfn-access.ts';
 import { registerNotifier, unregisterNotifier } from '../mmu/page-track.ts';
 import type { Vm } from '../mmu/vm.ts';
+import type { Allowed } from './introspector.api.ts';
+import { KVMI_NEXT_COMMAND, KVMI_NEXT_EVENT } from './kvmi/constants.ts';
+import { ALWAYS_ALLOWED } from './kvmi/protocol.ts';
+
+/** As QEMU does it unless told otherwise. */
+const ALL_ALLOWED: Allowed = { commands: ~0, events: ~0 };
+
+const ALWAYS = idBits(ALWAYS_ALLOWED);
+
+function idBits(ids: Iterable<number>): number {
+  let bits = 0;
+  for (const id of ids) bits |= 1 << id;
+  return bits;
+}
 
 /**
  * kvmi_hook: introspection starts. The count is set last: callbacks that come earlier see "not introspected".
  *
  * @returns the session number (> 0), −EEXIST when hooked, −EAGAIN while a vCPU still has its old block
  */
-export function* hook(actor: Actor, vm: Vm): Path<number> {
+export function* hook(actor: Actor, vm: Vm, allowed = ALL_ALLOWED): Path<number> {
   const { mem } = vm;
   actor.tracer?.begin(TRACE_HOOK);
   yield* mutexLock(actor, vm.kvmiLock);
@@ -44,6 +58,8 @@ export function* hook(actor: Actor, vm: Vm): Path<number> {
     }
     mem.store(vm.word('KVMI_SHUT'), 0);
     mem.store(vm.word('KVMI_CLEANUP'), 1);
+    mem.store(vm.word('KVMI_COMMANDS'), allowed.commands | ALWAYS);
+    mem.store(vm.word('KVMI_EVENTS'), allowed.events);
     yield writing(vm.word('KVMI_HOOKED'));
     mem.store(vm.word('KVMI_HOOKED'), 1);
     const node = yield* registerNotifier(actor, vm, NOTIFIER_KVMI);
@@ -115,4 +131,44 @@ export function* ringBell(vm: Vm): Path<void> {
   vm.mem.add(bell, 1);
   yield notifying(bell);
   vm.mem.notify(bell);
+}
+
+/**
+ * KVM_INTROSPECTION_COMMAND and KVM_INTROSPECTION_EVENT: allows the tool a command or an event, or takes it away.
+ *
+ * @param id  −1 for all
+ * @returns 0, −EINVAL, −EFAULT when nothing is hooked, −EPERM for a command that cannot be disallowed
+ */
+export function* allow(
+  actor: Actor,
+  vm: Vm,
+  what: 'command' | 'event',
+  id: number,
+  allowed: number,
+): Path<number> {
+  const { mem } = vm;
+  const limit = what === 'command' ? KVMI_NEXT_COMMAND : KVMI_NEXT_EVENT;
+  if (!Number.isInteger(id) || id < -1 || id >= limit || (allowed !== 0 && allowed !== 1)) return -EINVAL;
+  const always = what === 'command' ? ALWAYS : 0;
+  const bits = id < 0 ? ~0 : 1 << id;
+  yield* mutexLock(actor, vm.kvmiLock);
+  let result = 0;
+  if (mem.load(vm.word('KVMI_HOOKED')) === 0) result = -EFAULT;
+  else if (allowed === 0 && id >= 0 && (bits & always) !== 0) result = -EPERM;
+  else {
+    const word = vm.word(what === 'command' ? 'KVMI_COMMANDS' : 'KVMI_EVENTS');
+    const before = mem.load(word);
+    yield updating(word);
+    mem.store(word, allowed === 1 ? before | bits : (before & ~bits) | always);
+  }
+  yield* mutexUnlock(actor, vm.kvmiLock);
+  return result;
+}
+
+export function commandAllowed(vm: Vm, id: number): boolean {
+  return ((vm.mem.load(vm.word('KVMI_COMMANDS')) >>> id) & 1) !== 0;
+}
+
+export function eventAllowed(vm: Vm, id: number): boolean {
+  return ((vm.mem.load(vm.word('KVMI_EVENTS')) >>> id) & 1) !== 0;
 }

@@ -2,6 +2,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { ThreadTask } from '../thread.ts';
 import type { Answer, ToolEvent, ToolEventKind, ToolSession } from './tool.ts';
+import type { MachineIdentity } from './wire/handshake.ts';
 
 /** A tool module to load in the introspector's thread. */
 export interface ToolSource {
@@ -11,8 +12,34 @@ export interface ToolSource {
   readonly options: unknown;
 }
 
+/** What the tool of a session may use: ids as bits. */
+export interface Allowed {
+  readonly commands: number;
+  readonly events: number;
+}
+
+/** Where a tool is to be found: at a unix socket it listens at, or one that we listen at. */
+export interface KvmiEndpoint {
+  readonly kind: 'connect' | 'listen';
+  readonly path: string;
+}
+
+/** Introspection over the wire. */
+export interface KvmiPlan {
+  /** Null: tools come by themselves, see {@link IntrospectorApi.accept}. */
+  readonly endpoint: KvmiEndpoint | null;
+  readonly identity: MachineIdentity;
+  /** What a tool has to know; null: any tool. */
+  readonly secret: string | null;
+  readonly handshakeMs: number;
+  /** From one attempt to connect to the next. */
+  readonly reconnectMs: number;
+}
+
 export interface IntrospectorTask extends ThreadTask {
   readonly tool: ToolSource | null;
+  /** Null: the tool is in process. */
+  readonly kvmi: KvmiPlan | null;
   /** Limit for an answer, ms; Infinity for none. */
   readonly replyTimeoutMs: number;
   /** Where the {@link IntrospectorApi} is served. */
@@ -25,6 +52,12 @@ export interface IntrospectorTask extends ThreadTask {
 export interface IntrospectorApi extends ToolSession {
   /** Loads the tool module. @returns the events it handles itself */
   load(): Promise<readonly ToolEventKind[]>;
+  /** Begins to look for tools on the wire. Throws what keeps it from listening. */
+  link(): Promise<void>;
+  /** A tool at the other end of a port that carries bytes, see wire/port-channel.ts. */
+  accept(port: MessagePort): void;
+  /** Asks the tool on the wire to end its session. @returns 0, −EFAULT without one, −ENOENT if it does not listen to that */
+  preUnhook(): number;
   /** The machine has been hooked: begins a session, and returns when the tool is ready. Throws what it did wrong. */
   attach(): Promise<void>;
   /** Events of this kind are (no longer) answered by the main thread. */
@@ -41,4 +74,8 @@ export interface IntrospectorApi extends ToolSession {
 export interface HandlerApi {
   /** The answer is checked by the caller. */
   event(event: ToolEvent): Promise<Answer>;
+  /** A tool on the wire is there: hooks the machine for it. @returns 0, or a negative errno */
+  hook(): Promise<number>;
+  /** It has gone. */
+  unhook(): Promise<void>;
 }

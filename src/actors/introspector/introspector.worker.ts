@@ -2,6 +2,7 @@
 import { SimError } from '../../shared/errors.ts';
 import { expose, wrap } from '../../shared/rpc.ts';
 import { drive } from '../../shared/sync/point.ts';
+import { EFAULT } from '../mmu/errno.ts';
 import { startThread } from '../thread.ts';
 import { ringBell } from './hook.ts';
 import type { HandlerApi, IntrospectorApi, IntrospectorTask } from './introspector.api.ts';
@@ -14,6 +15,9 @@ import {
   type ToolSession,
 } from './tool.ts';
 import { ToolHost } from './tool-host.ts';
+import { PortChannel } from './wire/port-channel.ts';
+import { ToolLink } from './wire/tool-link.ts';
+import { WireSession } from './wire/wire-session.ts';
 
 export default async function introspectorThread(task: IntrospectorTask): Promise<void> {
   const { vm, actor, announce, fail } = startThread(task);
@@ -22,6 +26,18 @@ export default async function introspectorThread(task: IntrospectorTask): Promis
   let module: Tool = {};
   const forwarded: { -readonly [Kind in ToolEventKind]?: Tool[Kind] } = {};
   let host: ToolHost | null = null;
+  /** The session of a tool on the wire; then there is no host. */
+  let wire: WireSession | null = null;
+  const remark = (text: string) => announce('tool', { text });
+  const link =
+    task.kvmi === null
+      ? null
+      : new ToolLink({
+          plan: task.kvmi,
+          hook: () => remote.hook(),
+          unhook: () => remote.unhook(),
+          remark,
+        });
   let watched = false;
   let ended = false;
   const ring = () => drive(actor, ringBell(vm));
@@ -30,9 +46,34 @@ export default async function introspectorThread(task: IntrospectorTask): Promis
     if (host === null) throw new SimError('SIM_CLOSED', 'nothing is introspected: the machine is not hooked');
     return host.commands;
   };
-  const detach = (reason: string) => host?.end(reason);
+  const detach = (reason: string) => {
+    host?.end(reason);
+    wire?.end(reason);
+  };
+  const attachWire = (number: number) => {
+    const connection = link?.takeConnection() ?? null;
+    if (connection === null) return;
+    announce('session', { session: number, connected: true });
+    wire = new WireSession({
+      actor,
+      vm,
+      channel: connection.channel,
+      remark,
+      ended: (reason) => {
+        announce('session', { session: number, connected: false });
+        remark(`session over: ${reason}`);
+        link?.sessionEnded();
+      },
+    });
+    wire.start(connection.early);
+    ring();
+  };
   const attach = async () => {
     const number = vm.mem.load(vm.word('KVMI_SESSION'));
+    if (link !== null) {
+      attachWire(number);
+      return;
+    }
     host = new ToolHost({
       actor,
       vm,
@@ -59,6 +100,9 @@ export default async function introspectorThread(task: IntrospectorTask): Promis
       if (task.tool !== null) module = await loadTool(task.tool.href, task.tool.options);
       return TOOL_EVENT_KINDS.filter((kind) => module[kind] !== undefined);
     },
+    link: async () => link?.open(),
+    accept: (port) => link?.accept(new PortChannel(port)),
+    preUnhook: () => wire?.preUnhook() ?? -EFAULT,
     attach,
     handle: async (kind, on) => {
       if (on) forwarded[kind] = (event: never) => remote.event(event) as never;
@@ -72,6 +116,7 @@ export default async function introspectorThread(task: IntrospectorTask): Promis
     detach,
     end: () => {
       detach('the machine ends');
+      link?.close();
       ended = true;
       ring();
     },
@@ -88,9 +133,10 @@ export default async function introspectorThread(task: IntrospectorTask): Promis
   };
   expose(api, task.control);
   await receive(vm, actor.clock, {
-    take: () => host?.poll() ?? false,
+    take: () => (wire ?? host)?.poll() ?? false,
     look: () => {
-      if (host?.shut === true) detach('the connection was shut');
+      const session = wire ?? host;
+      if (session?.over === false && session.shut) detach('the connection was shut');
     },
     over: () => ended,
   });

@@ -35,6 +35,7 @@ import type { Vm } from '../mmu/vm.ts';
 import { shutConnection } from './hook.ts';
 import {
   JOB_RELEASE,
+  KVMI_MAX_MSG_SIZE,
   KVMI_VCPU_CONTROL_EVENTS,
   KVMI_VCPU_EVENT,
   KVMI_VCPU_EVENT_PF,
@@ -50,6 +51,7 @@ import {
   encodeEventReply,
   type PfEvent,
 } from './kvmi/messages.ts';
+import { COMMANDS, kvm_msr_entry, kvmi_vcpu_get_registers } from './kvmi/protocol.ts';
 import { addJob, messageRing } from './vcpu-side.ts';
 
 /** An event as the tool sees it. */
@@ -75,9 +77,10 @@ export type SessionMessage =
       readonly data: Uint8Array;
     };
 
-// LIMIT: commands of one vCPU without their answer. So neither its jobs nor its answers can fill a ring, and there is
-// always room for a reply and for the release at the end.
+// LIMIT: commands of one vCPU without their answer, and bytes of them or of their answers. So neither its jobs nor its
+// answers can fill a ring, and there is always room for an event, a reply and the release at the end.
 const OUTSTANDING_MAX = 64;
+const OUTSTANDING_BYTES_MAX = 48 * 1024;
 
 export class Session {
   readonly #actor: Actor;
@@ -85,8 +88,9 @@ export class Session {
   #commandSeq: number;
   /** EVENT_SEQ at the hook. Nothing was enabled then, so what bears an older number is left over. */
   readonly #eventsBefore: number;
-  /** Per vCPU: commands without their answer. */
-  readonly #outstanding: readonly Set<number>[];
+  /** Per vCPU: commands without their answer, with the room set aside for each. */
+  readonly #outstanding: readonly Map<number, number>[];
+  readonly #reserved: number[];
   /** Events sent to the tool and not answered yet: seq → event. Answered once, by the right vCPU's number (I9). */
   readonly #open = new Map<number, SessionEvent>();
 
@@ -96,7 +100,13 @@ export class Session {
     // Answers to a session before this one may still come: numbers of two sessions do not meet.
     this.#commandSeq = vm.mem.load(vm.word('KVMI_SESSION')) << 20;
     this.#eventsBefore = vm.mem.load(vm.word('EVENTS_BEFORE'));
-    this.#outstanding = Array.from({ length: vm.vcpuCount }, () => new Set());
+    this.#outstanding = Array.from({ length: vm.vcpuCount }, () => new Map());
+    this.#reserved = this.#outstanding.map(() => 0);
+  }
+
+  /** What an event's number is to the tool: each session counts from 1. */
+  wireSeq(seq: number): number {
+    return (seq - this.#eventsBefore) >>> 0;
   }
 
   get openEvents(): number {
@@ -130,7 +140,7 @@ export class Session {
   #received(vcpu: number, record: RingRecord): SessionMessage | null {
     const { kind, seq, payload } = record;
     if (kind !== KVMI_VCPU_EVENT) {
-      if (!this.#outstanding[vcpu]!.delete(seq)) return null;
+      if (!this.#settle(vcpu, seq)) return null;
       return { kind: 'answer', vcpu, seq, ...decodeReply(payload) };
     }
     if (((seq - this.#eventsBefore) | 0) <= 0) return null;
@@ -154,12 +164,55 @@ export class Session {
     // The event that came first of those that are open.
     const oldest = this.#open.values().next().value ?? event;
     const to = this.#vm.quirk(BUG_REPLY_NO_SEQ_CHECK) ? oldest.vcpu : vcpu;
+    yield* this.#answer(event, to, encodeEventReply({ action, event: event.event }));
+    return 0;
+  }
+
+  /**
+   * An event reply as it came over the wire, right or wrong: the vCPU accepts it, or shuts the connection, when its turn
+   * comes after the commands before it.
+   *
+   * @param wireSeq  as of {@link wireSeq}
+   * @param payload  what follows the kvmi_vcpu_hdr
+   * @returns 0, −EINVAL for a vCPU that does not exist, −EBUSY when its job list has no room now
+   */
+  *rawReply(vcpu: number, wireSeq: number, payload: Uint8Array): Path<number> {
+    if (!this.#exists(vcpu)) return -EINVAL;
+    const event = this.#open.get((wireSeq + this.#eventsBefore) | 0);
+    if (event !== undefined && event.vcpu === vcpu) {
+      // More than any event asks for is as wrong as all of it.
+      yield* this.#answer(event, vcpu, payload.subarray(0, REPLY_BYTES_MAX + 1));
+      return 0;
+    }
+    // Nobody waits for it. An empty reply is wrong whatever happens meanwhile; one is enough.
+    if (this.#doomed.has(vcpu)) return 0;
+    this.#doomed.add(vcpu);
+    const job = { kind: KVMI_VCPU_EVENT, seq: 0, vcpu, payload: new Uint8Array(0) };
+    return (yield* addJob(this.#actor, this.#vm, vcpu, job)) ? 0 : -EBUSY;
+  }
+  /** vCPUs that will shut the connection. */
+  readonly #doomed = new Set<number>();
+
+  *#answer(event: SessionEvent, to: number, payload: Uint8Array): Path<void> {
+    const { seq } = event;
     this.#open.delete(seq);
-    if (this.#actor.tracer !== null) traceAnswered(this.#actor.tracer, event, action);
-    const payload = encodeEventReply({ action, event: event.event });
+    if (this.#actor.tracer !== null) traceAnswered(this.#actor.tracer, event, payload[0] ?? 0);
     yield* addJob(this.#actor, this.#vm, to, { kind: KVMI_VCPU_EVENT, seq, vcpu: to, payload });
     this.#actor.checks?.settles(WAIT_REPLY);
-    return 0;
+  }
+
+  /** Number of an event of the VM itself, as the tool gets it. */
+  *vmEventSeq(): Path<number> {
+    const word = this.#vm.word('EVENT_SEQ');
+    yield updating(word);
+    return this.wireSeq(this.#vm.mem.add(word, 1) + 1);
+  }
+
+  /** KVMI_VM_CONTROL_CLEANUP. */
+  *controlCleanup(enable: boolean): Path<void> {
+    const word = this.#vm.word('KVMI_CLEANUP');
+    yield writing(word);
+    this.#vm.mem.store(word, enable ? 1 : 0);
   }
 
   /** KVMI_VM_SET_PAGE_ACCESS for one page. When it returns 0 the new access holds for every vCPU. */
@@ -195,30 +248,47 @@ export class Session {
 
   /** KVMI_VCPU_CONTROL_EVENTS: a job; its answer comes through {@link poll} with the returned number. */
   *controlEvents(vcpu: number, event: number, enable: boolean): Path<number> {
-    return yield* this.#command(vcpu, KVMI_VCPU_CONTROL_EVENTS, encodeControlEvents(event, enable));
+    return yield* this.command(vcpu, KVMI_VCPU_CONTROL_EVENTS, encodeControlEvents(event, enable));
   }
 
-  /** KVMI_VCPU_GET_REGISTERS: the answer's data is kvm_regs, 144 bytes. */
+  /** KVMI_VCPU_GET_REGISTERS without MSRs: the answer's data is a kvmi_vcpu_get_registers_reply. */
   *getRegisters(vcpu: number): Path<number> {
-    return yield* this.#command(vcpu, KVMI_VCPU_GET_REGISTERS, new Uint8Array(0));
+    return yield* this.command(vcpu, KVMI_VCPU_GET_REGISTERS, new Uint8Array(kvmi_vcpu_get_registers.bytes));
   }
 
   /** KVMI_VCPU_SET_REGISTERS: only while the vCPU waits for an event reply; takes effect with that reply. */
   *setRegisters(vcpu: number, regs: Uint8Array): Path<number> {
-    return yield* this.#command(vcpu, KVMI_VCPU_SET_REGISTERS, regs);
+    return yield* this.command(vcpu, KVMI_VCPU_SET_REGISTERS, regs);
   }
 
-  /** A vCPU command: returns its sequence number, −EINVAL for a vCPU that does not exist, −EBUSY for one too many. */
-  *#command(vcpu: number, kind: number, payload: Uint8Array): Path<number> {
+  /**
+   * Any command that a vCPU carries out: a job; its answer comes through {@link poll} with the returned number.
+   *
+   * @param payload  what follows the kvmi_vcpu_hdr
+   * @returns a number > 0, −EINVAL for a vCPU that does not exist, −EBUSY for one that is owed too much already
+   */
+  *command(vcpu: number, kind: number, payload: Uint8Array): Path<number> {
     if (!this.#exists(vcpu)) return -EINVAL;
-    if (this.#outstanding[vcpu]!.size >= OUTSTANDING_MAX) return -EBUSY;
+    const room = RECORD_ROOM + Math.max(payload.length, answerBytes(kind, payload));
+    const owed = this.#outstanding[vcpu]!;
+    if (owed.size >= OUTSTANDING_MAX || this.#reserved[vcpu]! + room > OUTSTANDING_BYTES_MAX) return -EBUSY;
     this.#commandSeq = (this.#commandSeq + 1) | 0;
     // Numbers are handed out as results, where errors are negative.
     if (this.#commandSeq < 0) this.#commandSeq = 1;
     const seq = this.#commandSeq;
     if (!(yield* addJob(this.#actor, this.#vm, vcpu, { kind, seq, vcpu, payload }))) return -EBUSY;
-    this.#outstanding[vcpu]!.add(seq);
+    owed.set(seq, room);
+    this.#reserved[vcpu]! += room;
     return seq;
+  }
+
+  /** An answer has come. False for one that nobody waits for. */
+  #settle(vcpu: number, seq: number): boolean {
+    const room = this.#outstanding[vcpu]!.get(seq);
+    if (room === undefined) return false;
+    this.#outstanding[vcpu]!.delete(seq);
+    this.#reserved[vcpu]! -= room;
+    return true;
   }
 
   #exists(vcpu: number): boolean {
@@ -310,6 +380,20 @@ export class Session {
     this.#actor.referenced(1);
     yield* kvmiPut(this.#actor, this.#vm);
   }
+}
+
+/** The longest reply that is right: kvmi_vcpu_event_reply and a value. */
+const REPLY_BYTES_MAX = 16;
+
+/** Head of a record, error code, and what rounding up takes. */
+const RECORD_ROOM = 40;
+
+/** The most that the answer to a command takes. */
+function answerBytes(kind: number, payload: Uint8Array): number {
+  const fixed = COMMANDS.get(kind)?.reply?.bytes ?? 0;
+  if (kind !== KVMI_VCPU_GET_REGISTERS) return fixed;
+  const { nmsrs } = kvmi_vcpu_get_registers.decode(payload);
+  return Math.min(fixed + nmsrs * kvm_msr_entry.bytes, KVMI_MAX_MSG_SIZE);
 }
 
 function withinPage(gpa: number, bytes: number): boolean {

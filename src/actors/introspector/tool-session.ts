@@ -10,6 +10,7 @@ import { drive, type Path } from '../../shared/sync/point.ts';
 import { EINVAL, ENOENT } from '../mmu/errno.ts';
 import type { Vm } from '../mmu/vm.ts';
 import { CommandError } from './command-error.ts';
+import { kvmi_vcpu_get_registers_reply } from './kvmi/protocol.ts';
 import type { Session, SessionMessage } from './session.ts';
 import type { PageAccess, PageAccessEntry, Registers, ToolEventKind, ToolSession, VmInfo } from './tool.ts';
 import { accessBits, accessText, decodeRegisters, EVENT_IDS, encodeRegisters } from './tool-values.ts';
@@ -72,7 +73,7 @@ export class LocalSession implements ToolSession {
   getRegisters(vcpu: number): Promise<Registers> {
     return quiet(
       this.#job('getRegisters', vcpu, () => this.#session.getRegisters(vcpu)).then((data) =>
-        decodeRegisters(data),
+        decodeRegisters(kvmi_vcpu_get_registers_reply.decode(data).regs),
       ),
     );
   }

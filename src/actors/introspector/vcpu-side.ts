@@ -7,7 +7,6 @@
  */
 
 import { ByteRing, type RingRecord } from '../../shared/byte-ring.ts';
-import { CPU } from '../../shared/layout/cpu.ts';
 import { RING_BYTES } from '../../shared/layout/ring.ts';
 import { REQ_INTROSPECTION, REQ_VM_DEAD, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
 import { STOP_NOW } from '../../shared/layout/vm.ts';
@@ -43,13 +42,14 @@ import {
   TRACE_REPLIED,
 } from '../../shared/trace/kinds.ts';
 import type { Tracer } from '../../shared/trace/tracer.ts';
-import { EINTR, EINVAL, EOPNOTSUPP } from '../mmu/errno.ts';
+import { EINTR, EINVAL, EOPNOTSUPP, EPERM } from '../mmu/errno.ts';
 import { restrictedPageAccess } from '../mmu/gfn-access.ts';
 import { kvmiGet, kvmiPut } from '../mmu/kvmi-ref.ts';
 import { kick, makeRequest } from '../mmu/requests.ts';
 import type { Vm } from '../mmu/vm.ts';
 import { declareDead } from '../mmu/vm-dead.ts';
-import { ringBell, shutConnection } from './hook.ts';
+import { eventAllowed, ringBell, shutConnection } from './hook.ts';
+import type { Intercepts } from './intercepts.ts';
 import {
   JOB_RELEASE,
   KVM_REGS_BYTES,
@@ -71,6 +71,8 @@ import {
   encodeReply,
   vcpuEventBit,
 } from './kvmi/messages.ts';
+import { EVENTS, kvmi_control_events } from './kvmi/protocol.ts';
+import { vcpuCommand } from './vcpu-commands.ts';
 
 /** What this module needs of the vCPU whose thread it runs in. */
 export interface IntrospectedVcpu {
@@ -79,9 +81,20 @@ export interface IntrospectedVcpu {
   readonly index: number;
   /** How long it looks for a reply before it sleeps. */
   readonly replySpin: AdaptiveSpin;
-  /** kvm_regs of this vCPU, 144 bytes. */
-  registers(): Uint8Array;
-  /** Replaces them; takes effect with the reply of the event being waited for. */
+  readonly intercepts: Intercepts;
+  /** What the lazy flags amount to. */
+  readonly flags: { rflags(): bigint };
+  /** kvm_xsave as the tool has set it, null until then: no instruction touches any of it. */
+  xsave: Uint8Array | null;
+  /** Null for an MSR that does not exist. */
+  readMsr(number: number): bigint | null;
+  /** Null for a leaf that does not exist. */
+  cpuid(leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number } | null;
+  /** Where the guest's tables map an address for a read of the kernel; all ones for nowhere. Takes kvm.srcu. */
+  translate(gva: bigint): Path<bigint>;
+  /** Brings the flags into the form in which others can read them. */
+  settleFlags(): void;
+  /** Replaces kvm_regs; takes effect with the reply of the event being waited for. */
   setRegisters(regs: Uint8Array): void;
   /** Called around the sleep for a reply: leave and re-enter kvm.srcu, give buffers back, and so on. */
   beforeEventWait(): Path<void>;
@@ -142,32 +155,34 @@ function* runJob(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
       mem.store(vm.vcpuWord(index, 'PAUSE_REQUESTS'), 0);
       // The kernel's release leaves events on, so that its order is all that it has (RC-22).
       if (!vm.quirk(BUG_RELEASE_BEFORE_SHUTDOWN)) mem.store(vm.vcpuWord(index, 'EVENTS'), 0);
+      vcpu.intercepts.clear();
       yield writing(vm.vcpuWord(index, 'WAITING'));
       mem.store(vm.vcpuWord(index, 'WAITING'), 0);
       mem.store(vm.vcpuWord(index, 'KVMI_BLOCK'), 0);
       return;
     case KVMI_VCPU_CONTROL_EVENTS: {
-      const view = new DataView(job.payload.buffer, job.payload.byteOffset);
-      const bit = vcpuEventBit(view.getUint16(0, true));
-      const enable = view.getUint8(2);
-      const padded = view.getUint8(3) !== 0 || view.getUint32(4, true) !== 0;
-      if (bit === 0 || enable > 1 || padded) return yield* answer(vcpu, job, -EINVAL);
+      const { event_id: id, enable } = kvmi_control_events.decode(job.payload);
+      const bit = vcpuEventBit(id);
+      if (!kvmi_control_events.clean(job.payload) || enable > 1 || bit === 0) {
+        return yield* answer(vcpu, job, -EINVAL);
+      }
+      if (!eventAllowed(vm, id)) return yield* answer(vcpu, job, -EPERM);
       const word = vm.vcpuWord(index, 'EVENTS');
       yield updating(word);
       if (enable === 1) mem.or(word, bit);
       else mem.and(word, ~bit);
       return yield* answer(vcpu, job, 0);
     }
-    case KVMI_VCPU_GET_REGISTERS:
-      return yield* answer(vcpu, job, 0, vcpu.registers());
     case KVMI_VCPU_SET_REGISTERS:
-      if (mem.load(vm.vcpuWord(index, 'WAITING')) === 0) return yield* answer(vcpu, job, -EOPNOTSUPP);
       if (job.payload.length < KVM_REGS_BYTES) return yield* answer(vcpu, job, -EINVAL);
+      if (mem.load(vm.vcpuWord(index, 'WAITING')) === 0) return yield* answer(vcpu, job, -EOPNOTSUPP);
       vcpu.setRegisters(job.payload);
       mem.store(vm.vcpuWord(index, 'PENDING_REGS'), 1);
       return yield* answer(vcpu, job, 0);
-    default:
-      return yield* answer(vcpu, job, -EINVAL);
+    default: {
+      const { error, data } = yield* vcpuCommand(vcpu, job.kind, job.payload);
+      return yield* answer(vcpu, job, error, data);
+    }
   }
 }
 
@@ -218,7 +233,7 @@ function* post(vcpu: IntrospectedVcpu, message: RingRecord): Path<boolean> {
 function* acceptReply(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
   const { vm, index } = vcpu;
   const { mem } = vm;
-  const reply = decodeEventReply(job.payload);
+  const reply = decodeEventReply(job.payload, mem.load(vm.vcpuWord(index, 'REPLY_EXTRA')));
   const right = mem.load(vm.vcpuWord(index, 'REPLY_SEQ')) === job.seq;
   const expected =
     mem.load(vm.vcpuWord(index, 'WAITING')) === 1 &&
@@ -232,6 +247,7 @@ function* acceptReply(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
   if (vm.checked && !right) reportWrongReply(vm, index, job.seq);
   vcpu.actor.tracer?.instant(TRACE_REPLIED, job.seq, reply.action, 0, eventFlow(job.seq));
   mem.store(vm.vcpuWord(index, 'REPLY_ACTION'), reply.action);
+  mem.store64(vm.vcpuWord(index, 'REPLY_VALUE'), reply.value);
   mem.store(vm.vcpuWord(index, 'REPLY_ERROR'), 0);
   yield writing(vm.vcpuWord(index, 'WAITING'));
   mem.store(vm.vcpuWord(index, 'WAITING'), 0);
@@ -262,11 +278,14 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
   mem.store(word('REPLY_SEQ'), seq);
   mem.store(word('REPLY_SESSION'), mem.load(vm.word('KVMI_SESSION')));
   mem.store(word('REPLY_ERROR'), -EINTR);
+  mem.store(word('REPLY_EXTRA'), EVENTS.get(event)?.reply?.bytes ?? 0);
   mem.store(word('PENDING_REGS'), 0);
   // ORDER: waiting before the message. The reply can come before this thread has gone to sleep.
   yield writing(word('WAITING'));
   mem.store(word('WAITING'), 1);
   yield* vcpu.beforeEventWait();
+  // Its registers are part of the event: whoever sends it to a tool reads them where they are.
+  vcpu.settleFlags();
   actor.awaiting(WAIT_REPLY);
   const sent = yield* post(vcpu, {
     kind: KVMI_VCPU_EVENT,
@@ -455,20 +474,4 @@ export function* handleIntrospectionRequest(vcpu: IntrospectedVcpu): Path<void> 
       yield* handleCommonEventActions(vcpu, action);
   }
   yield* kvmiPut(actor, vm);
-}
-
-/** Order of general registers in kvm_regs, as x86 encoding numbers. */
-export const KVM_REGS_ORDER = [0, 3, 1, 2, 6, 7, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15] as const;
-
-/** kvm_regs from a CPU area. `rflags` comes from whoever knows the lazy flags. */
-export function readKvmRegs(vm: Vm, index: number, rflags: bigint): Uint8Array {
-  const regs = new Uint8Array(KVM_REGS_BYTES);
-  const view = new DataView(regs.buffer);
-  const cpu = vm.cpu(index);
-  for (const [i, reg] of KVM_REGS_ORDER.entries()) {
-    view.setBigUint64(i * 8, vm.mem.u64[(cpu + CPU.at.GPR) / 8 + reg]!, true);
-  }
-  view.setBigUint64(128, vm.mem.u64[(cpu + CPU.at.RIP) / 8]!, true);
-  view.setBigUint64(136, rflags, true);
-  return regs;
 }

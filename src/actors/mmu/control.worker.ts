@@ -6,7 +6,7 @@ import { Prng } from '../../shared/prng.ts';
 import { expose } from '../../shared/rpc.ts';
 import { drive } from '../../shared/sync/point.ts';
 import { gpa } from '../../shared/units.ts';
-import { hook, unhook } from '../introspector/hook.ts';
+import { allow, hook, unhook } from '../introspector/hook.ts';
 import { startThread } from '../thread.ts';
 import { filledEntries } from '../vcpu/tlb.ts';
 import type { ControlApi, ControlTask, ScriptModule, ScriptSource } from './control.api.ts';
@@ -38,7 +38,8 @@ export default async function controlThread(task: ControlTask): Promise<void> {
   const api: ControlApi = {
     ready: () => {},
     setMemoryRegion: change,
-    hook: () => drive(actor, hook(actor, vm)),
+    hook: (allowed) => drive(actor, hook(actor, vm, allowed)),
+    allow: (what, id, allowed) => drive(actor, allow(actor, vm, what, id, allowed)),
     unhook: () => drive(actor, unhook(actor, vm)),
     checkInvariants: (giveUpMs) => {
       const tlbOf = (vcpu: number) => filledEntries(vm.mem, vm.cpu(vcpu));

@@ -8,6 +8,7 @@
  * @source Intel SDM vol. 3A, "Control Registers", "Debug Registers"; vol. 2B, "MOV—Move to/from Control Registers",
  *         "MOV—Move to/from Debug Registers"
  */
+import type { Path } from '../../shared/sync/point.ts';
 import {
   CR0_CD,
   CR0_EM,
@@ -30,9 +31,10 @@ import {
 } from '../../shared/x86/control-registers.ts';
 import { PHYSICAL_ADDRESS_BITS } from '../../shared/x86/paging.ts';
 import { VECTOR_GP } from '../../shared/x86/vectors.ts';
+import { crEvent } from '../introspector/vcpu-events.ts';
 import { requireRing0 } from './privilege.ts';
 import { flushTlb } from './tlb.ts';
-import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
+import { OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 
 /** What CPUID offers, and nothing else: setting another bit is #GP. */
 const CR4_SUPPORTED = CR4_TSD | CR4_PSE | CR4_PAE | CR4_PGE | CR4_FSGSBASE;
@@ -48,29 +50,56 @@ export function readControl(vcpu: Vcpu, number: number): Outcome {
   return OUTCOME_OK;
 }
 
-/** MOV to CR0, CR2, CR3, CR4, CR8. */
-export function writeControl(vcpu: Vcpu, number: number, value: bigint): Outcome {
+/**
+ * MOV to CR0, CR2, CR3, CR4, CR8.
+ *
+ * @locking inside kvm.srcu; may sleep for the introspector
+ */
+export function* writeControl(vcpu: Vcpu, number: number, value: bigint): Path<Outcome> {
   const privileged = requireRing0(vcpu);
   if (privileged !== OUTCOME_OK) return privileged;
-  switch (number) {
-    case 0:
-      return writeCr0(vcpu, value);
-    case 3:
-      if ((value & CR3_RESERVED) !== 0n) return vcpu.raise(VECTOR_GP, 0);
-      vcpu.set64('CR3', value);
-      // Global entries may be kept; nothing asks for it.
-      flushTlb(vcpu.mem, vcpu.cpu);
-      return OUTCOME_OK;
-    case 4:
-      return writeCr4(vcpu, value);
-    case 8:
-      if (value > 15n) return vcpu.raise(VECTOR_GP, 0);
-      vcpu.set64('CR8', value);
-      return OUTCOME_OK;
-    default:
-      vcpu.set64('CR2', value);
-      return OUTCOME_OK;
+  if (!acceptsControl(number, value)) return vcpu.raise(VECTOR_GP, 0);
+  if (number === 2 || number === 8) {
+    vcpu.set64(controlName(number), value);
+    return OUTCOME_OK;
   }
+  const old = vcpu.get64(controlName(number));
+  const wanted = yield* crEvent(vcpu, number, old, number === 0 ? value | CR0_ET : value);
+  if (wanted < 0n) return OUTCOME_RETRY;
+  // What the tool puts in its place has to be a value that a processor takes, as if the guest had written it.
+  if (!acceptsControl(number, wanted)) return vcpu.raise(VECTOR_GP, 0);
+  loadControl(vcpu, number, old, wanted);
+  return OUTCOME_OK;
+}
+
+function acceptsControl(number: number, value: bigint): boolean {
+  switch (number) {
+    case 0: {
+      const needed = CR0_PE | CR0_PG;
+      const cacheContradiction = (value & CR0_NW) !== 0n && (value & CR0_CD) === 0n;
+      return value <= LOW_32 && (value & needed) === needed && !cacheContradiction;
+    }
+    case 3:
+      return (value & CR3_RESERVED) === 0n;
+    case 4:
+      return (value & ~CR4_SUPPORTED) === 0n && (value & CR4_PAE) !== 0n;
+    case 8:
+      return value <= 15n;
+    default:
+      return true;
+  }
+}
+
+function loadControl(vcpu: Vcpu, number: number, old: bigint, value: bigint): void {
+  const changed = old ^ value;
+  vcpu.set64(controlName(number), number === 0 ? value | CR0_ET : value);
+  const stale =
+    // Global entries may be kept; nothing asks for it.
+    number === 3 ||
+    // Supervisor write entries were made under the old WP.
+    (number === 0 && (changed & CR0_WP) !== 0n) ||
+    (number === 4 && (changed & (CR4_PGE | CR4_PSE)) !== 0n);
+  if (stale) flushTlb(vcpu.mem, vcpu.cpu);
 }
 
 function controlName(number: number): 'CR0' | 'CR2' | 'CR3' | 'CR4' | 'CR8' {
@@ -88,25 +117,6 @@ function controlName(number: number): 'CR0' | 'CR2' | 'CR3' | 'CR4' | 'CR8' {
   }
 }
 
-function writeCr0(vcpu: Vcpu, value: bigint): Outcome {
-  const needed = CR0_PE | CR0_PG;
-  const cacheContradiction = (value & CR0_NW) !== 0n && (value & CR0_CD) === 0n;
-  if (value > LOW_32 || (value & needed) !== needed || cacheContradiction) return vcpu.raise(VECTOR_GP, 0);
-  const changed = vcpu.get64('CR0') ^ value;
-  vcpu.set64('CR0', value | CR0_ET);
-  // Supervisor write entries were made under the old WP.
-  if ((changed & CR0_WP) !== 0n) flushTlb(vcpu.mem, vcpu.cpu);
-  return OUTCOME_OK;
-}
-
-function writeCr4(vcpu: Vcpu, value: bigint): Outcome {
-  if ((value & ~CR4_SUPPORTED) !== 0n || (value & CR4_PAE) === 0n) return vcpu.raise(VECTOR_GP, 0);
-  const changed = vcpu.get64('CR4') ^ value;
-  vcpu.set64('CR4', value);
-  if ((changed & (CR4_PGE | CR4_PSE)) !== 0n) flushTlb(vcpu.mem, vcpu.cpu);
-  return OUTCOME_OK;
-}
-
 /** CLTS. */
 export function clearTaskSwitched(vcpu: Vcpu): Outcome {
   const privileged = requireRing0(vcpu);
@@ -115,12 +125,9 @@ export function clearTaskSwitched(vcpu: Vcpu): Outcome {
 }
 
 /** LMSW: PE, MP, EM and TS from a 16-bit operand; PE can be set only. */
-export function loadMachineStatus(vcpu: Vcpu, value: bigint): Outcome {
-  const privileged = requireRing0(vcpu);
-  if (privileged !== OUTCOME_OK) return privileged;
+export function* loadMachineStatus(vcpu: Vcpu, value: bigint): Path<Outcome> {
   const mask = CR0_MP | CR0_EM | CR0_TS;
-  vcpu.set64('CR0', (vcpu.get64('CR0') & ~mask) | (value & (mask | CR0_PE)));
-  return OUTCOME_OK;
+  return yield* writeControl(vcpu, 0, (vcpu.get64('CR0') & ~mask) | (value & (mask | CR0_PE)));
 }
 
 /** MOV from a debug register; 4 and 5 are 6 and 7 while CR4.DE is clear, and it cannot be set. */

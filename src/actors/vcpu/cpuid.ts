@@ -67,6 +67,12 @@ export function cpuid(leaf: number, vcpu: { readonly index: number }): CpuidResu
   return basicLeaf(Math.min(leaf, BASIC_MAX), vcpu.index);
 }
 
+/** Is there such a leaf, rather than the answer of another in its place? `subleaf` matters for leaf 7 only. */
+export function hasLeaf(leaf: number, subleaf: number): boolean {
+  if (leaf === 7) return subleaf === 0;
+  return leaf <= BASIC_MAX || leaf === HYPERVISOR || (leaf >= EXTENDED && leaf <= EXTENDED_MAX);
+}
+
 function basicLeaf(leaf: number, index: number): CpuidResult {
   switch (leaf) {
     case 0: {

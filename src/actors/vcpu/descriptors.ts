@@ -34,7 +34,7 @@ import {
   TYPE_TSS_AVAILABLE,
 } from '../../shared/x86/descriptors.ts';
 import { VECTOR_GP, VECTOR_NP, VECTOR_SS } from '../../shared/x86/vectors.ts';
-import { isCanonical } from './linear-address.ts';
+import { isCanonical } from './canonical.ts';
 import { lockedLinear, readLinear, writeLinear } from './linear-memory.ts';
 import { OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 

@@ -81,7 +81,10 @@ export function* sleepHalted(vcpu: Vcpu): Path<boolean> {
   yield reading(requests);
   if (mem.load(requests) !== 0) {
     if (vm.quirk(BUG_PAUSE_ABORTS_BLOCK)) mem.store(vcpu.word('STATE'), VCPU_RUNNING);
-    return yield* serveRequests(vcpu);
+    const goesOn = yield* serveRequests(vcpu);
+    // The tool has something for it to do.
+    if (vcpu.intercepts.injection !== null) mem.store(vcpu.word('STATE'), VCPU_RUNNING);
+    return goesOn;
   }
   yield* vcpu.leaveSrcu();
   actor.checks?.mayBlock('a kick');

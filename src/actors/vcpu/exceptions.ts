@@ -55,6 +55,7 @@ import {
 } from '../../shared/x86/vectors.ts';
 import type { Vm } from '../mmu/vm.ts';
 import { declareDead } from '../mmu/vm-dead.ts';
+import { isCanonical } from './canonical.ts';
 import {
   type CodeSegment,
   codeSegment,
@@ -63,7 +64,6 @@ import {
   readDescriptor,
   selectorError,
 } from './descriptors.ts';
-import { isCanonical } from './linear-address.ts';
 import { readLinear, writeLinear } from './linear-memory.ts';
 import { setPrivilegeLevel } from './privilege.ts';
 import { OUTCOME_DEAD, OUTCOME_FAULT, OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';

@@ -36,6 +36,7 @@ import {
   RFLAGS_VIP,
 } from '../../shared/x86/rflags.ts';
 import { VECTOR_GP, VECTOR_NP, VECTOR_UD } from '../../shared/x86/vectors.ts';
+import { isCanonical } from './canonical.ts';
 import {
   checkStackSegment,
   codeSegment,
@@ -46,7 +47,6 @@ import {
   selectorError,
 } from './descriptors.ts';
 import type { Insn, MemOperand } from './isa/insn.ts';
-import { isCanonical } from './linear-address.ts';
 import { readLinear, writeLinear } from './linear-memory.ts';
 import { linearAddress, usesStackSegment } from './operands.ts';
 import { hasIoPrivilege, requireRing0, setPrivilegeLevel } from './privilege.ts';

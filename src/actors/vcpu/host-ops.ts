@@ -11,9 +11,17 @@ import { type Path, writing } from '../../shared/sync/point.ts';
 import { CR4_FSGSBASE } from '../../shared/x86/control-registers.ts';
 import { SEG_LDTR, SEG_TR } from '../../shared/x86/descriptors.ts';
 import { MISC_FEATURES_CPUID_FAULT } from '../../shared/x86/msr.ts';
-import { RAX, RBX, RCX, RDX, RSP } from '../../shared/x86/registers.ts';
+import { RAX, RBX, RCX, RDI, RDX, RSI, RSP } from '../../shared/x86/registers.ts';
 import { ARITHMETIC_FLAGS, CF, RFLAGS_IF } from '../../shared/x86/rflags.ts';
 import { VECTOR_BP, VECTOR_DB, VECTOR_GP, VECTOR_UD } from '../../shared/x86/vectors.ts';
+import {
+  breakpointEvent,
+  type DescriptorRegister,
+  descriptorEvent,
+  hypercallEvent,
+  trapEvent,
+} from '../introspector/vcpu-events.ts';
+import { isCanonical } from './canonical.ts';
 import {
   clearTaskSwitched,
   loadMachineStatus,
@@ -27,7 +35,6 @@ import { loadLdt, loadSegment, loadTable, loadTaskRegister, storeTable } from '.
 import { deliver } from './exceptions.ts';
 import { farCall, farJump, farReturn, interruptReturn, systemCall, systemReturn } from './far-transfers.ts';
 import type { HostOp, Insn, MemOperand, RegOperand } from './isa/insn.ts';
-import { isCanonical } from './linear-address.ts';
 import { readLinear, writeLinear } from './linear-memory.ts';
 import { rdmsr, rdtsc, wrmsr } from './msr.ts';
 import {
@@ -41,7 +48,7 @@ import {
 import { portIn, portOut, portString, repeats } from './port-io.ts';
 import { hasIoPrivilege, requireRing0 } from './privilege.ts';
 import { flushPage } from './tlb.ts';
-import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
+import { OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 
 const STACK = { stack: true };
 
@@ -60,14 +67,11 @@ export function* executeHostOp(vcpu: Vcpu, insn: Insn): Path<Outcome> {
   switch (op) {
     // These set RIP themselves.
     case 'int':
-      vcpu.raise(insn.extra);
-      return yield* deliver(vcpu, { source: 'int', returnRip: next });
+      return yield* interrupt(vcpu, insn, insn.extra, 'int');
     case 'int3':
-      vcpu.raise(VECTOR_BP);
-      return yield* deliver(vcpu, { source: 'int', returnRip: next });
+      return yield* interrupt(vcpu, insn, VECTOR_BP, 'int');
     case 'int1':
-      vcpu.raise(VECTOR_DB);
-      return yield* deliver(vcpu, { source: 'int1', returnRip: next });
+      return yield* interrupt(vcpu, insn, VECTOR_DB, 'int1');
     case 'iret':
       return yield* interruptReturn(vcpu, insn);
     case 'retf':
@@ -82,10 +86,32 @@ export function* executeHostOp(vcpu: Vcpu, insn: Insn): Path<Outcome> {
       return systemReturn(vcpu, insn);
     default: {
       const outcome = yield* executeStraight(vcpu, insn, op);
-      if (outcome === OUTCOME_OK && !(isPortString(op) && repeats(vcpu, insn))) vcpu.set64('RIP', next);
+      if (outcome !== OUTCOME_OK || (isPortString(op) && repeats(vcpu, insn))) return outcome;
+      vcpu.set64('RIP', asksTool(op) ? after(vcpu, insn) : next);
       return outcome;
     }
   }
+}
+
+/** Behind the instruction, from where RIP is now: the tool may have moved it while it was asked. */
+function after(vcpu: Vcpu, insn: Insn): bigint {
+  return BigInt.asUintN(64, vcpu.get64('RIP') + BigInt(insn.length));
+}
+
+function asksTool(op: HostOp): boolean {
+  return op === 'vmcall' || op === 'movtocr' || op === 'lmsw' || op === 'wrmsr' || op in DESCRIPTOR_ACCESSES;
+}
+
+/** INT n, INT3, INT1. */
+function* interrupt(vcpu: Vcpu, insn: Insn, vector: number, source: 'int' | 'int1'): Path<Outcome> {
+  if (vector === VECTOR_BP) {
+    const verdict = yield* breakpointEvent(vcpu, insn.rip, insn.length);
+    if (verdict === 'retry') return OUTCOME_RETRY;
+    const trapped = yield* trapEvent(vcpu, { nr: VECTOR_BP, errorCode: 0, address: vcpu.get64('CR2') });
+    if (trapped === 'retry') return OUTCOME_RETRY;
+  }
+  vcpu.raise(vector);
+  return yield* deliver(vcpu, { source, returnRip: after(vcpu, insn) });
 }
 
 type Jumping = 'int' | 'int3' | 'int1' | 'iret' | 'retf' | 'callf' | 'jmpf' | 'syscall' | 'sysret';
@@ -96,6 +122,11 @@ function isPortString(op: HostOp): boolean {
 
 /** Operations that go on with the next instruction. */
 function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>): Path<Outcome> {
+  const table = DESCRIPTOR_ACCESSES[op];
+  if (table !== undefined && (!table.write || vcpu.get32('CPL') === 0)) {
+    const verdict = yield* descriptorEvent(vcpu, table.descriptor, table.write);
+    if (verdict === 'retry') return OUTCOME_RETRY;
+  }
   switch (op) {
     case 'ud':
     // OSXSAVE and SMAP cannot be switched on: these are undefined.
@@ -115,11 +146,11 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
     case 'rdmsr':
       return rdmsr(vcpu);
     case 'wrmsr':
-      return wrmsr(vcpu);
+      return yield* wrmsr(vcpu);
     case 'rdrand':
       return random(vcpu, insn);
     case 'vmcall':
-      return hypercall(vcpu);
+      return yield* hypercall(vcpu);
 
     case 'in':
       return yield* portIn(vcpu, insn);
@@ -137,7 +168,7 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
     case 'movfromcr':
       return intoRegister(vcpu, insn, readControl(vcpu, insn.extra));
     case 'movtocr':
-      return writeControl(vcpu, insn.extra, vcpu.gpr((insn.src as RegOperand).reg));
+      return yield* writeControl(vcpu, insn.extra, vcpu.gpr((insn.src as RegOperand).reg));
     case 'movfromdr':
       return intoRegister(vcpu, insn, readDebug(vcpu, insn.extra));
     case 'movtodr':
@@ -148,7 +179,7 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
       return yield* storeWord(vcpu, insn, vcpu.get64('CR0'));
     case 'lmsw': {
       const read = yield* readPrivilegedWord(vcpu, insn);
-      return read === OUTCOME_OK ? loadMachineStatus(vcpu, vcpu.value) : read;
+      return read === OUTCOME_OK ? yield* loadMachineStatus(vcpu, vcpu.value) : read;
     }
     case 'invlpg': {
       const privileged = requireRing0(vcpu);
@@ -209,6 +240,20 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
   }
 }
 
+/** Which instructions store (write false) or load (true) a descriptor-table register. */
+const DESCRIPTOR_ACCESSES: Readonly<
+  Partial<Record<HostOp, { readonly descriptor: DescriptorRegister; readonly write: boolean }>>
+> = {
+  sidt: { descriptor: 'idtr', write: false },
+  sgdt: { descriptor: 'gdtr', write: false },
+  sldt: { descriptor: 'ldtr', write: false },
+  str: { descriptor: 'tr', write: false },
+  lidt: { descriptor: 'idtr', write: true },
+  lgdt: { descriptor: 'gdtr', write: true },
+  lldt: { descriptor: 'ldtr', write: true },
+  ltr: { descriptor: 'tr', write: true },
+};
+
 /** HLT: the run loop sleeps, from the next instruction on. */
 function* halt(vcpu: Vcpu): Path<Outcome> {
   const privileged = requireRing0(vcpu);
@@ -243,13 +288,20 @@ function random(vcpu: Vcpu, insn: Insn): Outcome {
 const KVM_ENOSYS = 1000n;
 const KVM_EPERM = 1n;
 
+/** What a guest says to reach the tool: KVM_HC_XEN_HVM_OP with KVM_HC_XEN_HVM_OP_GUEST_REQUEST_VM_EVENT. */
+const TOOL_CALL = { rax: 34n, rdi: 24n, rsi: 0n };
+
 /**
- * VMCALL: there are no hypercalls.
- * @source linux arch/x86/kvm/x86.c: kvm_emulate_hypercall; include/uapi/linux/kvm_para.h
+ * VMCALL: there are no hypercalls, but the tool may answer one.
+ * @source linux arch/x86/kvm/x86.c: kvm_emulate_hypercall; arch/x86/kvm/kvmi.c: kvmi_arch_is_agent_hypercall
  */
-function hypercall(vcpu: Vcpu): Outcome {
+function* hypercall(vcpu: Vcpu): Path<Outcome> {
+  const toTool =
+    vcpu.gpr(RAX) === TOOL_CALL.rax && vcpu.gpr(RDI) === TOOL_CALL.rdi && vcpu.gpr(RSI) === TOOL_CALL.rsi;
+  const verdict = toTool ? yield* hypercallEvent(vcpu) : 'not asked';
+  if (verdict === 'retry') return OUTCOME_RETRY;
   const error = vcpu.get32('CPL') === 0 ? KVM_ENOSYS : KVM_EPERM;
-  vcpu.setGpr(RAX, BigInt.asUintN(64, -error));
+  vcpu.setGpr(RAX, verdict === 'continue' ? 0n : BigInt.asUintN(64, -error));
   return OUTCOME_OK;
 }
 

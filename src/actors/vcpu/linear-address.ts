@@ -1,17 +1,11 @@
-/** Linear addresses: which of them exist, and where the vCPU's own tables map them. */
+/** Linear addresses: where pages end, and where the vCPU's own tables map them. */
 import { PAGE_BYTES } from '../../shared/layout/machine.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { CR0_WP, EFER_NXE } from '../../shared/x86/control-registers.ts';
-import { LINEAR_ADDRESS_BITS } from '../../shared/x86/paging.ts';
 import { VECTOR_PF } from '../../shared/x86/vectors.ts';
 import { awaitSlot } from '../mmu/page-fault.ts';
 import { type WalkResult, walkGuest } from '../mmu/page-walk.ts';
 import type { Vcpu } from './vcpu.ts';
-
-/** Are bits 63…47 all equal? */
-export function isCanonical(gva: bigint): boolean {
-  return BigInt.asUintN(64, BigInt.asIntN(LINEAR_ADDRESS_BITS, gva)) === gva;
-}
 
 /** Bytes from `gva` to the end of its page, `limit` at most. */
 export function bytesInPage(gva: bigint, limit: number): number {

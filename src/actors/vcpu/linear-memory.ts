@@ -17,7 +17,8 @@ import { ACCESS_R, ACCESS_W, ACCESS_X, CPU } from '../../shared/layout/cpu.ts';
 import { REF_STORE_BY_PIECE } from '../../shared/quirks.ts';
 import { type Path, updating } from '../../shared/sync/point.ts';
 import { VECTOR_GP, VECTOR_SS } from '../../shared/x86/vectors.ts';
-import { bytesInPage, crossesPage, isCanonical, walkLinear } from './linear-address.ts';
+import { isCanonical } from './canonical.ts';
+import { bytesInPage, crossesPage, walkLinear } from './linear-address.ts';
 import { accessPiece, accessSplit, allOnes, type SplitPart } from './tracked-access.ts';
 import { OUTCOME_FAULT, OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 

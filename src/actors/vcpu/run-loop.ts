@@ -16,6 +16,17 @@ import {
 } from '../../shared/layout/cpu.ts';
 import { VCPU_CRASHED, VCPU_HALTED, VCPU_RUNNING, VCPU_STOPPED } from '../../shared/layout/vcpu.ts';
 import { type Path, stepping } from '../../shared/sync/point.ts';
+import {
+  VECTOR_AC,
+  VECTOR_DF,
+  VECTOR_GP,
+  VECTOR_NP,
+  VECTOR_PF,
+  VECTOR_SS,
+  VECTOR_TS,
+} from '../../shared/x86/vectors.ts';
+import type { InjectedException } from '../introspector/intercepts.ts';
+import { singlestepEvent, trapEvent } from '../introspector/vcpu-events.ts';
 import { endTurn } from '../mmu/requests.ts';
 import { BLOCK_INSNS_MAX } from './block-cache.ts';
 import { emulateInstruction, executeWork, raiseExit } from './emulate.ts';
@@ -24,7 +35,7 @@ import { deliver } from './exceptions.ts';
 import { UOP } from './isa/uop.ts';
 import { crossesPage } from './linear-address.ts';
 import { handleMiss } from './tlb-fill.ts';
-import { OUTCOME_DEAD, OUTCOME_FAULT, OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
+import { OUTCOME_DEAD, OUTCOME_FAULT, OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 import { watchedInsn } from './watched-access.ts';
 
 /** Instructions the core may run before it looks outside, when nothing asks for it earlier. */
@@ -73,12 +84,51 @@ function* turn(vcpu: Vcpu, limits: RunLimits): Path<boolean> {
     if (left < budget) budget = Number(left);
   }
   if (!(yield* enterGuest(vcpu))) return false;
+  const { intercepts } = vcpu;
+  if (intercepts.injection !== null) {
+    yield* exitGuest(vcpu);
+    return (yield* inject(vcpu, intercepts.injection)) !== OUTCOME_DEAD;
+  }
   // A block is executed whole or not at all, so what does not fill one is single-stepped.
-  const exit = budget >= BLOCK_INSNS_MAX ? yield* runGuest(vcpu, budget) : SINGLE_STEP;
+  const whole = budget >= BLOCK_INSNS_MAX && !intercepts.singleStep;
+  const exit = whole ? yield* runGuest(vcpu, budget) : SINGLE_STEP;
   yield* exitGuest(vcpu);
   let outcome = yield* handleExit(vcpu, exit);
-  if (outcome === OUTCOME_FAULT) outcome = yield* deliver(vcpu);
+  if (outcome === OUTCOME_FAULT) outcome = yield* takeFault(vcpu);
+  if (exit === SINGLE_STEP && outcome === OUTCOME_OK) yield* singlestepEvent(vcpu);
   return outcome !== OUTCOME_DEAD;
+}
+
+/** The guest takes what the instruction has raised. */
+function* takeFault(vcpu: Vcpu): Path<Outcome> {
+  const { vector, errorCode, address } = vcpu.fault;
+  const cr2 = vector === VECTOR_PF ? address : vcpu.get64('CR2');
+  const told = yield* trapEvent(vcpu, { nr: vector, errorCode: Math.max(errorCode, 0), address: cr2 });
+  if (told === 'retry') return OUTCOME_RETRY;
+  vcpu.raise(vector, errorCode, address);
+  return yield* deliver(vcpu);
+}
+
+const WITH_ERROR_CODE: readonly number[] = [
+  VECTOR_DF,
+  VECTOR_TS,
+  VECTOR_NP,
+  VECTOR_SS,
+  VECTOR_GP,
+  VECTOR_PF,
+  VECTOR_AC,
+];
+
+/** The guest takes what the tool wants it to take, between two instructions. */
+function* inject(vcpu: Vcpu, injection: InjectedException): Path<Outcome> {
+  const { nr, errorCode, address } = injection;
+  if ((yield* trapEvent(vcpu, injection)) === 'retry') return OUTCOME_RETRY;
+  const pushed = nr === VECTOR_DF ? 0 : errorCode;
+  vcpu.raise(nr, WITH_ERROR_CODE.includes(nr) ? pushed : -1, address);
+  const outcome = yield* deliver(vcpu);
+  // A RETRY on the way to the handler: once more, and the tool need not hear of it again.
+  if (outcome !== OUTCOME_RETRY) vcpu.intercepts.injection = null;
+  return outcome;
 }
 
 /** In guest mode: block after block, until something has to be done outside. */

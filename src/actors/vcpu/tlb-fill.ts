@@ -14,7 +14,8 @@ import { type FaultResult, handlePageFault } from '../mmu/page-fault.ts';
 import type { WalkResult } from '../mmu/page-walk.ts';
 import { leaveGuestMode, requestWord } from '../mmu/requests.ts';
 import { isPresent, spteAccess, spteAddress, sptePfn } from '../mmu/spte.ts';
-import { isCanonical, walkLinear } from './linear-address.ts';
+import { isCanonical } from './canonical.ts';
+import { walkLinear } from './linear-address.ts';
 import { flushTlb, insert } from './tlb.ts';
 import type { Vcpu } from './vcpu.ts';
 

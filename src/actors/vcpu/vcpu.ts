@@ -3,7 +3,7 @@
  * two steps of one instruction.
  */
 import { invariant } from '../../shared/invariant.ts';
-import { CPU } from '../../shared/layout/cpu.ts';
+import { ACCESS_R, CPU } from '../../shared/layout/cpu.ts';
 import { REQ_PARK, REQ_STOP, REQ_VM_DEAD, VCPU } from '../../shared/layout/vcpu.ts';
 import type { Mem } from '../../shared/mem.ts';
 import { Prng } from '../../shared/prng.ts';
@@ -12,12 +12,19 @@ import type { Actor } from '../../shared/sync/actor.ts';
 import { AdaptiveSpin } from '../../shared/sync/adaptive-spin.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { srcuReadLock, srcuReadUnlock } from '../../shared/sync/srcu.ts';
-import { RFLAGS_FIXED } from '../../shared/x86/rflags.ts';
-import { type IntrospectedVcpu, KVM_REGS_ORDER, readKvmRegs } from '../introspector/vcpu-side.ts';
+import { MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP } from '../../shared/x86/msr.ts';
+import { RFLAGS_DEFINED, RFLAGS_FIXED } from '../../shared/x86/rflags.ts';
+import { Intercepts } from '../introspector/intercepts.ts';
+import type { IntrospectedVcpu } from '../introspector/vcpu-side.ts';
+import { KVM_REGS_ORDER } from '../introspector/vcpu-state.ts';
+import { walkGuest } from '../mmu/page-walk.ts';
 import { beginTurn, endTurn } from '../mmu/requests.ts';
 import type { Vm } from '../mmu/vm.ts';
 import { BlockCache } from './block-cache.ts';
+import { isCanonical } from './canonical.ts';
+import { type CpuidResult, cpuid, hasLeaf } from './cpuid.ts';
 import type { Core } from './isa/core.ts';
+import { readMsr } from './msr-file.ts';
 import { MachinePorts, type PortBus } from './port-bus.ts';
 
 /** What became of a step that touched guest memory or privileged state. */
@@ -105,6 +112,11 @@ export interface VcpuSurroundings {
 /** Looks for the answer to an event: longer than a tool that answers at once takes. */
 const REPLY_SPIN_NS_MAX = 30_000;
 
+/** Registers of SYSENTER, which is not there: the tool may read them, the guest may not. */
+const SYSENTER_MSRS: readonly number[] = [MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP];
+/** gpa of an address that is not mapped. */
+const NOWHERE = 0xffff_ffff_ffff_ffffn;
+
 export class Vcpu implements IntrospectedVcpu {
   readonly index: number;
   readonly vm: Vm;
@@ -126,6 +138,10 @@ export class Vcpu implements IntrospectedVcpu {
 
   /** Is each access to this guest frame to be a scheduling point? */
   readonly watches: (gfn: number) => boolean;
+
+  readonly intercepts = new Intercepts();
+  /** LIMIT: there are no instructions that use it. */
+  xsave: Uint8Array | null = null;
 
   /** Undefined opcodes met, by name. */
   readonly undefinedOpcodes = new Map<string, number>();
@@ -260,8 +276,27 @@ export class Vcpu implements IntrospectedVcpu {
   }
 
   // ── introspection ─────────────────────────────────────────────────────────────────────────────────────────
-  registers(): Uint8Array {
-    return readKvmRegs(this.vm, this.index, this.flags.rflags());
+  readMsr(number: number): bigint | null {
+    return readMsr(this, number) ?? (SYSENTER_MSRS.includes(number) ? 0n : null);
+  }
+
+  cpuid(leaf: number, subleaf: number): CpuidResult | null {
+    return hasLeaf(leaf, subleaf) ? cpuid(leaf, this) : null;
+  }
+
+  *translate(gva: bigint): Path<bigint> {
+    if (!isCanonical(gva)) return NOWHERE;
+    const section = yield* srcuReadLock(this.actor, this.vm.srcu);
+    const walk = yield* walkGuest(this.vm, this.mem.load(this.word('AS_ID')), {
+      cr3: this.get64('CR3'),
+      gva,
+      access: ACCESS_R,
+      user: false,
+      writeProtect: false,
+      noExecute: false,
+    });
+    yield* srcuReadUnlock(this.actor, this.vm.srcu, section);
+    return walk.kind === 'page' ? BigInt(walk.gpa) : NOWHERE;
   }
 
   setRegisters(regs: Uint8Array): void {
@@ -283,7 +318,7 @@ export class Vcpu implements IntrospectedVcpu {
       const view = new DataView(this.#pendingRegisters.buffer);
       for (const [i, reg] of KVM_REGS_ORDER.entries()) this.setGpr(reg, view.getBigUint64(i * 8, true));
       this.set64('RIP', view.getBigUint64(128, true));
-      this.flags.setRflags(view.getBigUint64(136, true));
+      this.flags.setRflags(view.getBigUint64(136, true) & BigInt(RFLAGS_DEFINED));
     }
     this.#pendingRegisters = null;
   }

@@ -16,7 +16,7 @@ import { type Access, runAccess } from './access-program.ts';
 import { ConsoleLines } from './console.ts';
 import { serveRequests } from './entry.ts';
 import { Core } from './isa/core.ts';
-import { resetMsrs } from './msr.ts';
+import { resetMsrs } from './msr-file.ts';
 import { runVcpu } from './run-loop.ts';
 import { flushTlb } from './tlb.ts';
 import type { ProgramModule, VcpuTask } from './vcpu.api.ts';

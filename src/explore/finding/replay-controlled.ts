@@ -23,7 +23,7 @@ export async function replayControlled(source: string, text: string): Promise<Re
   }
 }
 
-/** The scenario that a token executes; for the threads, which find it by its name. */
+/** The scenario that a token executes. Exported for the threads: they find it by its name alone. */
 export async function scenarioOfToken(source: string, text: string): Promise<Scenario> {
   const token: Token = decodeToken(text);
   return scenarioOf(token, await loadScenario(source)).scenario;

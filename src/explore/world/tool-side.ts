@@ -5,6 +5,7 @@
  */
 import { hook } from '../../actors/introspector/hook.ts';
 import { KVM_REGS_BYTES, KVMI_EVENT_ACTION_CONTINUE } from '../../actors/introspector/kvmi/constants.ts';
+import { kvmi_vcpu_get_registers_reply } from '../../actors/introspector/kvmi/protocol.ts';
 import type { Session, SessionEvent, SessionMessage } from '../../actors/introspector/session.ts';
 import type { Vm } from '../../actors/mmu/vm.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
@@ -57,7 +58,7 @@ export class ToolSide {
 
   *#serve(tool: Tool): Path<void> {
     for (;;) {
-      if (this.#hungUp) yield* this.#nextSession();
+      if (this.#hungUp) yield* this.nextSession();
       const message = yield* this.#nextMessage();
       if (message === null) {
         yield* this.hangUp();
@@ -84,8 +85,8 @@ export class ToolSide {
     }
   }
 
-  /** Waits for a hook. It is seen in memory alone: on real threads another object than this one hooks. */
-  *#nextSession(): Path<void> {
+  /** Waits for a hook, after a hang-up. It is seen in memory alone: on real threads another object than this one hooks. */
+  *nextSession(): Path<void> {
     const { mem } = this.#vm;
     const count = this.#vm.word('KVMI_REF');
     while (this.#number === this.#ended || mem.load(count) === 0) {
@@ -159,7 +160,8 @@ export class ToolSide {
   /** GET_REGISTERS, answered. On the receiver's path. */
   *registers(vcpu: number): Path<Registers> {
     const answer = yield* this.answerTo(yield* this.session.getRegisters(vcpu));
-    const view = new DataView(answer.data.buffer, answer.data.byteOffset, answer.data.byteLength);
+    const { regs } = kvmi_vcpu_get_registers_reply.decode(answer.data);
+    const view = new DataView(regs.buffer);
     const values = REGISTER_NAMES.map((name, i) => [name, view.getBigUint64(i * 8, true)]);
     return Object.fromEntries(values) as Registers;
   }

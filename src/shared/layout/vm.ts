@@ -46,6 +46,8 @@ export const VM = struct(
     KVMI_NODE: i32('kvmi_lock', '1 + index of the registered notifier node, 0 for none'),
     KVMI_SHUT: i32('receiver, unhook', '1: the connection is shut down'),
     KVMI_CLEANUP: i32('receiver', 'VM_CONTROL_CLEANUP flag'),
+    KVMI_COMMANDS: i32('kvmi_lock', 'bit n: the tool may use the command with id n'),
+    KVMI_EVENTS: i32('kvmi_lock', 'bit n: the tool may have the event with id n'),
     EVENT_SEQ: i32('any vCPU (add)', 'sequence number of the last event, VM-wide'),
     EVENTS_BEFORE: i32('kvmi_lock', 'EVENT_SEQ at the last hook'),
     POLICY_SEQ: i32('access tree writer', 'stamps each tightening of a page (shared/layout/access-tree.ts)'),

@@ -1,5 +1,5 @@
 /**
- * Numbers of the model-specific registers that exist here.
+ * Numbers of model-specific registers: those that exist here, and those of SYSENTER, which tools ask for.
  *
  * @source Intel SDM vol. 4, "Architectural MSRs"
  */
@@ -7,6 +7,9 @@ export const MSR_TSC = 0x10;
 export const MSR_APIC_BASE = 0x1b;
 export const MSR_PLATFORM_INFO = 0xce;
 export const MSR_MISC_FEATURES_ENABLES = 0x140;
+export const MSR_SYSENTER_CS = 0x174;
+export const MSR_SYSENTER_ESP = 0x175;
+export const MSR_SYSENTER_EIP = 0x176;
 export const MSR_PAT = 0x277;
 export const MSR_EFER = 0xc000_0080;
 export const MSR_STAR = 0xc000_0081;

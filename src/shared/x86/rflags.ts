@@ -25,3 +25,17 @@ export const RFLAGS_AC = 1 << 18;
 export const RFLAGS_VIF = 1 << 19;
 export const RFLAGS_VIP = 1 << 20;
 export const RFLAGS_ID = 1 << 21;
+
+/** What 64-bit code can have set: all that is defined but VM. */
+export const RFLAGS_DEFINED =
+  ARITHMETIC_FLAGS |
+  RFLAGS_TF |
+  RFLAGS_IF |
+  RFLAGS_DF |
+  RFLAGS_IOPL |
+  RFLAGS_NT |
+  RFLAGS_RF |
+  RFLAGS_AC |
+  RFLAGS_VIF |
+  RFLAGS_VIP |
+  RFLAGS_ID;

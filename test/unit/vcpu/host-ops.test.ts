@@ -6,7 +6,7 @@ import {
 } from '../../../src/actors/introspector/kvmi/constants.ts';
 import { executeHostOp } from '../../../src/actors/vcpu/host-ops.ts';
 import { HOST_OPS } from '../../../src/actors/vcpu/isa/insn.ts';
-import { resetMsrs } from '../../../src/actors/vcpu/msr.ts';
+import { resetMsrs } from '../../../src/actors/vcpu/msr-file.ts';
 import { insert, lookup } from '../../../src/actors/vcpu/tlb.ts';
 import {
   OUTCOME_DEAD,

@@ -6,7 +6,7 @@ import {
 } from '../../../src/actors/introspector/kvmi/constants.ts';
 import { codeVersion, codeWord, HAS_CODE } from '../../../src/actors/mmu/code-map.ts';
 import { dirtyWord } from '../../../src/actors/mmu/slot-arena.ts';
-import { isCanonical } from '../../../src/actors/vcpu/linear-address.ts';
+import { isCanonical } from '../../../src/actors/vcpu/canonical.ts';
 import {
   fetchLinear,
   lockedLinear,

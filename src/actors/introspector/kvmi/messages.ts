@@ -4,6 +4,8 @@
  * @source include/uapi/linux/kvmi.h (v12): kvmi_vcpu_event_pf, kvmi_vcpu_event_reply, kvmi_error_code
  */
 
+import { kvmi_vcpu_event_reply_value } from './protocol.ts';
+
 /** struct kvmi_vcpu_event_pf, 24 bytes: u64 gva, u64 gpa, u8 access, padding. */
 export interface PfEvent {
   readonly gva: bigint;
@@ -56,10 +58,19 @@ export function encodeEventReply(reply: { action: number; event: number }): Uint
   return Uint8Array.of(reply.action, reply.event, 0, 0, 0, 0, 0, 0);
 }
 
-/** Null when it is too short or its padding is not 0. */
-export function decodeEventReply(bytes: Uint8Array): { action: number; event: number } | null {
-  if (bytes.length < 8 || bytes.subarray(2, 8).some((byte) => byte !== 0)) return null;
-  return { action: bytes[0]!, event: bytes[1]! };
+/**
+ * Null when it is too short, its padding is not 0, or more follows than the event asked for.
+ *
+ * @param extraBytes  what may follow; what is missing of it counts as 0
+ */
+export function decodeEventReply(
+  bytes: Uint8Array,
+  extraBytes: number,
+): { action: number; event: number; value: bigint } | null {
+  if (bytes.length < 8 || bytes.length > 8 + extraBytes) return null;
+  for (let i = 2; i < 8; i++) if (bytes[i] !== 0) return null;
+  const value = bytes.length === 8 ? 0n : kvmi_vcpu_event_reply_value.decode(bytes, 8).new_val;
+  return { action: bytes[0]!, event: bytes[1]!, value };
 }
 
 /** struct kvmi_error_code (s32 err, u32 padding), then the reply data if there was no error. */

@@ -234,14 +234,11 @@ function* pausesInEachSession(world: World): Path<void> {
 function* answersLate(world: World): Path<void> {
   const { vm, tool } = world;
   const ended = world.session;
-  const number = vm.mem.load(vm.word('KVMI_SESSION'));
   const first = yield* nextEvent(world);
   tool.events.push(first);
   while (!ended.shut) yield relaxing(vm.word('KVMI_SHUT'));
-  yield* ended.close();
-  do yield relaxing(vm.word('KVMI_SESSION'));
-  while (vm.mem.load(vm.word('KVMI_SESSION')) === number);
-  tool.begin();
+  yield* tool.hangUp();
+  yield* tool.nextSession();
   const second = yield* nextEvent(world);
   if ((yield* world.session.reply(first.vcpu, first.seq, CONTINUE)) === 0) {
     vm.onFinding({ id: 'I9', detail: `the reply to event ${first.seq} of session 1 was taken by session 2` });

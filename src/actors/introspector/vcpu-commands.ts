@@ -1,0 +1,211 @@
+/**
+ * Commands that a vCPU carries out for the tool, in its own thread: from what follows the kvmi_vcpu_hdr to an error
+ * number and what follows the kvmi_error_code.
+ *
+ * @source virt/kvm/introspection/kvmi_msg.c, arch/x86/kvm/kvmi_msg.c: handle_vcpu_*
+ */
+import type { Path } from '../../shared/sync/point.ts';
+import { EBUSY, EINVAL, ENOENT, EPERM } from '../mmu/errno.ts';
+import { eventAllowed } from './hook.ts';
+import type { Intercepts } from './intercepts.ts';
+import {
+  KVM_XSAVE_BYTES,
+  KVMI_MAX_MSG_SIZE,
+  KVMI_VCPU_CONTROL_CR,
+  KVMI_VCPU_CONTROL_MSR,
+  KVMI_VCPU_CONTROL_SINGLESTEP,
+  KVMI_VCPU_EVENT_SINGLESTEP,
+  KVMI_VCPU_EVENT_TRAP,
+  KVMI_VCPU_GET_CPUID,
+  KVMI_VCPU_GET_INFO,
+  KVMI_VCPU_GET_MTRR_TYPE,
+  KVMI_VCPU_GET_REGISTERS,
+  KVMI_VCPU_GET_XCR,
+  KVMI_VCPU_GET_XSAVE,
+  KVMI_VCPU_INJECT_EXCEPTION,
+  KVMI_VCPU_SET_XSAVE,
+  KVMI_VCPU_TRANSLATE_GVA,
+} from './kvmi/constants.ts';
+import {
+  kvm_msr_entry,
+  kvm_xsave,
+  kvmi_error_code,
+  kvmi_vcpu_control_cr,
+  kvmi_vcpu_control_msr,
+  kvmi_vcpu_control_singlestep,
+  kvmi_vcpu_get_cpuid,
+  kvmi_vcpu_get_cpuid_reply,
+  kvmi_vcpu_get_info_reply,
+  kvmi_vcpu_get_mtrr_type_reply,
+  kvmi_vcpu_get_registers,
+  kvmi_vcpu_get_registers_reply,
+  kvmi_vcpu_get_xcr,
+  kvmi_vcpu_get_xcr_reply,
+  kvmi_vcpu_inject_exception,
+  kvmi_vcpu_translate_gva,
+  kvmi_vcpu_translate_gva_reply,
+} from './kvmi/protocol.ts';
+import { blob, pad, wireStruct } from './kvmi/wire-struct.ts';
+import type { IntrospectedVcpu } from './vcpu-side.ts';
+import { MODE_LONG, readKvmRegs, readKvmSregs } from './vcpu-state.ts';
+
+export interface Answered {
+  /** 0, or a negative errno. */
+  readonly error: number;
+  /** If there was none. */
+  readonly data?: Uint8Array;
+}
+
+const DONE: Answered = { error: 0 };
+const REFUSED: Answered = { error: -EINVAL };
+
+/** Carries out a command that only concerns this vCPU. @throws never for anything a tool can send */
+export function* vcpuCommand(vcpu: IntrospectedVcpu, kind: number, payload: Uint8Array): Path<Answered> {
+  switch (kind) {
+    case KVMI_VCPU_GET_INFO:
+      // The time stamp counter counts instructions: it has no speed.
+      return { error: 0, data: kvmi_vcpu_get_info_reply.encode({ tsc_speed: 0n }) };
+    case KVMI_VCPU_GET_REGISTERS:
+      return getRegisters(vcpu, payload);
+    case KVMI_VCPU_GET_CPUID:
+      return getCpuid(vcpu, payload);
+    case KVMI_VCPU_CONTROL_CR:
+      return controlCr(vcpu.intercepts, payload);
+    case KVMI_VCPU_CONTROL_MSR:
+      return controlMsr(vcpu.intercepts, payload);
+    case KVMI_VCPU_CONTROL_SINGLESTEP:
+      return controlSinglestep(vcpu, payload);
+    case KVMI_VCPU_INJECT_EXCEPTION:
+      return injectException(vcpu, payload);
+    case KVMI_VCPU_GET_XCR:
+      return getXcr(payload);
+    case KVMI_VCPU_GET_XSAVE:
+      return { error: 0, data: vcpu.xsave ?? initialXsave() };
+    case KVMI_VCPU_SET_XSAVE:
+      return setXsave(vcpu, payload);
+    case KVMI_VCPU_GET_MTRR_TYPE:
+      return { error: 0, data: kvmi_vcpu_get_mtrr_type_reply.encode({ type: MTRR_TYPE_WRBACK }) };
+    case KVMI_VCPU_TRANSLATE_GVA: {
+      const { gva } = kvmi_vcpu_translate_gva.decode(payload);
+      const gpa = yield* vcpu.translate(gva);
+      return { error: 0, data: kvmi_vcpu_translate_gva_reply.encode({ gpa }) };
+    }
+    default:
+      return REFUSED;
+  }
+}
+
+function getRegisters(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
+  const { nmsrs } = kvmi_vcpu_get_registers.decode(payload);
+  const reply = kvmi_vcpu_get_registers_reply;
+  if (!kvmi_vcpu_get_registers.clean(payload)) return REFUSED;
+  if (kvmi_vcpu_get_registers.bytes + 4 * nmsrs > payload.length) return REFUSED;
+  const bytes = reply.bytes + kvm_msr_entry.bytes * nmsrs;
+  if (kvmi_error_code.bytes + bytes > KVMI_MAX_MSG_SIZE) return REFUSED;
+  const data = new Uint8Array(bytes);
+  const numbers = new DataView(payload.buffer, payload.byteOffset + kvmi_vcpu_get_registers.bytes);
+  for (let i = 0; i < nmsrs; i++) {
+    const index = numbers.getUint32(4 * i, true);
+    const value = vcpu.readMsr(index);
+    if (value === null) return REFUSED;
+    data.set(kvm_msr_entry.encode({ index, data: value }), reply.bytes + kvm_msr_entry.bytes * i);
+  }
+  const regs = readKvmRegs(vcpu.vm, vcpu.index, vcpu.flags.rflags());
+  data.set(reply.encode({ mode: MODE_LONG, regs, sregs: readKvmSregs(vcpu.vm, vcpu.index), nmsrs }));
+  return { error: 0, data };
+}
+
+function getCpuid(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
+  const { function: leaf, index } = kvmi_vcpu_get_cpuid.decode(payload);
+  const result = vcpu.cpuid(leaf, index);
+  return result === null
+    ? { error: -ENOENT }
+    : { error: 0, data: kvmi_vcpu_get_cpuid_reply.encode({ ...result }) };
+}
+
+function controlCr(intercepts: Intercepts, payload: Uint8Array): Answered {
+  const { cr, enable } = kvmi_vcpu_control_cr.decode(payload);
+  if (!kvmi_vcpu_control_cr.clean(payload) || enable > 1) return REFUSED;
+  if (cr !== 0 && cr !== 3 && cr !== 4) return REFUSED;
+  toggle(intercepts.crs, cr, enable);
+  return DONE;
+}
+
+/** The two ranges that a hardware bitmap has bits for. */
+const MSR_RANGES = [0, 0xc000_0000];
+const MSR_RANGE = 0x2000;
+
+function controlMsr(intercepts: Intercepts, payload: Uint8Array): Answered {
+  const { msr, enable } = kvmi_vcpu_control_msr.decode(payload);
+  if (!kvmi_vcpu_control_msr.clean(payload) || enable > 1) return REFUSED;
+  if (!MSR_RANGES.some((first) => msr >= first && msr < first + MSR_RANGE)) return REFUSED;
+  toggle(intercepts.msrs, msr, enable);
+  return DONE;
+}
+
+function toggle(set: Set<number>, what: number, enable: number): void {
+  if (enable === 1) set.add(what);
+  else set.delete(what);
+}
+
+function controlSinglestep(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
+  if (!eventAllowed(vcpu.vm, KVMI_VCPU_EVENT_SINGLESTEP)) return { error: -EPERM };
+  const { enable } = kvmi_vcpu_control_singlestep.decode(payload);
+  if (!kvmi_vcpu_control_singlestep.clean(payload) || enable > 1) return REFUSED;
+  vcpu.intercepts.singleStep = enable === 1;
+  return DONE;
+}
+
+function injectException(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
+  const { intercepts } = vcpu;
+  if (!eventAllowed(vcpu.vm, KVMI_VCPU_EVENT_TRAP)) return { error: -EPERM };
+  const { nr, error_code: errorCode, address } = kvmi_vcpu_inject_exception.decode(payload);
+  if (!kvmi_vcpu_inject_exception.clean(payload)) return REFUSED;
+  if (intercepts.injection !== null || intercepts.singleStep) return { error: -EBUSY };
+  intercepts.injection = { nr, errorCode, address };
+  intercepts.reported = false;
+  return DONE;
+}
+
+/** XCR0 without XSAVE: x87 state, always on. */
+const XCR0 = 1n;
+
+function getXcr(payload: Uint8Array): Answered {
+  const { xcr } = kvmi_vcpu_get_xcr.decode(payload);
+  if (!kvmi_vcpu_get_xcr.clean(payload) || xcr !== 0) return REFUSED;
+  return { error: 0, data: kvmi_vcpu_get_xcr_reply.encode({ value: XCR0 }) };
+}
+
+const MTRR_TYPE_WRBACK = 6;
+
+/** Head of the XSAVE area in standard format. */
+const xsave_head = wireStruct('xsave_head', {
+  fcw: 'u16',
+  fx: blob(22),
+  mxcsr: 'u32',
+  mxcsr_mask: 'u32',
+  registers: blob(480),
+  xstate_bv: 'u64',
+  xcomp_bv: 'u64',
+  reserved: pad(48),
+});
+const FCW_INIT = 0x37f;
+const MXCSR_INIT = 0x1f80;
+const MXCSR_VALID = 0xffff;
+const XSTATE_X87_SSE = 3n;
+
+/** What a vCPU without any extended state has there. */
+function initialXsave(): Uint8Array<ArrayBuffer> {
+  const area = new Uint8Array(KVM_XSAVE_BYTES);
+  area.set(xsave_head.encode({ fcw: FCW_INIT, mxcsr: MXCSR_INIT, mxcsr_mask: MXCSR_VALID, xstate_bv: XCR0 }));
+  return area;
+}
+
+function setXsave(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
+  if (payload.length < kvm_xsave.bytes) return REFUSED;
+  const { mxcsr, xstate_bv: present, xcomp_bv: compacted } = xsave_head.decode(payload);
+  const unknown = (present & ~XSTATE_X87_SSE) !== 0n || compacted !== 0n || (mxcsr & ~MXCSR_VALID) !== 0;
+  if (unknown || !xsave_head.clean(payload)) return REFUSED;
+  vcpu.xsave = payload.slice(0, kvm_xsave.bytes);
+  return DONE;
+}

@@ -1,0 +1,101 @@
+/** Introspection over the wire, as the owner of a machine asks for it. */
+import { createHash } from 'node:crypto';
+import type { Allowed, KvmiEndpoint, KvmiPlan } from '../actors/introspector/introspector.api.ts';
+import { COMMANDS, EVENTS } from '../actors/introspector/kvmi/protocol.ts';
+import { SimError } from '../shared/errors.ts';
+
+export interface KvmiOptions {
+  /**
+   * `unix:PATH` connects to a tool that listens there, again and again until one does, and after each session anew;
+   * `listen:PATH` lets tools connect. Absent: tools are given as streams, `machine.introspector.serve(stream)`.
+   */
+  readonly endpoint?: string;
+  /** Name of the machine in the handshake. Default: faultline. */
+  readonly name?: string;
+  /** 16 bytes in hexadecimal, with or without dashes. Default: made from the name. */
+  readonly uuid?: string;
+  /** What the tool must know: the handshake compares SHA-1 sums. */
+  readonly secret?: string;
+  /** Commands the tool may use, by name or id. Default: all. GET_VERSION and the two CHECK commands always. */
+  readonly commands?: readonly (string | number)[];
+  /** Events the tool may have, by name or id. Default: all. */
+  readonly events?: readonly (string | number)[];
+  /** How long a tool may take for its half of the handshake, ms. Default: 10 000. */
+  readonly handshakeMs?: number;
+  /** How long until the next try to connect, ms. Default: 200. */
+  readonly reconnectMs?: number;
+}
+
+/** @throws SimError SIM_USAGE */
+export function planKvmi(options: KvmiOptions, maxGpa: number): KvmiPlan {
+  const { name = 'faultline', handshakeMs = 10_000, reconnectMs = 200 } = options;
+  return {
+    endpoint: options.endpoint === undefined ? null : parseEndpoint(options.endpoint),
+    identity: {
+      uuid: parseUuid(options.uuid, name),
+      name,
+      startTime: Math.floor(Date.now() / 1000),
+      maxGpa,
+    },
+    secret: options.secret ?? null,
+    handshakeMs,
+    reconnectMs,
+  };
+}
+
+/** @throws SimError SIM_USAGE for a name that none has */
+export function planAllowed(options: KvmiOptions | undefined): Allowed {
+  return {
+    commands: options?.commands === undefined ? ~0 : idBits('command', options.commands, COMMANDS),
+    events: options?.events === undefined ? ~0 : idBits('event', options.events, EVENTS),
+  };
+}
+
+function parseEndpoint(text: string): KvmiEndpoint {
+  const parts = /^(unix|listen):(.+)$/s.exec(text);
+  if (parts === null) {
+    throw new SimError('SIM_USAGE', `'${text}' is no place for an introspection tool`, {
+      hint: 'write unix:PATH to connect to a tool, or listen:PATH to let tools connect',
+    });
+  }
+  const path = parts[2]!;
+  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
+    throw new SimError('SIM_USAGE', `the path of a unix socket has ${Buffer.byteLength(path)} bytes`, {
+      hint: `${SOCKET_PATH_BYTES_MAX} are the most`,
+    });
+  }
+  return { kind: parts[1] === 'unix' ? 'connect' : 'listen', path };
+}
+
+/** sockaddr_un.sun_path without its NUL. */
+const SOCKET_PATH_BYTES_MAX = 107;
+
+function parseUuid(text: string | undefined, name: string): Uint8Array {
+  if (text === undefined) return createHash('sha1').update(`faultline ${name}`).digest().subarray(0, 16);
+  const digits = text.replaceAll('-', '');
+  if (/^[0-9a-f]{32}$/i.test(digits)) return Buffer.from(digits, 'hex');
+  throw new SimError('SIM_USAGE', `'${text}' is no UUID`, { hint: 'write 16 bytes in hexadecimal' });
+}
+
+function idBits(
+  what: string,
+  wanted: readonly (string | number)[],
+  known: ReadonlyMap<number, { readonly name: string }>,
+): number {
+  let bits = 0;
+  for (const one of wanted) bits |= 1 << idOf(what, one, known);
+  return bits;
+}
+
+function idOf(
+  what: string,
+  wanted: string | number,
+  known: ReadonlyMap<number, { readonly name: string }>,
+): number {
+  const text = String(wanted).toUpperCase();
+  for (const [id, { name }] of known) {
+    if (text === String(id) || text === name || name.endsWith(`_${text}`)) return id;
+  }
+  const names = [...known.values()].map(({ name }) => name).join(', ');
+  throw new SimError('SIM_USAGE', `there is no KVMI ${what} '${wanted}'`, { hint: `there are ${names}` });
+}

@@ -1,0 +1,319 @@
+/** The life of a tool's connection: who may connect, what becomes of vCPUs when it ends, and several vCPUs at once. */
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import test from 'ava';
+import { Machine } from '../../src/index.ts';
+import { KvmiClient } from '../../src/kvmi-client/client.ts';
+import type { AnyVcpuEvent } from '../../src/kvmi-client/events.ts';
+import { connectTo } from '../../src/kvmi-client/listener.ts';
+import { until } from '../support/boot.ts';
+import { type Duplex, duplexPair } from './duplex-pair.ts';
+import { EINVAL, GUEST, join8, replyTo, rig, TEST_GPA, u8, u16, u32, u64, vcpuHdr, zeros } from './rig.ts';
+
+const PAGE = BigInt(TEST_GPA);
+
+test.serial('a tool that does not know the secret is sent away, and may try again', async (t) => {
+  const { machine, listener, remarks, client } = await rig(t, { kvmi: { secret: 'right' }, secret: 'right' });
+  await client.close();
+  const wrong = await KvmiClient.open(await listener.nextSocket(), { secret: 'wrong' });
+  await wrong.connection.closed;
+  await until(() => remarks.includes('refused: it does not know the secret'));
+  const right = await listener.next();
+  t.is((await right.getInfo()).vcpu_count, 1);
+  t.is(machine.stateOf(0), 'running');
+});
+
+test.serial('the handshake says who the machine is and where its memory ends', async (t) => {
+  const uuid = '00112233-4455-6677-8899-aabbccddeeff';
+  const { client } = await rig(t, { kvmi: { name: 'box', uuid }, started: false });
+  t.is(client.machine.name, 'box');
+  t.is(Buffer.from(client.machine.uuid).toString('hex'), uuid.replaceAll('-', ''));
+  t.is(client.machine.maxGpa, BigInt(48 * 1024 ** 2));
+});
+
+test.serial('a tool that is silent in the handshake is given up', async (t) => {
+  const { client, listener, remarks } = await rig(t, { kvmi: { handshakeMs: 50 } });
+  await client.close();
+  const silent = await listener.nextSocket();
+  silent.resume();
+  await once(silent, 'close');
+  await until(() => remarks.includes('refused: no handshake within 50 ms'));
+  t.is((await (await listener.next()).getVersion()).version, 1);
+});
+
+test.serial('a tool that goes away leaves nothing: events, restrictions, pauses, steps', async (t) => {
+  const { machine, client, listener, event, guest } = await rig(t);
+  await client.controlEvents(0, 'pf', true);
+  await client.setPageAccess([{ gpa: PAGE, access: 1 }]);
+  await client.controlMsr(0, 0x140, true);
+  await guest(GUEST.pf);
+  await event('pf', 576);
+  await client.pauseVcpu(0);
+  await client.pauseVcpu(0);
+  // In the middle of a message.
+  client.connection.sendBytes(Uint8Array.of(5, 0, 16));
+  await client.close();
+  const next = await listener.next();
+  await next.getVersion();
+  t.deepEqual(await next.readPhysical(PAGE, 1), u8(6), 'the store went on');
+  t.is(next.connection.eventsWaiting, 0);
+  const paused = next.nextEvent();
+  await next.pauseVcpu(0);
+  const first = await paused;
+  t.is(first?.kind, 'pause');
+  t.is(first?.seq, 1, 'a session counts from 1');
+  next.reply(first as AnyVcpuEvent, 'continue');
+  const check = await machine.control.checkInvariants();
+  t.deepEqual(check?.findings ?? [], []);
+});
+
+test.serial('twenty tools, one after the other, each in the middle of something', async (t) => {
+  const { client, listener } = await rig(t, { vcpuCount: 2 });
+  await client.close();
+  for (let round = 0; round < 20; round++) {
+    const tool = await listener.next();
+    await tool.controlEvents(round % 2, 'pf', true);
+    await tool.setPageAccess([{ gpa: PAGE, access: round % 8 }]);
+    if (round % 3 === 0) await tool.pauseVcpu(0, { wait: true });
+    if (round % 3 === 1) await tool.controlSinglestep(1, true);
+    if (round % 4 === 0) void tool.getRegisters(1).catch(() => {});
+    await tool.close();
+  }
+  t.pass();
+});
+
+test.serial('CRASH ends the machine', async (t) => {
+  const { machine, client, event } = await rig(t);
+  await client.pauseVcpu(0);
+  client.reply((await event('pause', 552)) as AnyVcpuEvent, 'crash');
+  const report = await machine.ended;
+  t.is(report.ending, 'crashed');
+  await client.connection.closed;
+});
+
+for (const [what, wrong] of [
+  ['an action that the event does not have', (e: AnyVcpuEvent) => [e.seq, replyTo(e, 1)]],
+  ['an action that does not exist', (e: AnyVcpuEvent) => [e.seq, replyTo(e, 3)]],
+  ['another number', (e: AnyVcpuEvent) => [e.seq + 1, replyTo(e, 0)]],
+  ['too few bytes', (e: AnyVcpuEvent) => [e.seq, replyTo(e, 0).subarray(0, 15)]],
+  ['more than the event asks for', (e: AnyVcpuEvent) => [e.seq, replyTo(e, 0, u64(0))]],
+  [
+    'something in its padding',
+    (e: AnyVcpuEvent) => [e.seq, join8(vcpuHdr(0), u8(0), u8(1), u16(1), zeros(4))],
+  ],
+] as [string, (event: AnyVcpuEvent) => [number, Uint8Array]][]) {
+  test.serial(`a reply with ${what} closes the connection, and the vCPU goes on`, async (t) => {
+    const { client, event, listener, machine } = await rig(t);
+    await client.pauseVcpu(0);
+    const paused = (await event('pause', 552)) as AnyVcpuEvent;
+    client.connection.send(1, ...wrong(paused));
+    await client.connection.closed;
+    const next = await listener.next();
+    await next.getVersion();
+    t.is(machine.stateOf(0), 'running');
+  });
+}
+
+test.serial(
+  'a reply nobody waits for closes the connection, after the commands before it are answered',
+  async (t) => {
+    const { client, listener } = await rig(t);
+    const before = client.getTscSpeed(0);
+    client.connection.send(1, 1, vcpuHdr(0), zeros(8));
+    t.is(await before, 0n);
+    await client.connection.closed;
+    t.is((await (await listener.next()).getVersion()).version, 1);
+  },
+);
+
+test.serial('an event reply whose header is wrong gets an error, and the event stays open', async (t) => {
+  const { client, event } = await rig(t);
+  await client.pauseVcpu(0);
+  const paused = (await event('pause', 552)) as AnyVcpuEvent;
+  const refused = await client.connection.request(1, vcpuHdr(9), zeros(8));
+  t.is(refused.error, -EINVAL);
+  client.reply(paused, 'continue');
+  await client.pauseVcpu(0);
+  t.is((await event('pause', 552)).seq, paused.seq + 1);
+});
+
+for (const [what, bytes] of [
+  ['longer than any message may be', Uint8Array.of(8, 0, 0xf9, 0x1f, 0, 0, 0, 0)],
+  [
+    'a write that is said to be longer than it is',
+    Uint8Array.of(14, 0, 16, 0, 0, 0, 0, 0, ...zeros(8), 1, 0, ...zeros(6)),
+  ],
+  ['more page access entries than there are', Uint8Array.of(20, 0, 8, 0, 0, 0, 0, 0, 1, 0, ...zeros(6))],
+  ['page access without its head', Uint8Array.of(20, 0, 0, 0, 0, 0, 0, 0)],
+] as const) {
+  test.serial(`${what}: closed, and the next tool is served`, async (t) => {
+    const { client, listener } = await rig(t, { started: false });
+    client.connection.sendBytes(bytes);
+    await client.connection.closed;
+    t.is((await (await listener.next()).getVersion()).version, 1);
+  });
+}
+
+test.serial('a batch of page access is carried out to its end, and its first error is told', async (t) => {
+  const { client, guest, event } = await rig(t);
+  const noRam = BigInt(48 * 1024 ** 2);
+  const { errno } = (await t.throwsAsync(
+    client.setPageAccess([
+      { gpa: PAGE - 4096n, access: 1 },
+      { gpa: noRam, access: 1 },
+      { gpa: PAGE, access: 5 },
+    ]),
+  )) as Error & { errno: number };
+  t.is(errno, EINVAL);
+  await client.controlEvents(0, 'pf', true);
+  const store = await guest(GUEST.pf);
+  client.reply((await event('pf', 576)) as AnyVcpuEvent, 'continue');
+  await store.done();
+});
+
+test.serial(
+  'commands of a vCPU are answered in order while it waits for a reply, hundreds of them',
+  async (t) => {
+    const { client, event } = await rig(t, { vcpuCount: 2 });
+    await client.pauseVcpu(1);
+    const paused = (await event('pause', 552)) as AnyVcpuEvent;
+    const order: number[] = [];
+    const msrs = join8(vcpuHdr(1), u16(400), zeros(6), ...new Array(400).fill(u32(0xc0000080)));
+    const requests = [
+      [19, vcpuHdr(1)],
+      [7, msrs],
+      [3, vcpuHdr(1)],
+    ] as const;
+    const all = Array.from({ length: 600 }, (_, i) => {
+      const [id, bytes] = requests[i % 3]!;
+      return client.connection.request(id, bytes).then(({ error }) => order.push(error === 0 ? i : error));
+    });
+    // Another vCPU is not held up by that.
+    await client.getTscSpeed(0);
+    client.reply(paused, 'continue');
+    await Promise.all(all);
+    t.deepEqual(order, [...order.keys()]);
+  },
+);
+
+test.serial('four vCPUs: a storm of pauses gives one event each, answered in the wrong order', async (t) => {
+  const { client } = await rig(t, { vcpuCount: 4 });
+  const EACH = 25;
+  for (let i = 0; i < EACH; i++) for (let vcpu = 0; vcpu < 4; vcpu++) await client.pauseVcpu(vcpu);
+  const counts = [0, 0, 0, 0];
+  for (let round = 0; round < EACH; round++) {
+    const held: AnyVcpuEvent[] = [];
+    for (let i = 0; i < 4; i++) held.push((await client.nextEvent()) as AnyVcpuEvent);
+    t.deepEqual(held.map(({ vcpu }) => vcpu).sort(), [0, 1, 2, 3]);
+    for (const event of held.reverse()) {
+      counts[event.vcpu]! += 1;
+      client.reply(event, 'continue');
+    }
+  }
+  t.deepEqual(counts, [EACH, EACH, EACH, EACH]);
+  await client.getRegisters(0);
+  t.is(client.connection.eventsWaiting, 0);
+});
+
+test.serial('four vCPUs fault at once; each is answered by itself', async (t) => {
+  const { client, guest } = await rig(t, { vcpuCount: 4 });
+  await client.setPageAccess([{ gpa: PAGE, access: 1 }]);
+  for (let vcpu = 0; vcpu < 4; vcpu++) await client.controlEvents(vcpu, 'pf', true);
+  for (let round = 0; round < 5; round++) {
+    const stores = await Promise.all([0, 1, 2, 3].map((vcpu) => guest(GUEST.pf, vcpu)));
+    const held: AnyVcpuEvent[] = [];
+    for (let i = 0; i < 4; i++) held.push((await client.nextEvent()) as AnyVcpuEvent);
+    t.is(new Set(held.map(({ seq }) => seq)).size, 4);
+    for (const event of held) client.reply(event, 'continue');
+    for (const store of stores) await store.done();
+  }
+});
+
+test.serial('unhook with vCPUs waiting, and the tool is there again at once', async (t) => {
+  const { machine, client, listener, guest } = await rig(t, { vcpuCount: 2 });
+  await client.setPageAccess([{ gpa: PAGE, access: 1 }]);
+  for (const vcpu of [0, 1]) await client.controlEvents(vcpu, 'pf', true);
+  for (const vcpu of [0, 1]) await guest(GUEST.pf, vcpu);
+  t.is((await client.nextEvent())?.kind, 'pf');
+  t.is((await client.nextEvent())?.kind, 'pf');
+  t.true(await machine.control.unhook());
+  await client.connection.closed;
+  const next = await listener.next();
+  t.is((await next.getInfo()).vcpu_count, 2);
+});
+
+test.serial('a tool that does not read is not listened to, and the guest goes on', async (t) => {
+  const { machine, client, listener } = await rig(t);
+  await client.close();
+  const socket = await listener.nextSocket();
+  const tool = await KvmiClient.open(socket);
+  await tool.getVersion();
+  socket.pause();
+  const reads = Array.from({ length: 2000 }, () => tool.readPhysical(0n, 4096));
+  const before = machine.status().instructions;
+  await until(() => machine.status().instructions > before + 1000);
+  socket.resume();
+  t.is((await Promise.all(reads)).length, 2000);
+});
+
+test.serial('a tool of the other wire is told apart', async (t) => {
+  const { client, remarks } = await rig(t, { started: false });
+  await client.getVersion();
+  const { error } = await client.connection.request(5);
+  t.is(error, -EINVAL);
+  await until(() => remarks.some((text) => text.includes('wire-7')));
+});
+
+test.serial('only the commands and events that are allowed', async (t) => {
+  const { client } = await rig(t, {
+    kvmi: { commands: ['KVMI_VM_GET_INFO', 'vcpu_control_events'], events: ['pf'] },
+    started: false,
+  });
+  t.is((await client.getInfo()).vcpu_count, 1);
+  await client.controlEvents(0, 'pf', true);
+  await t.throwsAsync(client.controlEvents(0, 'cr', true), { message: /error 1$/ });
+  await t.throwsAsync(client.getRegisters(0), { message: /KVMI_VCPU_GET_REGISTERS: error 1$/ });
+  t.is((await client.getVersion()).version, 1);
+});
+
+test.serial('a machine listens, and serves one tool at a time', async (t) => {
+  const { socketPath, client, machine: other } = await rig(t, { started: false });
+  await client.close();
+  await other.stop();
+  const path = `${socketPath}.listen`;
+  const machine = await Machine.create({
+    vcpuCount: 1,
+    ramBytes: 48 * 1024 ** 2,
+    image: 'test/guests/images/kvmi-selftest.elf',
+    kvmi: { endpoint: `listen:${path}` },
+  });
+  t.teardown(() => machine.stop());
+  const first = await connectTo(path);
+  t.is((await first.getVersion()).version, 1);
+  const second = connect(path);
+  second.on('error', () => {});
+  second.resume();
+  await once(second, 'close');
+  await first.close();
+  let next: KvmiClient | null = null;
+  while (next === null) next = await connectTo(path).catch(() => null);
+  t.is((await next.getInfo()).vcpu_count, 1);
+});
+
+test.serial('a machine serves any stream', async (t) => {
+  const machine = await Machine.create({
+    vcpuCount: 1,
+    ramBytes: 48 * 1024 ** 2,
+    image: 'test/guests/images/kvmi-selftest.elf',
+    kvmi: {},
+  });
+  t.teardown(() => machine.stop());
+  for (let round = 0; round < 3; round++) {
+    const [ours, theirs]: [Duplex, Duplex] = duplexPair();
+    await machine.introspector.serve(theirs);
+    const client = await KvmiClient.open(ours);
+    t.is((await client.getInfo()).vcpu_count, 1);
+    t.is((await client.readPhysical(0n, 4096)).length, 4096);
+    await client.close();
+  }
+});
