@@ -16,14 +16,20 @@ interface PagePolicy {
   denied: number;
   /** Per bit R W X: the step at which the command began that denies it. */
   readonly since: [number, number, number];
+  /** Per bit: since when it may have been denied without a break; −1: it is certainly allowed. */
+  readonly possible: [number, number, number];
   /** Commands that run, and when the first of them began. */
   running: number;
   began: number;
   /** What all commands that overlap leave denied: of them it is not known which came last. */
   common: number;
+  /** What any of them denies. */
+  any: number;
 }
 
 const BITS = [1, 2, 4] as const;
+
+const firstStep = (access: number, bit: number): number => ((access & bit) === 0 ? 0 : -1);
 
 export class PolicyLedger implements Oracle {
   readonly kinds = [TRACE_SET_ACCESS, TRACE_HOOK, TRACE_UNHOOK];
@@ -51,9 +57,11 @@ export class PolicyLedger implements Oracle {
       this.#pages.set(gfn, {
         denied: FULL_ACCESS & ~access,
         since: [0, 0, 0],
+        possible: [firstStep(access, 1), firstStep(access, 2), firstStep(access, 4)],
         running: 0,
         began: 0,
         common: 0,
+        any: 0,
       });
     }
   }
@@ -64,7 +72,10 @@ export class PolicyLedger implements Oracle {
       else this.#commandEnds(actor);
     } else if (kind === TRACE_UNHOOK || kind === TRACE_HOOK) {
       this.#unhooking = kind === TRACE_UNHOOK && phase === FACT_BEGIN;
-      for (const page of this.#pages.values()) page.denied = 0;
+      for (const page of this.#pages.values()) {
+        page.denied = 0;
+        page.possible.fill(-1);
+      }
     }
   }
 
@@ -95,16 +106,29 @@ export class PolicyLedger implements Oracle {
     this.#command[actor] = { gfn, access };
     let page = this.#pages.get(gfn);
     if (page === undefined) {
-      page = { denied: 0, since: [0, 0, 0], running: 0, began: 0, common: FULL_ACCESS };
+      page = {
+        denied: 0,
+        since: [0, 0, 0],
+        possible: [-1, -1, -1],
+        running: 0,
+        began: 0,
+        common: FULL_ACCESS,
+        any: 0,
+      };
       this.#pages.set(gfn, page);
     }
     if (page.running === 0) {
       page.common = FULL_ACCESS;
+      page.any = 0;
       page.began = execution.step;
     }
     page.running += 1;
     page.common &= ~access;
+    page.any |= FULL_ACCESS & ~access;
     page.denied &= ~access;
+    for (const [i, bit] of BITS.entries()) {
+      if ((access & bit) === 0 && page.possible[i]! < 0) page.possible[i] = execution.step;
+    }
   }
 
   #commandEnds(actor: number): void {
@@ -113,7 +137,9 @@ export class PolicyLedger implements Oracle {
     // A command that still runs may have come before this one or after it.
     if (page.running > 0 || this.#unhooking) return;
     for (const [i, bit] of BITS.entries()) {
-      if ((page.common & ~page.denied & bit) !== 0) page.since[i] = page.began;
+      // Of two commands at one time it is not known which came last. Who was asked then, was asked because of the one.
+      if ((page.common & ~page.denied & bit) !== 0) page.since[i] = Math.min(page.began, page.possible[i]!);
+      if ((page.any & bit) === 0) page.possible[i] = -1;
     }
     page.denied = page.common;
   }
