@@ -26,6 +26,22 @@ const get = (called: number, returned: number, value: number): Operation<number>
 });
 const key = (state: number) => state;
 
+/** Tells the oracle of a call on the victim's first frame that nobody has made, and of its result. */
+function* pretended(world: World, actor: Actor, op: 'get' | 'read', result: number): Path<void> {
+  const call = {
+    actor,
+    op,
+    target: VICTIM.baseGfn,
+    argument: 0,
+    needSlot: false,
+    result: undefined as number | undefined,
+  };
+  world.onCall!(call);
+  yield stepping();
+  call.result = result;
+  world.onCall!(call);
+}
+
 test('a register: overlapping calls may come in either order, others not', (t) => {
   t.is(unexplained([set(0, 10, 1), get(2, 3, 0), get(4, 5, 1)], 0, key), null);
   t.not(unexplained([set(0, 10, 1), get(2, 3, 1), get(4, 5, 0)], 0, key), null, 'new, then old');
@@ -110,18 +126,7 @@ test('a get that shows what nobody has set (RC-17)', (t) => {
   const scenario = with_(function* (world, actor) {
     const session = world.newSession(actor);
     yield* session.setPageAccess(GPA, 1);
-    const call = {
-      actor,
-      op: 'get' as const,
-      target: VICTIM.baseGfn,
-      argument: 0,
-      needSlot: false,
-      result: undefined as number | undefined,
-    };
-    world.onCall!(call);
-    yield stepping();
-    call.result = 7;
-    world.onCall!(call);
+    yield* pretended(world, actor, 'get', 7);
   });
   const [found] = look(scenario, 1).findings;
   t.like(found, { oracle: 'linearizability', rule: 'policy' });
@@ -168,18 +173,7 @@ test('a memslot change that never ends: what it has done so far is not held agai
 test('a slot that is found while it is gone', (t) => {
   const scenario = with_(function* (world, actor) {
     yield* setMemoryRegion(actor, world.vm, { ...VICTIM, npages: 0 });
-    const call = {
-      actor,
-      op: 'read' as const,
-      target: VICTIM.baseGfn,
-      argument: 0,
-      needSlot: false,
-      result: undefined as number | undefined,
-    };
-    world.onCall!(call);
-    yield stepping();
-    call.result = 0;
-    world.onCall!(call);
+    yield* pretended(world, actor, 'read', 0);
   });
   const [found] = look(scenario, 1).findings;
   t.like(found, { oracle: 'linearizability', rule: 'slot' });
