@@ -105,16 +105,9 @@ function brokenRule({ from, to }: Edge, sources: Sources): string | null {
   return null;
 }
 
-/** Whoever explores with several threads at once. */
-const EXPLORING_POOLS: ReadonlySet<string> = new Set([
-  'explore/campaign/workers.ts',
-  'explore/controlled/controlled-target.ts',
-  'explore/corpus/score.ts',
-]);
-
-/** machine.ts, the folder it may grow into, and those who explore. */
+/** machine.ts, the folder it may grow into, and the threads of those who explore. */
 function isCompositionRoot(file: string): boolean {
-  return file === 'machine.ts' || file.startsWith('machine/') || EXPLORING_POOLS.has(file);
+  return file === 'machine.ts' || file.startsWith('machine/') || file === 'explore/thread-pool.ts';
 }
 
 /** The folder of an actor; null for what all actors share (actors/thread.ts). */

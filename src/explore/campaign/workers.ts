@@ -1,9 +1,9 @@
 /**
- * The threads of a campaign. Like machine.ts it imports piscina; whoever asks for work gets an answer, or the reason why
- * there will be none: a scenario that does not end holds up its thread, never this one.
+ * The threads of a campaign. Whoever asks for work gets an answer, or the reason why there will be none: a scenario that
+ * does not end holds up its thread, never this one.
  */
-import { Piscina } from 'piscina';
 import { SimError } from '../../shared/errors.ts';
+import { ThreadPool } from '../thread-pool.ts';
 import { type Answer, valueIn } from './answer.ts';
 import { CampaignControl, type SlotState } from './control.ts';
 import type { Described, DescribeTask, Explored, ExploreTask, Replayed, ReplayTask, Task } from './task.ts';
@@ -18,7 +18,7 @@ export class Workers {
   readonly control: CampaignControl;
   readonly #scenario: string;
   readonly #stallMs: number;
-  readonly #pool: Piscina;
+  readonly #pool: ThreadPool<Task, Answer<unknown>>;
   readonly #free: number[];
   readonly #waiting: ((slot: number) => void)[] = [];
   #closed = false;
@@ -29,14 +29,10 @@ export class Workers {
     this.#scenario = scenario;
     this.#stallMs = stallMs;
     this.#free = Array.from({ length: jobs }, (_, slot) => slot);
-    this.#pool = new Piscina({
-      filename: new URL(`./explore.worker${import.meta.url.slice(-3)}`, import.meta.url).href,
-      minThreads: jobs,
-      maxThreads: jobs,
-      concurrentTasksPerWorker: 1,
-      idleTimeout: Number.POSITIVE_INFINITY,
-      atomics: 'disabled',
-    });
+    this.#pool = new ThreadPool(
+      new URL(`./explore.worker${import.meta.url.slice(-3)}`, import.meta.url),
+      jobs,
+    );
   }
 
   describe(): Promise<Described> {
@@ -55,7 +51,7 @@ export class Workers {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.#pool.destroy();
+    await this.#pool.close();
   }
 
   /** @throws SimError SIM_SCENARIO when the thread gets nowhere any more: it is ended, with all others */
@@ -83,7 +79,7 @@ export class Workers {
       }
     }, LOOK_EVERY_MS);
     try {
-      return valueIn((await this.#pool.run(whole)) as Answer<R>);
+      return valueIn((await this.#pool.run(whole as unknown as Task)) as Answer<R>);
     } catch (error) {
       throw stalled ?? error;
     } finally {

@@ -6,11 +6,11 @@
  * Participants must talk to each other through the shared memory only: variables of the scenario's module are each
  * thread's own. A scenario that does otherwise gives another trace here, and that is how one finds out.
  */
-import { Piscina } from 'piscina';
 import type { Path } from '../../shared/sync/point.ts';
 import type { Observer, Participant } from '../engine/execution.ts';
 import type { Target } from '../engine/target.ts';
 import { MachineTarget, type MachineTargetOptions } from '../scenario/machine-target.ts';
+import { ThreadPool } from '../thread-pool.ts';
 import { ASK_BEGIN, ASK_STEP, LINE_BYTES, Line, SAY_ENDED, SAY_NOTIFY, SAY_THROWN } from './line.ts';
 import { type ScenarioSource, scenarioFrom } from './source.ts';
 import type { ParticipantTask } from './task.ts';
@@ -18,13 +18,13 @@ import { Hearing, hears, type Told } from './told.ts';
 
 export class ControlledTarget implements Target {
   readonly machine: MachineTarget;
-  readonly #pool: Piscina;
+  readonly #pool: ThreadPool<ParticipantTask, void>;
   readonly #lines: readonly Line[];
   readonly #threads: readonly Promise<unknown>[];
 
   private constructor(
     machine: MachineTarget,
-    pool: Piscina,
+    pool: ThreadPool<ParticipantTask, void>,
     lines: readonly Line[],
     threads: readonly Promise<unknown>[],
   ) {
@@ -42,21 +42,22 @@ export class ControlledTarget implements Target {
   static async open(source: ScenarioSource, options: MachineTargetOptions = {}): Promise<ControlledTarget> {
     const machine = new MachineTarget(await scenarioFrom(source), options);
     const count = machine.begin().length;
-    const pool = new Piscina({
-      filename: new URL(`./participant.worker${import.meta.url.slice(-3)}`, import.meta.url).href,
-      minThreads: count,
-      maxThreads: count,
-      concurrentTasksPerWorker: 1,
-      idleTimeout: Number.POSITIVE_INFINITY,
-      atomics: 'disabled',
-    });
+    const pool = new ThreadPool<ParticipantTask, void>(
+      new URL(`./participant.worker${import.meta.url.slice(-3)}`, import.meta.url),
+      count,
+    );
     const ready = new SharedArrayBuffer(4);
     const buffers = Array.from({ length: count }, () => new SharedArrayBuffer(LINE_BYTES));
     const threads = buffers.map((line, index) => {
       const task: ParticipantTask = { scenario: source, memory: machine.mem.wasm, index, line, ready };
       return pool.run(task);
     });
-    await Promise.race([allReady(new Int32Array(ready), count), Promise.all(threads)]);
+    try {
+      await Promise.race([allReady(new Int32Array(ready), count), Promise.all(threads)]);
+    } catch (error) {
+      await pool.close();
+      throw error;
+    }
     return new ControlledTarget(
       machine,
       pool,
@@ -94,7 +95,7 @@ export class ControlledTarget implements Target {
   async close(): Promise<void> {
     for (const line of this.#lines) line.dismiss();
     await Promise.all(this.#threads);
-    await this.#pool.destroy();
+    await this.#pool.close();
   }
 }
 

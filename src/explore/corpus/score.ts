@@ -1,10 +1,10 @@
 /**
  * The protocol of section 9 over many items: which are found, in how many schedules by which strategy, and what is
- * reported where there is nothing. Trials go to threads; like machine.ts this file imports piscina. What comes out is a
- * function of the plan, whatever the number of threads.
+ * reported where there is nothing. Trials go to threads; what comes out is a function of the plan, whatever their
+ * number.
  */
-import { Piscina } from 'piscina';
 import { type Answer, valueIn } from '../campaign/answer.ts';
+import { ThreadPool } from '../thread-pool.ts';
 import type { CorpusItem, NegativeControl } from './item.ts';
 import { isProof } from './protocol.ts';
 import type { CleanAnswer, CleanTrial, FindAnswer, FindTrial, Found, Trial } from './trial.ts';
@@ -60,18 +60,15 @@ const CLEAN_STRATEGIES = ['random', 'pct3'];
 
 export class Scoring {
   readonly #plan: ScorePlan;
-  readonly #pool: Piscina;
+  readonly #pool: ThreadPool<Trial, unknown>;
   #done = 0;
 
   constructor(plan: ScorePlan) {
     this.#plan = plan;
-    this.#pool = new Piscina({
-      filename: new URL(`./corpus.worker${import.meta.url.slice(-3)}`, import.meta.url).href,
-      minThreads: plan.jobs,
-      maxThreads: plan.jobs,
-      concurrentTasksPerWorker: 1,
-      idleTimeout: Number.POSITIVE_INFINITY,
-    });
+    this.#pool = new ThreadPool(
+      new URL(`./corpus.worker${import.meta.url.slice(-3)}`, import.meta.url),
+      plan.jobs,
+    );
   }
 
   get trials(): { readonly done: number; readonly all: number } {
@@ -103,7 +100,7 @@ export class Scoring {
 
   /** Ends the threads, whatever they do. */
   async stop(): Promise<void> {
-    await this.#pool.destroy();
+    await this.#pool.close();
   }
 
   async #item(item: CorpusItem): Promise<ItemScore> {
