@@ -7,12 +7,12 @@ import type { OracleFinding } from '../../actors/mmu/vm.ts';
 import type { Actor, LockTraceKind } from '../../shared/sync/actor.ts';
 import type { LockFinding } from '../../shared/sync/checks.ts';
 import { LOCK_CLASSES, type LockMode } from '../../shared/sync/lock-class.ts';
-import { Tracer } from '../../shared/trace/tracer.ts';
+import type { Tracer } from '../../shared/trace/tracer.ts';
+import { FactTracer } from '../oracle/fact-tracer.ts';
+import { FACT_BEGIN, FACT_END, type FactPhase } from '../oracle/oracle.ts';
 import type { SessionCall } from '../world/recorded-session.ts';
 import type { Answer } from '../world/tool-side.ts';
 import type { World } from '../world/world.ts';
-
-type FactMethod = 'begin' | 'end' | 'instant' | 'instantAt' | 'beginOn' | 'endOn';
 
 /** Actors by their number in the world, classes by their id. */
 export type Told =
@@ -25,7 +25,7 @@ export type Told =
       mode: LockMode,
       side: number,
     ]
-  | readonly ['fact', actor: number, method: FactMethod, ...args: number[]]
+  | readonly ['fact', actor: number, phase: FactPhase, kind: number, a: number, b: number, c: number]
   | readonly ['call', id: number, actor: number, call: Omit<SessionCall, 'actor'>]
   | readonly ['effect', vcpu: number, gpa: number, access: number]
   | readonly ['finding', OracleFinding]
@@ -54,7 +54,9 @@ export function tellAll(world: World, heard: number, tell: (told: Told) => void)
     if ((heard & HEARS_LOCKS) !== 0) {
       actor.trace = (event, cls, addr, mode, side) => tell(['lock', number, event, cls.id, addr, mode, side]);
     }
-    if ((heard & HEARS_FACTS) !== 0) actor.tracer = new TellingTracer(world, number, tell);
+    if ((heard & HEARS_FACTS) !== 0) {
+      actor.tracer = new FactTracer(world, (...fact) => tell(['fact', number, ...fact]));
+    }
   }
   vm.onFinding = (finding) => tell(['finding', finding]);
   vm.onEffect = (vcpu, gpa, access) => tell(['effect', vcpu, gpa, access]);
@@ -65,34 +67,10 @@ export function tellAll(world: World, heard: number, tell: (told: Told) => void)
   };
 }
 
-class TellingTracer extends Tracer {
-  readonly #actor: number;
-  readonly #tell: (told: Told) => void;
-
-  constructor(world: World, actor: number, tell: (told: Told) => void) {
-    // No ring: a base that may be read is all that it needs.
-    super({ mem: world.vm.mem, base: world.vm.layout.vm, bytes: 0, clock: () => 0 });
-    this.#actor = actor;
-    this.#tell = tell;
-  }
-  override begin(kind: number, a = 0, b = 0, c = 0): void {
-    this.#tell(['fact', this.#actor, 'begin', kind, a, b, c]);
-  }
-  override end(kind: number, a = 0, b = 0, c = 0): void {
-    this.#tell(['fact', this.#actor, 'end', kind, a, b, c]);
-  }
-  override instant(kind: number, a = 0, b = 0, c = 0): void {
-    this.#tell(['fact', this.#actor, 'instant', kind, a, b, c]);
-  }
-  override instantAt(time: number, kind: number, a = 0, b = 0, c = 0): void {
-    this.#tell(['fact', this.#actor, 'instantAt', time, kind, a, b, c]);
-  }
-  override beginOn(lane: number, kind: number, a = 0, b = 0, c = 0): void {
-    this.#tell(['fact', this.#actor, 'beginOn', lane, kind, a, b, c]);
-  }
-  override endOn(lane: number, kind: number, a = 0, b = 0, c = 0): void {
-    this.#tell(['fact', this.#actor, 'endOn', lane, kind, a, b, c]);
-  }
+function state(tracer: Tracer, phase: FactPhase, fact: readonly [number, number, number, number]): void {
+  if (phase === FACT_BEGIN) tracer.begin(...fact);
+  else if (phase === FACT_END) tracer.end(...fact);
+  else tracer.instant(...fact);
 }
 
 /** The engine's side: passes on what was told, as if it had happened in `world`. One for an execution. */
@@ -114,9 +92,9 @@ export class Hearing {
         return;
       }
       case 'fact': {
-        const [, actor, method, ...args] = told;
+        const [, actor, phase, ...fact] = told;
         const tracer = actors[actor]?.tracer;
-        if (tracer !== null && tracer !== undefined) Reflect.apply(tracer[method], tracer, args);
+        if (tracer) state(tracer, phase, fact);
         return;
       }
       case 'call':

@@ -6,13 +6,14 @@ import { invariantName } from '../../report/invariant-names.ts';
 import { QUIRKS, type Quirks } from '../../shared/quirks.ts';
 import type { Finding } from '../engine/finding.ts';
 import type { Schedule } from '../engine/schedule.ts';
+import { explainRace } from '../oracle/explain-race.ts';
 import type { Scenario } from '../scenario/scenario.ts';
 import { Attempts } from './attempt.ts';
 import { type Reordered, reordered } from './difference.ts';
 import { type ActorEnd, type Explained, explain } from './explain.ts';
 import { type NearestPassing, nearestPassing, type Window } from './nearest.ts';
 import { callerOf, type Row, rowsOf, stepText } from './rows.ts';
-import { readableStack, type SourceLine, SourceLines } from './source-line.ts';
+import { readableStacks, type SourceLine, SourceLines } from './source-line.ts';
 
 export interface FindingReport {
   readonly finding: Finding;
@@ -66,13 +67,13 @@ const REORDERED_SHOWN = 4;
 export function reportOf(request: ReportRequest): FindingReport | null {
   const { scenario, schedule, key, quirks, without, minimal, token, repeat } = request;
   const explained = explain(scenario, schedule);
-  const finding = explained.findings.find((candidate) => candidate.key === key);
-  if (finding === undefined) return null;
+  const seen = explained.findings.find((candidate) => candidate.key === key);
+  if (seen === undefined) return null;
+  const finding = seen.oracle === 'race' ? explainRace(scenario, schedule, seen) : seen;
   const { nearest, windows } = nearestPassing(new Attempts(scenario, key), schedule);
-  const { text: details, first: thrownAt } = readableStack(finding.details ?? [], new SourceLines());
-  // Its place is part of what is said; where others come in between is the reason.
-  const said = thrownAt === null ? [] : [{ at: thrownAt, why: `${finding.oracle}: ${finding.message}` }];
-  const looks = [...said, ...whereToLook(explained, schedule, windows)];
+  const { text: details, tops } = readableStacks(finding.details ?? [], new SourceLines());
+  // Their places are part of what is said; where others come in between is the reason.
+  const looks = [...placesSaid(finding, tops), ...whereToLook(explained, schedule, windows)];
   const last = explained.steps.at(-1);
   if (looks.length === 0 && last !== undefined)
     add(looks, callerOf(last), `the last step: ${stepText(last)}`);
@@ -91,6 +92,13 @@ export function reportOf(request: ReportRequest): FindingReport | null {
     token,
     repeat,
   };
+}
+
+/** Both sides of a race; of anything else whose stack is known its innermost place. */
+function placesSaid({ oracle, message, details = [] }: Finding, tops: readonly SourceLine[]): Look[] {
+  if (oracle !== 'race') return tops.slice(0, 1).map((at) => ({ at, why: `${oracle}: ${message}` }));
+  const sides = details.filter((line) => !line.startsWith(' '));
+  return tops.map((at, side) => ({ at, why: sides[side]! }));
 }
 
 /** The lines between which the turn must not be taken, and where whoever is stuck is stuck. */

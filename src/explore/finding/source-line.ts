@@ -67,24 +67,32 @@ export class SourceLines {
 const STACK_LINE = /^\s*(?:at )?(?:(.+?) \()?((?:file:\/\/|\/|[A-Z]:\\|node:)[^()]*?):(\d+):(\d+)\)?$/;
 
 /**
- * Lines of which some are an error's stack: those become places in the sources, without frames of Node, of generators
- * and of the explorer.
+ * Lines of which some are stacks, each after a line that says whose: their frames become places in the sources, without
+ * those of Node, of generators and of the explorer.
+ *
+ * @returns tops: of each stack its innermost place
  */
-export function readableStack(
+export function readableStacks(
   text: readonly string[],
   lines: SourceLines,
-): { readonly text: string[]; readonly first: SourceLine | null } {
-  let first: SourceLine | null = null;
+): { readonly text: string[]; readonly tops: SourceLine[] } {
+  const tops: SourceLine[] = [];
+  let begins = true;
   const readable = text.flatMap((line) => {
     const parts = STACK_LINE.exec(line);
-    if (parts === null) return /^\s*at /.test(line) ? [] : [line];
+    if (parts === null) {
+      if (/^\s*at /.test(line)) return [];
+      begins = true;
+      return [line];
+    }
     const [, name = '', url = '', row, column] = parts;
     if (url.startsWith('node:') || EXPLORER.test(url)) return [];
     const place = lines.of({ url, line: Number(row), column: Number(column), function: name });
-    first ??= place;
+    if (begins) tops.push(place);
+    begins = false;
     return [`at ${shortPlace(place)}${place.function === '' ? '' : ` ${place.function}`}`];
   });
-  return { text: readable, first };
+  return { text: readable, tops };
 }
 
 /** Files of the explorer, which are below every path that it executes. */

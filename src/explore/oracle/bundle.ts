@@ -7,60 +7,16 @@
 
 import type { LockTrace } from '../../shared/sync/actor.ts';
 import { TRACE_KINDS } from '../../shared/trace/kinds.ts';
-import { Tracer } from '../../shared/trace/tracer.ts';
 import type { Execution, Observer } from '../engine/execution.ts';
 import type { World } from '../world/world.ts';
-import { FACT_BEGIN, FACT_END, FACT_INSTANT, type FactPhase, type Oracle } from './oracle.ts';
+import { FactTracer } from './fact-tracer.ts';
+import type { Oracle } from './oracle.ts';
 import { numberOf } from './who.ts';
 
 /** Where the tracer and the lock hook of one actor lead. */
 interface Wires {
   readonly tracer: FactTracer;
   readonly locks: LockTrace;
-}
-
-type Tell = (actor: number, phase: FactPhase, kind: number, a: number, b: number, c: number) => void;
-
-/** Records nothing: passes facts on, to the oracles and to the tracer that was there before. */
-class FactTracer extends Tracer {
-  next: Tracer | null = null;
-  readonly #actor: number;
-  readonly #tell: Tell;
-
-  constructor(world: World, actor: number, tell: Tell) {
-    // No ring: a base that may be read is all that it needs.
-    super({ mem: world.vm.mem, base: world.vm.layout.vm, bytes: 0, clock: () => 0 });
-    this.#actor = actor;
-    this.#tell = tell;
-  }
-
-  override begin(kind: number, a = 0, b = 0, c = 0, flow = 0, wide = 0n): void {
-    this.next?.begin(kind, a, b, c, flow, wide);
-    this.#tell(this.#actor, FACT_BEGIN, kind, a, b, c);
-  }
-  override end(kind: number, a = 0, b = 0, c = 0, wide = 0n): void {
-    this.next?.end(kind, a, b, c, wide);
-    this.#tell(this.#actor, FACT_END, kind, a, b, c);
-  }
-  override instant(kind: number, a = 0, b = 0, c = 0, flow = 0, wide = 0n): void {
-    this.next?.instant(kind, a, b, c, flow, wide);
-    this.#tell(this.#actor, FACT_INSTANT, kind, a, b, c);
-  }
-  override now(): number {
-    return this.next?.now() ?? 0;
-  }
-  override instantAt(time: number, kind: number, a = 0, b = 0, c = 0, flow = 0, wide = 0n): void {
-    this.next?.instantAt(time, kind, a, b, c, flow, wide);
-    this.#tell(this.#actor, FACT_INSTANT, kind, a, b, c);
-  }
-  override beginOn(lane: number, kind: number, a = 0, b = 0, c = 0, flow = 0, wide = 0n): void {
-    this.next?.beginOn(lane, kind, a, b, c, flow, wide);
-    this.#tell(this.#actor, FACT_BEGIN, kind, a, b, c);
-  }
-  override endOn(lane: number, kind: number, a = 0, b = 0, c = 0, wide = 0n): void {
-    this.next?.endOn(lane, kind, a, b, c, wide);
-    this.#tell(this.#actor, FACT_END, kind, a, b, c);
-  }
 }
 
 /** One observer in front of several oracles. For one world; may see any number of its executions, one after another. */
@@ -163,10 +119,10 @@ export class OracleBundle implements Observer {
   }
 
   #wire(index: number): Wires {
-    const tracer = new FactTracer(this.#world, index, (actor, phase, kind, a, b, c) => {
+    const tracer = new FactTracer(this.#world, (phase, kind, a, b, c) => {
       const running = this.#execution;
       if (running === null) return;
-      for (const oracle of this.#facts[kind]!) oracle.fact!(running, actor, phase, kind, a, b, c);
+      for (const oracle of this.#facts[kind]!) oracle.fact!(running, index, phase, kind, a, b, c);
     });
     const locks: LockTrace = (event, cls, addr, mode, side) => {
       const running = this.#execution;

@@ -248,7 +248,7 @@ export class RaceOracle implements Oracle {
       actor: execution.last,
       details: sides.flatMap(({ name, step, kind, point, stack }) => [
         `${kind} by ${name} at step ${step + 1}, in the step that began with ${point}`,
-        ...(stack === undefined ? [] : stack.split('\n').map((line) => `    ${line}`)),
+        ...(stack === undefined ? [] : indented(stack)),
       ]),
     });
   }
@@ -256,12 +256,14 @@ export class RaceOracle implements Oracle {
   #reportTorn(addr: number): void {
     const execution = this.#execution!;
     const cell = this.#name(addr);
+    const { name } = execution.participants[this.#actor]!;
     execution.report({
       oracle: 'race',
       rule: 'torn',
       message: `${cell}: half of a 64-bit entry is stored; who reads it meets half of each`,
       key: `torn ${generic(cell)}`,
       actor: this.#actor,
+      ...(this.#stacksOn ? { details: [`half of it by ${name}`, ...indented(stackHere())] } : {}),
     });
   }
 
@@ -275,6 +277,11 @@ function join(into: Int32Array, from: Int32Array): void {
   for (let i = 0; i < into.length; i++) if (from[i]! > into[i]!) into[i] = from[i]!;
 }
 
+const indented = (stack: string): string[] => stack.split('\n').map((line) => `    ${line}`);
+
+// LIMIT: frames of each side that are shown.
+const FRAMES_SHOWN = 5;
+
 /** Frames outside the oracle and the memory's own methods, innermost first. */
 function stackHere(): string {
   const limit = Error.stackTraceLimit;
@@ -284,5 +291,6 @@ function stackHere(): string {
   return lines
     .map((line) => line.trim().replace(/^at /, ''))
     .filter((line) => !/explore[\\/](oracle|engine)|<anonymous>|\.next /.test(line))
+    .slice(0, FRAMES_SHOWN)
     .join('\n');
 }

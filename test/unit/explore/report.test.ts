@@ -127,6 +127,21 @@ test('a lock rule: the stack that broke it, in lines of the sources, without the
   t.regex(text, /who holds and waits\n {2}vcpu 0 +holds access_tree_lock for read, since step \d+/);
 });
 
+test('a data race: both sides, each with its stack, and both are where to look first', (t) => {
+  const report = reported(KNOWN_SCENARIOS.find(({ name }) => name === 'rc-16')!);
+  t.is(report.finding.oracle, 'race');
+  const stacks = report.finding.details!.join('\n').split(/^(?=\w+ (?:read|write) by )/m);
+  t.is(stacks.length, 2, report.finding.details!.join('\n'));
+  t.regex(stacks.join(''), /^\w+ \w+ by vcpu 0 at step \d+.*\nat access-tree\.ts:\d+ lookup/m);
+  t.regex(stacks.join(''), /^\w+ \w+ by tool at step \d+.*\nat access-tree\.ts:\d+ (?:insert|remove)Entry/m);
+  const [first, second] = report.look;
+  t.deepEqual(
+    [first!.why, second!.why],
+    stacks.map((stack) => stack.split('\n')[0]!),
+  );
+  t.regex(`${first!.at.file} ${second!.at.file}`, /access-tree\.ts .*access-tree\.ts/);
+});
+
 test('RC-01: the two lines between which nobody may come are the scan and the activation', (t) => {
   const report = reported(createSlot, [REF_CREATE_SLOT_GAP]);
   t.is(report.finding.rule, 'I3');
