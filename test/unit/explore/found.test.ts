@@ -2,7 +2,8 @@ import test from 'ava';
 import { found } from '../../../src/explore/campaign/found.ts';
 import { Replay } from '../../../src/explore/engine/schedule.ts';
 import { decodeToken } from '../../../src/explore/finding/token.ts';
-import type { Scenario } from '../../../src/explore/scenario/scenario.ts';
+import { guarded, type ScenarioPhase } from '../../../src/explore/scenario/guarded.ts';
+import { type Scenario, wrapped } from '../../../src/explore/scenario/scenario.ts';
 import { stageOf } from '../../../src/explore/scenario/stage.ts';
 import { choosing, type Path } from '../../../src/shared/sync/point.ts';
 
@@ -56,4 +57,29 @@ test('what does not show again is said to depend on something outside', (t) => {
     message:
       "scenario 'combination' is not the same each time: its schedule of seed 4 does not show again: thief: open",
   });
+});
+
+test('each execution that a finding takes shows that its worker gets on, however long it takes as a whole', (t) => {
+  let executions = 0;
+  const counted = wrapped(combination, ({ participants }) => ({
+    participants: (world) => {
+      executions += 1;
+      return participants(world);
+    },
+  }));
+  // What the worker tells its campaign (explore.worker.ts), which ends it when nothing is told for long.
+  const told: ScenarioPhase[] = [];
+  found(
+    guarded(counted, (phase) => told.push(phase)),
+    'combination',
+    [],
+    seen(),
+  );
+  t.true(executions > WHEELS, `${executions} executions`);
+  t.is(
+    told.filter((phase) => phase === 'steps').length,
+    told.filter((phase) => phase === 'participants').length +
+      told.filter((phase) => phase === 'atEnd').length,
+  );
+  t.is(told.filter((phase) => phase === 'participants').length, executions);
 });
