@@ -12,14 +12,13 @@
  *   expect: exit 0, console "hello", "world" in either order, and whatever else a reader should know
  *   host:   what somebody outside has to do for the guest to end; absent when nothing
  *
- * `@NAME@` in a console text stands for what the same C program prints when it is compiled for, and run on, this
- * machine. A .c file that includes "NAME.expected.h" gets that file from such a run too: the program compiled with
- * GUEST_RECORD defined prints it.
+ * `@NAME@` in a console text stands for the last line that the same C program prints when it is compiled for, and run
+ * on, this machine. A .c file that includes "NAME.expected.h" gets that file from such a run too: the program compiled
+ * with GUEST_RECORD defined prints it.
  *
- * images/expected.json holds all of it, with a hash of each image's sources and one of the image.
+ * images/expected.json holds all of it, with a hash of each image's sources and one of the image. What other emulators
+ * need to run guests (peer-images.ts) is built as well.
  */
-import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
@@ -34,9 +33,21 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseElf } from '../src/image/elf.ts';
 import { hex, parseSize } from '../src/shared/units.ts';
+import {
+  compile,
+  GUEST_CFLAGS,
+  GUESTS,
+  hashOf,
+  IMAGES,
+  inGuests,
+  LDFLAGS,
+  LINKER_SCRIPT,
+  linkNatively,
+  run,
+  sha256,
+} from './compile-guest.ts';
+import { buildPeerImages, stalePeerImages } from './peer-images.ts';
 
-const GUESTS = 'test/guests';
-const IMAGES = 'test/guests/images';
 const EXPECTED = 'test/guests/images/expected.json';
 const STORM_SOURCE = 'src/storm/guest.asm';
 const STORM_MODULE = 'src/storm/guest-image.ts';
@@ -44,29 +55,6 @@ const STORM = 'storm';
 
 /** Sources that are part of images, not images. */
 const CRT0 = 'crt0.asm';
-const LINKER_SCRIPT = 'guest.ld';
-const NATIVE_SHIM = 'test/guests/native/shim.c';
-const COMMON_C = [CRT0, 'boot.inc', 'print.inc', 'guest.h', LINKER_SCRIPT];
-const COMMON_ASM = ['boot.inc', 'print.inc', 'check.inc', LINKER_SCRIPT];
-
-const CFLAGS = ['-std=gnu11', '-Wall', '-Wextra', '-Werror', '-O2', '-ffreestanding', '-fno-pic'];
-// No SSE, no red zone: crt0's handlers may run on any stack. No unwind tables, no notes: nobody reads them.
-const GUEST_CFLAGS = [
-  '-nostdlib',
-  '-static',
-  '-mno-red-zone',
-  '-mgeneral-regs-only',
-  '-fcf-protection=none',
-  '-fno-stack-protector',
-  '-fno-asynchronous-unwind-tables',
-  '-fno-tree-loop-distribute-patterns',
-];
-const LDFLAGS = [
-  ...['-m', 'elf_x86_64', '-static', '-nostdlib', '--build-id=none', '--strip-debug'],
-  ...['-z', 'noexecstack', '-z', 'max-page-size=0x1000'],
-];
-/** Part of every source hash: other flags make other images. */
-const RECIPE = [CFLAGS, GUEST_CFLAGS, LDFLAGS].flat().join(' ');
 
 /** What a test needs to know of one image. */
 export interface ExpectedGuest {
@@ -79,6 +67,8 @@ export interface ExpectedGuest {
   /** Lines on the console, null when the header says nothing about them. */
   readonly console: readonly string[] | null;
   readonly consoleOrder: 'given' | 'any';
+  /** The same C runs as a program of this machine: it says what the guest prints. */
+  readonly native: boolean;
   /** What the host has to do for the guest to end, or null. */
   readonly host: string | null;
   /** The header's own words. */
@@ -93,7 +83,6 @@ export type ExpectedGuests = Readonly<Record<string, ExpectedGuest>>;
 interface Guest {
   readonly name: string;
   readonly sources: readonly string[];
-  readonly common: readonly string[];
 }
 
 /** Images, what is expected of them, and nothing else, as committed. */
@@ -120,7 +109,7 @@ export function staleGuests(): string[] {
     const name = basename(file, '.elf');
     if (file.endsWith('.elf') && !known.has(name)) stale.push(`${name}: image without a source`);
   }
-  return stale;
+  return [...stale, ...stalePeerImages()];
 }
 
 /** Builds everything. @returns one line for each file written anew */
@@ -152,6 +141,7 @@ function buildGuests(): string[] {
       changed.push(`removed: ${join(IMAGES, file)}`);
     }
     write(EXPECTED, expectedJson(expected));
+    buildPeerImages(work, write);
   } finally {
     rmSync(work, { recursive: true });
   }
@@ -166,23 +156,15 @@ function listGuests(): Guest[] {
     if (file.endsWith('.c')) {
       const beside = `${basename(file, '.c')}.asm`;
       const own = files.includes(beside) ? [file, beside] : [file];
-      guests.push({ name: basename(file, '.c'), sources: own.map(inGuests), common: COMMON_C.map(inGuests) });
+      guests.push({ name: basename(file, '.c'), sources: own.map(inGuests) });
     } else if (file.endsWith('.asm') && file !== CRT0 && !programs.has(basename(file, '.asm'))) {
-      guests.push({
-        name: basename(file, '.asm'),
-        sources: [inGuests(file)],
-        common: COMMON_ASM.map(inGuests),
-      });
+      guests.push({ name: basename(file, '.asm'), sources: [inGuests(file)] });
     }
   }
   if (existsSync(STORM_SOURCE)) {
-    guests.push({ name: STORM, sources: [STORM_SOURCE], common: COMMON_ASM.map(inGuests) });
+    guests.push({ name: STORM, sources: [STORM_SOURCE] });
   }
   return guests;
-}
-
-function inGuests(file: string): string {
-  return `${GUESTS}/${file}`;
 }
 
 // ── compiling ───────────────────────────────────────────────────────────────────────────────────
@@ -191,50 +173,22 @@ function buildImage(guest: Guest, work: string): Uint8Array {
   if (includesRecord(guest)) {
     writeFileSync(join(work, `${guest.name}.expected.h`), runNatively(guest, ['-DGUEST_RECORD'], work));
   }
-  const sources = isC(guest) ? [inGuests(CRT0), ...guest.sources] : guest.sources;
-  const objects = sources.map((source) => compile(source, GUEST_CFLAGS, work));
+  const objects = assembled(guest).map((source) => compile(source, GUEST_CFLAGS, work));
   const out = join(work, `${guest.name}.elf`);
-  run('ld', [...LDFLAGS, '-T', inGuests(LINKER_SCRIPT), '-o', out, ...objects]);
+  run('ld', [...LDFLAGS, '-T', LINKER_SCRIPT, '-o', out, ...objects]);
   // Labels that macros made: nobody asks for them by name.
   run('objcopy', ['--wildcard', '--strip-symbol', '..@*', out]);
   return readFileSync(out);
 }
 
+/** Everything that becomes an object file of the image. */
+function assembled(guest: Guest): readonly string[] {
+  return isC(guest) ? [inGuests(CRT0), ...guest.sources] : guest.sources;
+}
+
 /** What the program prints on this machine: its C and assembly with a C library instead of crt0. */
 function runNatively(guest: Guest, flags: readonly string[], work: string): string {
-  const own = guest.sources.map((source) => compile(source, ['-Dmain=guest_main', ...flags], work));
-  const program = join(work, `${guest.name}.native`);
-  run('gcc', [
-    '-no-pie',
-    '-z',
-    'noexecstack',
-    '-o',
-    program,
-    ...own,
-    compile(NATIVE_SHIM, ['-fhosted'], work),
-  ]);
-  return run(program, []);
-}
-
-/** Object files are called by relative source names only, so that no path of this machine shows in them. */
-function compile(source: string, cflags: readonly string[], work: string): string {
-  const object = join(work, `${basename(source)}.o`);
-  if (source.endsWith('.asm')) run('nasm', ['-f', 'elf64', '-w+error', `-I${GUESTS}/`, source, '-o', object]);
-  else run('gcc', [...CFLAGS, ...cflags, `-I${GUESTS}`, `-I${work}`, '-c', source, '-o', object]);
-  return object;
-}
-
-function run(command: string, args: readonly string[]): string {
-  try {
-    return execFileSync(command, args, {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'inherit'],
-      maxBuffer: 2 ** 26,
-    });
-  } catch (error) {
-    // What was wrong with the sources stands above this line: the compiler's own words.
-    throw new Error(`failed: ${command} ${args.join(' ')}`, { cause: error });
-  }
+  return run(linkNatively(guest.name, guest.sources, flags, work), []);
 }
 
 function isC(guest: Guest): boolean {
@@ -258,7 +212,8 @@ function expectations(guest: Guest, work: string): Omit<ExpectedGuest, 'sources'
     throw new Error(`${guest.sources[0]}: the header needs 'run: -smp N -m SIZE' and 'expect: exit N…'`);
   }
   let expect = header.get('expect')!;
-  if (/@\w+@/.test(expect)) expect = expect.replace(/@\w+@/, runNatively(guest, [], work).trim());
+  const native = /@\w+@/.test(expect);
+  if (native) expect = expect.replace(/@\w+@/, runNatively(guest, [], work).trim().split('\n').at(-1)!);
   const texts = /console ((?:"[^"]*"(?:, )?)+)( in either order)?/.exec(expect);
   return {
     smp: Number(smp),
@@ -267,6 +222,7 @@ function expectations(guest: Guest, work: string): Omit<ExpectedGuest, 'sources'
     exitCode: Number(exitCode),
     console: texts === null ? null : [...texts[1]!.matchAll(/"([^"]*)"/g)].map((text) => text[1]!),
     consoleOrder: texts?.[2] === undefined ? 'given' : 'any',
+    native,
     host: header.get('host') ?? null,
     expect,
   };
@@ -308,17 +264,7 @@ function expectedJson(expected: ExpectedGuests): string {
 }
 
 function hashSources(guest: Guest): string {
-  const hash = createHash('sha256').update(RECIPE);
-  for (const path of [...guest.sources, ...guest.common]) {
-    // Git may check text files out with other line ends.
-    const text = readFileSync(path, 'utf8').replaceAll('\r\n', '\n');
-    hash.update(`\0${path}\0${text.length}\0${text}`);
-  }
-  return hash.digest('hex');
-}
-
-function sha256(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
+  return hashOf([...assembled(guest), LINKER_SCRIPT]);
 }
 
 /** Of the image as committed; null when there is none. */

@@ -1,6 +1,5 @@
 /**
- * Runs guest images in QEMU, whose CPUs a small shim (qemu-shim.asm) puts into the state of our boot protocol: a
- * second opinion on guests, on real x86 semantics. Needs nasm and qemu-system-x86_64.
+ * Runs guest images in QEMU (qemu.ts): a second opinion on guests, on real x86 semantics. Needs qemu-system-x86_64.
  *
  *   node dist/scripts/guest-in-qemu.js                   every image, compared with expected.json
  *   node dist/scripts/guest-in-qemu.js hello paging      these
@@ -13,36 +12,17 @@
  *
  * QEMU_ARGS in the environment is added to QEMU's arguments: QEMU_ARGS='-d int -D int.log'
  */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeBootTables } from '../src/image/boot.ts';
-import { type LoadedImage, loadImage, symbolValue, writeImage } from '../src/image/load.ts';
+import { loadImage, symbolValue } from '../src/image/load.ts';
 import * as storm from '../src/storm/guest-image.ts';
 import { type ExpectedGuest, readExpected } from './build-guests.ts';
+import { kernelFile, QEMU, QEMU_RAM_BYTES, type QemuRun, qemuArguments } from './qemu.ts';
 
-const SHIM = 'scripts/qemu-shim.asm';
 const QEMU_DIFFERS = 'strict';
-const RAM_BYTES = 512 * 1024 ** 2;
-/** Boot tables as they are written, and no stack: what lies between GDT and the end of the IDT. */
-const TABLES = { from: 0x500, to: 0x9000 };
-/** As in the shim. */
-const DUMP_COUNT = 2;
 const TIMEOUT_MS = 120_000;
-
-interface QemuRun {
-  readonly image: LoadedImage;
-  readonly vcpuCount: number;
-  /** One host thread for all CPUs. */
-  readonly oneThread?: boolean;
-  /** Bytes of the image to set before it starts, by gpa. */
-  readonly patches?: readonly { readonly gpa: number; readonly bytes: Uint8Array }[];
-  /** A word that becomes 1 after so many turns of one more CPU. */
-  readonly poke?: { readonly gpa: number; readonly turns: number };
-  /** Memory to be given back at the end: DUMP_COUNT areas at most. */
-  readonly dumps?: readonly { readonly gpa: number; readonly bytes: number }[];
-}
 
 interface QemuResult {
   /** All vCPUs' exit codes, or-ed. */
@@ -51,40 +31,18 @@ interface QemuResult {
   readonly dumps: readonly Buffer[];
 }
 
-function runInQemu(run: QemuRun): QemuResult {
+function runInQemu(run: QemuRun, how: { readonly oneThread?: boolean } = {}): QemuResult {
   const work = mkdtempSync(join(tmpdir(), 'faultline-qemu-'));
   try {
     const kernel = join(work, 'kernel');
-    writeFileSync(kernel, kernelFile(run, work));
-    const cpus = run.vcpuCount + (run.poke === undefined ? 0 : 1);
-    const args = [
-      '-kernel',
-      kernel,
-      '-m',
-      '512M',
-      '-smp',
-      String(cpus),
-      '-cpu',
-      'max',
-      '-nographic',
-      '-no-reboot',
-    ];
-    args.push(
-      '-monitor',
-      'none',
-      '-serial',
-      'none',
-      '-debugcon',
-      'stdio',
-      '-accel',
-      `tcg,thread=${run.oneThread === true ? 'single' : 'multi'}`,
-    );
-    args.push('-device', 'isa-debug-exit,iobase=0xf4,iosize=0x04');
+    writeFileSync(kernel, kernelFile(run));
+    const args = qemuArguments(kernel, run, how);
     if (process.env['QEMU_ARGS'] !== undefined) args.push(...process.env['QEMU_ARGS'].split(' '));
-    const { status, stdout, stderr } = spawnSync('qemu-system-x86_64', args, {
+    const { status, stdout, stderr, error } = spawnSync(QEMU, args, {
       timeout: TIMEOUT_MS,
       maxBuffer: 2 ** 28,
     });
+    if (error !== undefined && status === null) throw error;
     if (status === null || status % 2 === 0) {
       throw new Error(`QEMU ended with ${status}: ${stdout.toString('latin1')} ${stderr.toString('latin1')}`);
     }
@@ -96,61 +54,6 @@ function runInQemu(run: QemuRun): QemuResult {
     return { exitCode: status >> 1, console: stdout.toString('latin1', 0, end), dumps: dumps.reverse() };
   } finally {
     rmSync(work, { recursive: true });
-  }
-}
-
-/** The shim, its configuration, and everything to be copied. */
-function kernelFile(run: QemuRun, work: string): Uint8Array {
-  const shimPath = join(work, 'shim.bin');
-  execFileSync('nasm', ['-f', 'bin', SHIM, '-o', shimPath]);
-  const shim = readFileSync(shimPath);
-
-  const ram = new Uint8Array(RAM_BYTES);
-  writeBootTables(ram, { vcpuCount: run.vcpuCount });
-  writeImage(run.image, ram);
-  for (const { gpa, bytes } of run.patches ?? []) ram.set(bytes, gpa);
-  const areas = [
-    { gpa: TABLES.from, bytes: TABLES.to - TABLES.from, memBytes: TABLES.to - TABLES.from },
-    // With the zeros at its end: patches may lie there.
-    ...run.image.segments.map(({ gpa, memBytes }) => ({ gpa, bytes: memBytes, memBytes })),
-  ];
-  for (const { gpa, bytes } of areas) exitByInterrupt(ram.subarray(gpa, gpa + bytes));
-
-  const recordsBytes = areas.length * 16;
-  const file = Buffer.alloc(
-    shim.byteLength + recordsBytes + areas.reduce((sum, { bytes }) => sum + bytes, 0),
-  );
-  file.set(shim);
-  const config = [
-    run.image.entry,
-    run.vcpuCount,
-    run.vcpuCount,
-    run.poke?.gpa ?? 0,
-    run.poke?.turns ?? 0,
-    ...Array.from({ length: DUMP_COUNT }, (_, index) => run.dumps?.[index]).flatMap((dump) => [
-      dump?.gpa ?? 0,
-      dump?.bytes ?? 0,
-    ]),
-    areas.length,
-  ];
-  for (const [index, word] of config.entries())
-    file.writeUInt32LE(word, shim.byteLength - config.length * 4 + index * 4);
-  let data = shim.byteLength + recordsBytes;
-  for (const [index, { gpa, bytes, memBytes }] of areas.entries()) {
-    for (const [word, value] of [gpa, data, bytes, memBytes].entries()) {
-      file.writeUInt32LE(value, shim.byteLength + index * 16 + word * 4);
-    }
-    file.set(ram.subarray(gpa, gpa + bytes), data);
-    data += bytes;
-  }
-  return file;
-}
-
-/** `out 0xf4, eax; ud2` becomes `int 0xf4; ud2`: isa-debug-exit would end all vCPUs with the first. */
-function exitByInterrupt(code: Uint8Array): void {
-  for (let at = 0; at + 4 <= code.byteLength; at++) {
-    if (code[at] === 0xe7 && code[at + 1] === 0xf4 && code[at + 2] === 0x0f && code[at + 3] === 0x0b)
-      code[at] = 0xcd;
   }
 }
 
@@ -177,22 +80,24 @@ function runGuest(name: string, expected: ExpectedGuest): string | null {
  * @returns what the guest found, or what its counters say when it has ended; null when all is well
  */
 function runStorm(vcpuCount: number, turns: number): string | null {
-  const image = loadImage(storm.stormGuestImage(), { ramBytes: RAM_BYTES, vcpuCount });
+  const image = loadImage(storm.stormGuestImage(), { ramBytes: QEMU_RAM_BYTES, vcpuCount });
   const gpa = (name: string) => symbolValue(image, name);
   const seeds = new BigUint64Array(vcpuCount).map((_, index) => BigInt(index + 1) * 0x1234567n);
   const dataGpa = gpa('storm_stop');
   const dataEnd = gpa('storm_shadow') + Number(image.symbols.get('storm_shadow')!.size);
-  const { exitCode, dumps } = runInQemu({
-    image,
-    vcpuCount,
-    oneThread: true,
-    patches: [{ gpa: gpa('storm_seeds'), bytes: new Uint8Array(seeds.buffer) }],
-    poke: { gpa: dataGpa, turns },
-    dumps: [
-      { gpa: dataGpa, bytes: dataEnd - dataGpa },
-      { gpa: storm.STORM_TEST_GPA, bytes: storm.STORM_PAGES * 4096 },
-    ],
-  });
+  const { exitCode, dumps } = runInQemu(
+    {
+      image,
+      vcpuCount,
+      patches: [{ gpa: gpa('storm_seeds'), bytes: new Uint8Array(seeds.buffer) }],
+      poke: { gpa: dataGpa, turns },
+      dumps: [
+        { gpa: dataGpa, bytes: dataEnd - dataGpa },
+        { gpa: storm.STORM_TEST_GPA, bytes: storm.STORM_PAGES * 4096 },
+      ],
+    },
+    { oneThread: true },
+  );
   const [data, test] = dumps as [Buffer, Buffer];
   for (let index = 0; index < vcpuCount; index++) {
     const counter = (name: string) => data.readBigUInt64LE(gpa(name) - dataGpa + index * storm.STORM_STRIDE);

@@ -1,13 +1,12 @@
 /** The interpreter: guest instructions a second on one vCPU, without introspection. */
-import { CORE_GUESTS, guestImage, guestRate, withRounds } from './guests.ts';
+import { CORE_GUESTS, guestImage, guestRate, roundsFor } from './guests.ts';
 import { geometricMean, interleaved, type Row, row, type Suite } from './suite.ts';
 
 export const core: Suite = {
   name: 'core',
   about: 'guest instructions a second of the generated interpreter, one vCPU',
   async run({ quick }) {
-    const factor = quick ? 5 : 30;
-    const images = CORE_GUESTS.map((name) => withRounds(guestImage(name), factor));
+    const images = CORE_GUESTS.map((name) => guestImage(name, roundsFor(name, quick ? 0.1 : 0.5)));
     const variants = Object.fromEntries(
       CORE_GUESTS.map((name, i) => [
         name,

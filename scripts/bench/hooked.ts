@@ -1,12 +1,12 @@
 /** What introspection costs a guest that nobody restricts. */
-import { CORE_GUESTS, guestImage, guestRate, withRounds } from './guests.ts';
+import { CORE_GUESTS, guestImage, guestRate, roundsFor } from './guests.ts';
 import { geometricMean, interleaved, row, type Suite } from './suite.ts';
 
 export const hooked: Suite = {
   name: 'hooked',
   about: 'introspection hooked, nothing restricted, against the same guests unhooked',
   async run({ quick }) {
-    const images = CORE_GUESTS.map((name) => withRounds(guestImage(name), quick ? 5 : 20));
+    const images = CORE_GUESTS.map((name) => guestImage(name, roundsFor(name, quick ? 0.1 : 0.3)));
     const all = async (introspected: boolean): Promise<number> => {
       const rates: number[] = [];
       for (const image of images) rates.push(await guestRate({ vcpuCount: 1, image, introspected }));

@@ -1,6 +1,7 @@
 /**
- * `npm run bench -- [--suite NAME]… [--quick] [--json]`: measures, prints medians and ratios, and says which goals are
- * met. Speed is never a test: the exit code is 0 whatever the numbers are.
+ * `npm run bench -- [--suite NAME]… [--peers NAME,…] [--quick] [--json]`: measures, prints medians and ratios, and says
+ * which goals are met. Speed is never a test: the exit code is 0 whatever the numbers are, and 2 when what was asked for
+ * is not there.
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -11,6 +12,9 @@ import { hooked } from './hooked.ts';
 import { lockCosts } from './lock-costs.ts';
 import { memory } from './memory.ts';
 import { oracles } from './oracles.ts';
+import { PeerAbsent } from './peers/peer.ts';
+import { PEERS } from './peers/peers.ts';
+import { programs } from './programs.ts';
 import { smp } from './smp.ts';
 import { start } from './start.ts';
 import { strategies } from './strategies.ts';
@@ -18,6 +22,7 @@ import type { Row, Suite } from './suite.ts';
 
 const SUITES: readonly Suite[] = [
   core,
+  programs,
   events,
   hooked,
   smp,
@@ -32,27 +37,56 @@ const SUITES: readonly Suite[] = [
 const { values } = parseArgs({
   options: {
     suite: { type: 'string', multiple: true, default: [] },
+    peers: { type: 'string', multiple: true, default: [] },
     quick: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
-const unknown = values.suite.filter((name) => !SUITES.some((suite) => suite.name === name));
-if (unknown.length > 0) {
-  process.stderr.write(`no suite '${unknown[0]}': there are ${SUITES.map(({ name }) => name).join(', ')}\n`);
-  process.exit(2);
-}
-const chosen = values.suite.length === 0 ? SUITES : SUITES.filter(({ name }) => values.suite.includes(name));
+const chosen = values.suite.length === 0 ? SUITES : pick('suite', SUITES, values.suite);
+const peers = pick(
+  'peer',
+  PEERS,
+  values.peers.flatMap((names) => names.split(',')),
+);
 
 const machine = `${cpus()[0]?.model.trim() ?? 'unknown processor'}, ${cpus().length} threads, Node ${process.version}`;
 const results: Record<string, Row[]> = {};
-for (const suite of chosen) {
-  process.stderr.write(`${suite.name}: ${suite.about}\n`);
-  const rows = await suite.run({ quick: values.quick });
-  results[suite.name] = rows;
-  if (!values.json) for (const row of rows) process.stdout.write(`${line(suite, row)}\n`);
+let summary: Readonly<Record<string, unknown>> = {};
+try {
+  for (const peer of peers) await peer.prepare();
+  for (const suite of chosen) {
+    process.stderr.write(`${suite.name}: ${suite.about}\n`);
+    const rows = await suite.run({ quick: values.quick, peers });
+    results[suite.name] = rows;
+    summary = { ...summary, ...suite.summary?.(rows) };
+    if (!values.json)
+      process.stdout.write(`${suite.table?.(rows) ?? rows.map((r) => line(suite, r)).join('\n')}\n`);
+  }
+} catch (error) {
+  if (!(error instanceof PeerAbsent)) throw error;
+  fail(error.message);
+} finally {
+  for (const peer of peers) peer.close();
 }
-if (values.json) process.stdout.write(`${JSON.stringify({ machine, quick: values.quick, results })}\n`);
+if (values.json)
+  process.stdout.write(`${JSON.stringify({ ...summary, machine, quick: values.quick, results })}\n`);
 else process.stdout.write(`${machine}\n`);
+
+function pick<Named extends { readonly name: string }>(
+  what: string,
+  all: readonly Named[],
+  names: readonly string[],
+): Named[] {
+  return [...new Set(names)].map((name) => {
+    const found = all.find((each) => each.name === name);
+    return found ?? fail(`no ${what} '${name}': there are ${all.map((each) => each.name).join(', ')}`);
+  });
+}
+
+function fail(message: string): never {
+  process.stderr.write(`${message}\n`);
+  process.exit(2);
+}
 
 function line(suite: Suite, { what, value, unit, rounds, goal }: Row): string {
   const spread = `${format(Math.min(...rounds))}…${format(Math.max(...rounds))}`;

@@ -1,12 +1,12 @@
 /** Independent work on two vCPUs against one. */
-import { CORE_GUESTS, guestImage, guestRate, withRounds } from './guests.ts';
+import { CORE_GUESTS, guestImage, guestRate, roundsFor } from './guests.ts';
 import { geometricMean, interleaved, row, type Suite } from './suite.ts';
 
 export const smp: Suite = {
   name: 'smp',
   about: 'the same work on each of two vCPUs: instructions a second of both against one alone',
   async run({ quick }) {
-    const images = CORE_GUESTS.map((name) => withRounds(guestImage(name), quick ? 5 : 20));
+    const images = CORE_GUESTS.map((name) => guestImage(name, roundsFor(name, quick ? 0.1 : 0.3)));
     const all = async (vcpuCount: number): Promise<number> => {
       const rates: number[] = [];
       for (const image of images) rates.push(await guestRate({ vcpuCount, image, introspected: false }));

@@ -1,8 +1,11 @@
 /** What a benchmark suite is, and how its numbers are taken. */
+import type { Peer } from './peers/peer.ts';
 
 export interface BenchOptions {
   /** Fewer and shorter rounds: for a look, not for a record. */
   readonly quick: boolean;
+  /** What Faultline is compared with, where a suite compares: ready to run. */
+  readonly peers: readonly Peer[];
 }
 
 /** One measured line. */
@@ -13,6 +16,8 @@ export interface Row {
   readonly unit: string;
   /** All rounds, in the order they were taken. */
   readonly rounds: readonly number[];
+  /** The value is a ratio: Faultline's over this peer's. */
+  readonly peer?: string;
   /** What issue and README promise: `at least` or `at most` this. */
   readonly goal?: { readonly is: 'at least' | 'at most'; readonly value: number };
 }
@@ -22,6 +27,10 @@ export interface Suite {
   /** One line: what it measures, beside what. */
   readonly about: string;
   run(options: BenchOptions): Promise<Row[]>;
+  /** Fields that `--json` adds to its object. */
+  summary?(rows: readonly Row[]): Readonly<Record<string, unknown>>;
+  /** In place of a line for each row: a table as the README has it. */
+  table?(rows: readonly Row[]): string;
 }
 
 export function median(values: readonly number[]): number {
@@ -32,6 +41,18 @@ export function median(values: readonly number[]): number {
 
 export function geometricMean(values: readonly number[]): number {
   return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
+}
+
+/**
+ * Takes measurements of everything in turn, `rounds` times, and until the time is over once more and again: at least one
+ * round, however long it takes.
+ */
+export async function roundRobin(
+  { rounds, seconds }: { readonly rounds: number; readonly seconds: number },
+  each: (round: number) => Promise<void>,
+): Promise<void> {
+  const end = performance.now() + seconds * 1000;
+  for (let round = 0; round === 0 || (round < rounds && performance.now() < end); round++) await each(round);
 }
 
 /**

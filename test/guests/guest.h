@@ -5,7 +5,8 @@
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
-typedef unsigned long u64;
+/* 64 bits in 32-bit builds too. */
+typedef unsigned long long u64;
 
 #define VCPU_LIMIT 16
 

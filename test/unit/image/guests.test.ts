@@ -33,13 +33,18 @@ test('a changed source, a changed image and a missing one are noticed without a 
   appendFileSync(join(root, 'test/guests/hello.asm'), '; one more line\n');
   appendFileSync(join(root, 'test/guests/images/straddle.elf'), 'x');
   appendFileSync(join(root, 'src/storm/guest-image.ts'), '// touched\n');
+  appendFileSync(join(root, 'test/guests/bench.h'), '/* one more line */\n');
+  appendFileSync(join(root, 'test/guests/images/peers/qemu-shim.bin'), 'x');
   writeFileSync(join(root, 'test/guests/fresh.asm'), '');
   rmSync(join(root, 'test/guests/two-writers.asm'));
   const { status, lines } = check();
   t.is(status, 1);
+  const includers = Object.keys(expected).filter((name) => name.startsWith('bench-') && name !== 'bench-pf');
   t.deepEqual(lines.sort(), [
+    ...includers.map((name) => `${name}: sources changed`),
     'fresh: never built',
     'hello: sources changed',
+    'qemu-shim.bin: image changed by hand',
     'stale: npm run build:guests',
     'storm: image changed by hand',
     'straddle: image changed by hand',
@@ -76,14 +81,14 @@ test('the checksum of bench-sha256 is that of another SHA-256', (t) => {
   for (let round = 0; round < 1000; round++) {
     block = Buffer.concat([createHash('sha256').update(block).digest(), Buffer.alloc(32)]);
   }
-  t.deepEqual(expected['bench-sha256']?.console, [block.toString('hex', 0, 8)]);
+  t.deepEqual(expected['bench-sha256']?.console, ['begin', block.toString('hex', 0, 8)]);
 });
 
 test('the checksums of bench-recursion and bench-sieve follow from fib(20) and the primes below 65536', (t) => {
   const chain = (rounds: number, value: bigint) => {
     let sum = 0n;
     for (let round = 0; round < rounds; round++) sum = BigInt.asUintN(64, sum * 31n + value);
-    return [sum.toString(16).padStart(16, '0')];
+    return ['begin', sum.toString(16).padStart(16, '0')];
   };
   t.deepEqual(expected['bench-recursion']?.console, chain(50, 6765n));
   t.deepEqual(expected['bench-sieve']?.console, chain(20, 6542n));

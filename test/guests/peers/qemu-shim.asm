@@ -1,5 +1,5 @@
 ; Puts QEMU's CPUs into the state of our boot protocol (src/image/boot.ts), so that a guest image runs there
-; unchanged: a second opinion on guests. scripts/guest-in-qemu.ts appends what is to be copied where.
+; unchanged: a second opinion on guests. scripts/qemu.ts appends what is to be copied where.
 ;
 ; A multiboot kernel: CPU 0 starts in 32-bit mode, wakes the others, and each takes the next vCPU index.
 
@@ -206,7 +206,7 @@ gdtr:   dw      0x28 + 16 * 16 - 1
         dd      0x500
 
         align   8
-; Filled in by guest-in-qemu.ts, in this order.
+; Filled in by scripts/qemu.ts, in this order.
 config:
 entry:      dd  0
 vcpu_count: dd  0
