@@ -238,7 +238,12 @@ export class Machine {
       onMessage,
     });
     this.#controlCalls = new ThreadCalls(toControl.port1, this.#controlThread);
-    this.control = new ControlFront(this.#controlCalls, () => this.introspector.attach(), plan.allowed);
+    this.control = new ControlFront(
+      this.#controlCalls,
+      () => this.introspector.attach(),
+      plan.allowed,
+      plan.kvmi?.wire === 7 ? 7 : 12,
+    );
 
     const seeds = new Prng(plan.seed);
     const core = plan.program === null ? compileCore() : null;

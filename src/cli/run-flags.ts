@@ -1,4 +1,5 @@
 /** The flags of `faultline run`, and what they ask for. */
+import type { KvmiOptions } from '../machine/kvmi-options.ts';
 import type { MachineOptions } from '../machine/options.ts';
 import { RAM_BYTES_DEFAULT } from '../machine/options.ts';
 import { formatSize, parseDuration, parseSize } from '../shared/units.ts';
@@ -28,8 +29,9 @@ export const RUN_FLAGS: readonly Flag[] = [
   {
     name: 'kvmi',
     value: 'WHERE',
-    help: 'serve a KVMI tool, wire-12: unix:PATH connects to one, listen:PATH waits for one; the guest starts with it',
+    help: 'serve a KVMI tool: unix:PATH connects to one, listen:PATH waits for one; the guest starts with it',
   },
+  { name: 'wire', value: 'FORM', help: 'form of KVMI: 12, 7 (libkvmi, LibVMI), auto: as the tool does (12)' },
   { name: 'kvmi-nowait', help: 'start the guest before a tool has come' },
   { name: 'kvmi-key', value: 'SECRET', help: 'what the tool must know (nothing)' },
   { name: 'kvmi-command', value: 'NAMES', help: 'commands it may use, separated by commas (all)' },
@@ -122,7 +124,7 @@ export function parseRun(words: readonly string[]): RunRequest {
 function kvmiOf(flags: ParsedFlags): Pick<MachineOptions, 'kvmi'> {
   const endpoint = flags.value('kvmi');
   if (endpoint === undefined) {
-    for (const name of ['kvmi-key', 'kvmi-command', 'kvmi-event']) {
+    for (const name of ['wire', 'kvmi-key', 'kvmi-command', 'kvmi-event']) {
       if (flags.value(name) === undefined) continue;
       throw usage(`--${name} without --kvmi`, 'say where the tool is');
     }
@@ -131,12 +133,15 @@ function kvmiOf(flags: ParsedFlags): Pick<MachineOptions, 'kvmi'> {
   const secret = flags.value('kvmi-key');
   const commands = flags.value('kvmi-command');
   const events = flags.value('kvmi-event');
+  const wire = flags.value('wire');
   return {
     kvmi: {
       endpoint,
       ...(secret === undefined ? {} : { secret }),
       ...(commands === undefined ? {} : { commands: commands.split(',') }),
       ...(events === undefined ? {} : { events: events.split(',') }),
+      // Checked where the machine is planned.
+      ...(wire === undefined ? {} : { wire: wire as KvmiOptions['wire'] & {} }),
     },
   };
 }

@@ -1,6 +1,6 @@
 /** VM control as the main thread calls it: what userspace does to a virtual machine by ioctl. */
 import { CommandError, errnoName } from '../actors/introspector/command-error.ts';
-import type { Allowed } from '../actors/introspector/introspector.api.ts';
+import type { Allowed, WireVersion } from '../actors/introspector/introspector.api.ts';
 import type { ControlApi, ScriptSource } from '../actors/mmu/control.api.ts';
 import type { CheckResult } from '../actors/mmu/invariants.ts';
 import { SimError } from '../shared/errors.ts';
@@ -11,15 +11,23 @@ export class ControlFront {
   readonly #calls: ThreadCalls<ControlApi>;
   readonly #attach: () => Promise<void>;
   readonly #allowed: Allowed;
+  readonly #wire: WireVersion;
 
   /**
    * @param attach   begins the introspector's session once the machine is hooked
    * @param allowed  what a tool may use from the start of each session
+   * @param wire     whose ids commands and events have
    */
-  constructor(calls: ThreadCalls<ControlApi>, attach: () => Promise<void>, allowed: Allowed) {
+  constructor(
+    calls: ThreadCalls<ControlApi>,
+    attach: () => Promise<void>,
+    allowed: Allowed,
+    wire: WireVersion,
+  ) {
     this.#calls = calls;
     this.#attach = attach;
     this.#allowed = allowed;
+    this.#wire = wire;
   }
 
   /**
@@ -53,11 +61,11 @@ export class ControlFront {
    * KVM_INTROSPECTION_COMMAND, KVM_INTROSPECTION_EVENT: lets the tool of the present session use a command or an event, or
    * takes it away.
    *
-   * @param id  KVMI's, −1 for all
+   * @param id  KVMI's, of wire-12 unless the machine was made for wire-7; −1 for all
    * @throws CommandError EINVAL, EFAULT when the machine is not introspected, EPERM for a command that is always allowed
    */
   async allow(what: 'command' | 'event', id: number, allowed: boolean): Promise<void> {
-    const result = await this.#calls.call((remote) => remote.allow(what, id, allowed ? 1 : 0));
+    const result = await this.#calls.call((remote) => remote.allow(what, id, allowed ? 1 : 0, this.#wire));
     if (result < 0) throw new CommandError('allow', result);
   }
 

@@ -1,8 +1,9 @@
 /** Introspection over the wire, as the owner of a machine asks for it. */
 import { createHash } from 'node:crypto';
-import type { Allowed, KvmiEndpoint, KvmiPlan } from '../actors/introspector/introspector.api.ts';
-import { COMMANDS, EVENTS } from '../actors/introspector/kvmi/protocol.ts';
+import type { Allowed, KvmiEndpoint, KvmiPlan, WireChoice } from '../actors/introspector/introspector.api.ts';
+import { WIRE_7, WIRE_12, type Wire } from '../actors/introspector/kvmi/wires.ts';
 import { SimError } from '../shared/errors.ts';
+import { COMMAND_WORDS } from '../shared/layout/vm.ts';
 
 export interface KvmiOptions {
   /**
@@ -10,6 +11,11 @@ export interface KvmiOptions {
    * `listen:PATH` lets tools connect. Absent: tools are given as streams, `machine.introspector.serve(stream)`.
    */
   readonly endpoint?: string;
+  /**
+   * Form of the protocol: 12 (the kernel series v12; default), 7 (libkvmi's releases and LibVMI), or `auto`, which the
+   * tool's first command after GET_VERSION decides for each session.
+   */
+  readonly wire?: WireChoice;
   /** Name of the machine in the handshake. Default: faultline. */
   readonly name?: string;
   /** 16 bytes in hexadecimal, with or without dashes. Default: made from the name. */
@@ -30,6 +36,7 @@ export interface KvmiOptions {
 export function planKvmi(options: KvmiOptions, maxGpa: number): KvmiPlan {
   const { name = 'faultline', handshakeMs = 10_000, reconnectMs = 200 } = options;
   return {
+    wire: wireChoice(options.wire),
     endpoint: options.endpoint === undefined ? null : parseEndpoint(options.endpoint),
     identity: {
       uuid: parseUuid(options.uuid, name),
@@ -45,10 +52,42 @@ export function planKvmi(options: KvmiOptions, maxGpa: number): KvmiPlan {
 
 /** @throws SimError SIM_USAGE for a name that none has */
 export function planAllowed(options: KvmiOptions | undefined): Allowed {
+  const wires = wiresOf(wireChoice(options?.wire));
+  const commands = options?.commands?.map((one) =>
+    idOf(
+      'command',
+      one,
+      wires.flatMap((wire) => [...wire.commands.values()]),
+    ),
+  );
+  const events = options?.events?.map((one) =>
+    idOf(
+      'event',
+      one,
+      wires.flatMap((wire) => [...wire.events.values()]),
+    ),
+  );
   return {
-    commands: options?.commands === undefined ? ~0 : idBits('command', options.commands, COMMANDS),
-    events: options?.events === undefined ? ~0 : idBits('event', options.events, EVENTS),
+    commands: Array.from({ length: COMMAND_WORDS }, (_, word) =>
+      commands === undefined ? ~0 : idBits(commands.filter((id) => id >>> 5 === word)),
+    ),
+    events: events === undefined ? ~0 : idBits(events),
   };
+}
+
+/** @throws SimError SIM_USAGE */
+function wireChoice(choice: unknown): WireChoice {
+  if (choice === undefined) return 12;
+  for (const known of [12, 7, 'auto'] as const) if (String(choice) === String(known)) return known;
+  throw new SimError('SIM_USAGE', `there is no KVMI wire '${choice}'`, {
+    hint: 'write 12, 7 (libkvmi up to master, LibVMI), or auto',
+  });
+}
+
+/** In whose words commands and events may be given; numbers are those of the first. */
+function wiresOf(choice: WireChoice): readonly Wire[] {
+  if (choice === 'auto') return [WIRE_12, WIRE_7];
+  return [choice === 7 ? WIRE_7 : WIRE_12];
 }
 
 function parseEndpoint(text: string): KvmiEndpoint {
@@ -77,25 +116,20 @@ function parseUuid(text: string | undefined, name: string): Uint8Array {
   throw new SimError('SIM_USAGE', `'${text}' is no UUID`, { hint: 'write 16 bytes in hexadecimal' });
 }
 
-function idBits(
-  what: string,
-  wanted: readonly (string | number)[],
-  known: ReadonlyMap<number, { readonly name: string }>,
-): number {
-  let bits = 0;
-  for (const one of wanted) bits |= 1 << idOf(what, one, known);
-  return bits;
+function idBits(ids: readonly number[]): number {
+  return ids.reduce((bits, id) => bits | (1 << id), 0);
 }
 
+/** Its id inside the machine. */
 function idOf(
   what: string,
   wanted: string | number,
-  known: ReadonlyMap<number, { readonly name: string }>,
+  known: readonly { readonly id: number; readonly name: string; readonly machine: number }[],
 ): number {
   const text = String(wanted).toUpperCase();
-  for (const [id, { name }] of known) {
-    if (text === String(id) || text === name || name.endsWith(`_${text}`)) return id;
+  for (const { id, name, machine } of known) {
+    if (text === String(id) || text === name || name.endsWith(`_${text}`)) return machine;
   }
-  const names = [...known.values()].map(({ name }) => name).join(', ');
+  const names = [...new Set(known.map(({ name }) => name))].join(', ');
   throw new SimError('SIM_USAGE', `there is no KVMI ${what} '${wanted}'`, { hint: `there are ${names}` });
 }

@@ -4,6 +4,7 @@
  * @source virt/kvm/introspection/kvmi.c: __kvmi_hook, __kvmi_unhook; the seed: kvmi_arch_hook, kvmi_arch_unhook
  */
 import { NOTIFIER_KVMI } from '../../shared/layout/access-tree.ts';
+import { COMMAND_WORDS } from '../../shared/layout/vm.ts';
 import { BUG_REHOOK_EARLY, BUG_SEQ_RESET, REF_KILLABLE_COMPLETION } from '../../shared/quirks.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { reinitCompletion, waitForCompletion } from '../../shared/sync/completion.ts';
@@ -14,20 +15,17 @@ import { EAGAIN, EEXIST, EFAULT, EINVAL, ENOMEM, EPERM } from '../mmu/errno.ts';
 import { clearAllAccess } from '../mmu/gfn-access.ts';
 import { registerNotifier, unregisterNotifier } from '../mmu/page-track.ts';
 import type { Vm } from '../mmu/vm.ts';
-import type { Allowed } from './introspector.api.ts';
-import { KVMI_NEXT_COMMAND, KVMI_NEXT_EVENT } from './kvmi/constants.ts';
+import type { Allowed, WireVersion } from './introspector.api.ts';
 import { ALWAYS_ALLOWED } from './kvmi/protocol.ts';
+import { wireOfVersion } from './kvmi/wires.ts';
 
 /** As QEMU does it unless told otherwise. */
-const ALL_ALLOWED: Allowed = { commands: ~0, events: ~0 };
+const ALL_ALLOWED: Allowed = { commands: new Array(COMMAND_WORDS).fill(~0), events: ~0 };
 
-const ALWAYS = idBits(ALWAYS_ALLOWED);
-
-function idBits(ids: Iterable<number>): number {
-  let bits = 0;
-  for (const id of ids) bits |= 1 << id;
-  return bits;
-}
+/** Per word. */
+const ALWAYS = Array.from({ length: COMMAND_WORDS }, (_, word) =>
+  ALWAYS_ALLOWED.filter((id) => id >>> 5 === word).reduce((bits, id) => bits | (1 << id), 0),
+);
 
 /**
  * kvmi_hook: introspection starts. The count is set last: callbacks that come earlier see "not introspected".
@@ -58,7 +56,10 @@ export function* hook(actor: Actor, vm: Vm, allowed = ALL_ALLOWED): Path<number>
     }
     mem.store(vm.word('KVMI_SHUT'), 0);
     mem.store(vm.word('KVMI_CLEANUP'), 1);
-    mem.store(vm.word('KVMI_COMMANDS'), allowed.commands | ALWAYS);
+    mem.store(vm.word('KVMI_WIRE'), 12);
+    for (const [i, always] of ALWAYS.entries()) {
+      mem.store(commandWord(vm, i), (allowed.commands[i] ?? 0) | always);
+    }
     mem.store(vm.word('KVMI_EVENTS'), allowed.events);
     yield writing(vm.word('KVMI_HOOKED'));
     mem.store(vm.word('KVMI_HOOKED'), 1);
@@ -136,7 +137,8 @@ export function* ringBell(vm: Vm): Path<void> {
 /**
  * KVM_INTROSPECTION_COMMAND and KVM_INTROSPECTION_EVENT: allows the tool a command or an event, or takes it away.
  *
- * @param id  −1 for all
+ * @param id    −1 for all
+ * @param wire  whose ids these are. One that it does not have is allowed to no effect
  * @returns 0, −EINVAL, −EFAULT when nothing is hooked, −EPERM for a command that cannot be disallowed
  */
 export function* allow(
@@ -145,28 +147,44 @@ export function* allow(
   what: 'command' | 'event',
   id: number,
   allowed: number,
+  wire: WireVersion = 12,
 ): Path<number> {
-  const { mem } = vm;
-  const limit = what === 'command' ? KVMI_NEXT_COMMAND : KVMI_NEXT_EVENT;
+  const { commands, events, commandLimit, eventLimit } = wireOfVersion(wire);
+  const limit = what === 'command' ? commandLimit : eventLimit;
   if (!Number.isInteger(id) || id < -1 || id >= limit || (allowed !== 0 && allowed !== 1)) return -EINVAL;
-  const always = what === 'command' ? ALWAYS : 0;
-  const bits = id < 0 ? ~0 : 1 << id;
+  const inMachine = id < 0 ? id : (what === 'command' ? commands : events).get(id)?.machine;
   yield* mutexLock(actor, vm.kvmiLock);
   let result = 0;
-  if (mem.load(vm.word('KVMI_HOOKED')) === 0) result = -EFAULT;
-  else if (allowed === 0 && id >= 0 && (bits & always) !== 0) result = -EPERM;
+  if (vm.mem.load(vm.word('KVMI_HOOKED')) === 0) result = -EFAULT;
+  else if (inMachine === undefined) result = 0;
+  else if (what === 'event') yield* setAllowed(vm, vm.word('KVMI_EVENTS'), inMachine, allowed);
+  else if (allowed === 0 && ALWAYS_ALLOWED.includes(inMachine)) result = -EPERM;
   else {
-    const word = vm.word(what === 'command' ? 'KVMI_COMMANDS' : 'KVMI_EVENTS');
-    const before = mem.load(word);
-    yield updating(word);
-    mem.store(word, allowed === 1 ? before | bits : (before & ~bits) | always);
+    for (const [i, always] of ALWAYS.entries()) {
+      if (inMachine < 0 || inMachine >>> 5 === i) {
+        yield* setAllowed(vm, commandWord(vm, i), inMachine, allowed, always);
+      }
+    }
   }
   yield* mutexUnlock(actor, vm.kvmiLock);
   return result;
 }
 
+/** `id`: −1 for all of the word. */
+function* setAllowed(vm: Vm, word: number, id: number, allowed: number, always = 0): Path<void> {
+  const bits = id < 0 ? ~0 : 1 << id;
+  yield updating(word);
+  const before = vm.mem.load(word);
+  vm.mem.store(word, allowed === 1 ? before | bits : (before & ~bits) | always);
+}
+
+function commandWord(vm: Vm, index: number): number {
+  return vm.word('KVMI_COMMANDS') + 4 * index;
+}
+
+/** `id`: inside the machine, as for {@link eventAllowed}. */
 export function commandAllowed(vm: Vm, id: number): boolean {
-  return ((vm.mem.load(vm.word('KVMI_COMMANDS')) >>> id) & 1) !== 0;
+  return ((vm.mem.load(commandWord(vm, id >>> 5)) >>> id) & 1) !== 0;
 }
 
 export function eventAllowed(vm: Vm, id: number): boolean {

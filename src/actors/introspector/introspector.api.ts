@@ -12,9 +12,10 @@ export interface ToolSource {
   readonly options: unknown;
 }
 
-/** What the tool of a session may use: ids as bits. */
+/** What the tool of a session may use: ids inside the machine as bits. */
 export interface Allowed {
-  readonly commands: number;
+  /** Per word of 32 ids. */
+  readonly commands: readonly number[];
   readonly events: number;
 }
 
@@ -24,8 +25,14 @@ export interface KvmiEndpoint {
   readonly path: string;
 }
 
+/** A form of the protocol: of the kernel series v12, or of its branch kvmi-v7. */
+export type WireVersion = 12 | 7;
+/** Which one; auto: told apart by the tool's first command after GET_VERSION. */
+export type WireChoice = WireVersion | 'auto';
+
 /** Introspection over the wire. */
 export interface KvmiPlan {
+  readonly wire: WireChoice;
   /** Null: tools come by themselves, see {@link IntrospectorApi.accept}. */
   readonly endpoint: KvmiEndpoint | null;
   readonly identity: MachineIdentity;

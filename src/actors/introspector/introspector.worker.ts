@@ -58,6 +58,7 @@ export default async function introspectorThread(task: IntrospectorTask): Promis
       actor,
       vm,
       channel: connection.channel,
+      wire: task.kvmi?.wire ?? 12,
       remark,
       ended: (reason) => {
         announce('session', { session: number, connected: false });

@@ -30,7 +30,7 @@ import { EBUSY, EINTR, EINVAL, ENOENT } from '../mmu/errno.ts';
 import { setGfnAccess } from '../mmu/gfn-access.ts';
 import { kvmiPut } from '../mmu/kvmi-ref.ts';
 import { awaitEndOfTurn, kick, makeRequest, requestAll } from '../mmu/requests.ts';
-import { gfnToSlot, isVisible } from '../mmu/slot-sets.ts';
+import { activeIndexWord, activeSet, gfnToSlot, isVisible, slotsOf } from '../mmu/slot-sets.ts';
 import type { Vm } from '../mmu/vm.ts';
 import { shutConnection } from './hook.ts';
 import {
@@ -47,11 +47,13 @@ import {
   decodeEvent,
   decodePf,
   decodeReply,
+  EVENT_REPLY_BYTES_MAX,
   encodeControlEvents,
   encodeEventReply,
   type PfEvent,
 } from './kvmi/messages.ts';
 import { COMMANDS, kvm_msr_entry, kvmi_vcpu_get_registers } from './kvmi/protocol.ts';
+import { WIRE_7 } from './kvmi/wires.ts';
 import { addJob, messageRing } from './vcpu-side.ts';
 
 /** An event as the tool sees it. */
@@ -181,7 +183,7 @@ export class Session {
     const event = this.#open.get((wireSeq + this.#eventsBefore) | 0);
     if (event !== undefined && event.vcpu === vcpu) {
       // More than any event asks for is as wrong as all of it.
-      yield* this.#answer(event, vcpu, payload.subarray(0, REPLY_BYTES_MAX + 1));
+      yield* this.#answer(event, vcpu, payload.subarray(0, EVENT_REPLY_BYTES_MAX + 1));
       return 0;
     }
     // Nobody waits for it. An empty reply is wrong whatever happens meanwhile; one is enough.
@@ -190,6 +192,12 @@ export class Session {
     const job = { kind: KVMI_VCPU_EVENT, seq: 0, vcpu, payload: new Uint8Array(0) };
     return (yield* addJob(this.#actor, this.#vm, vcpu, job)) ? 0 : -EBUSY;
   }
+
+  /** Is this the number of an event of this vCPU that has no reply yet? */
+  isOpen(vcpu: number, wireSeq: number): boolean {
+    return this.#open.get((wireSeq + this.#eventsBefore) | 0)?.vcpu === vcpu;
+  }
+
   /** vCPUs that will shut the connection. */
   readonly #doomed = new Set<number>();
 
@@ -322,6 +330,16 @@ export class Session {
     return 0;
   }
 
+  /** KVMI_GET_MAX_GFN: the first frame behind the highest memslot. */
+  *maxGfn(): Path<number> {
+    const vm = this.#vm;
+    const section = yield* srcuReadLock(this.#actor, vm.srcu);
+    yield reading(activeIndexWord(vm, 0));
+    const ends = slotsOf(vm, activeSet(vm, 0)).map((slot) => slot.baseGfn + slot.npages);
+    yield* srcuReadUnlock(this.#actor, vm.srcu, section);
+    return Math.max(0, ...ends);
+  }
+
   /** KVMI_VM_READ_PHYSICAL. Null: not RAM, or across a page. Ignores restrictions, raises no events. */
   *readPhysical(gpa: number, bytes: number): Path<Uint8Array | null> {
     const host = yield* this.#hostAddress(gpa, bytes);
@@ -382,15 +400,12 @@ export class Session {
   }
 }
 
-/** The longest reply that is right: kvmi_vcpu_event_reply and a value. */
-const REPLY_BYTES_MAX = 16;
-
 /** Head of a record, error code, and what rounding up takes. */
 const RECORD_ROOM = 40;
 
 /** The most that the answer to a command takes. */
 function answerBytes(kind: number, payload: Uint8Array): number {
-  const fixed = COMMANDS.get(kind)?.reply?.bytes ?? 0;
+  const fixed = (COMMANDS.get(kind) ?? WIRE_7.commandOf.get(kind))?.reply?.bytes ?? 0;
   if (kind !== KVMI_VCPU_GET_REGISTERS) return fixed;
   const { nmsrs } = kvmi_vcpu_get_registers.decode(payload);
   return Math.min(fixed + nmsrs * kvm_msr_entry.bytes, KVMI_MAX_MSG_SIZE);

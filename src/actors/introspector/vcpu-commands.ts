@@ -5,9 +5,8 @@
  * @source virt/kvm/introspection/kvmi_msg.c, arch/x86/kvm/kvmi_msg.c: handle_vcpu_*
  */
 import type { Path } from '../../shared/sync/point.ts';
-import { EBUSY, EINVAL, ENOENT, EPERM } from '../mmu/errno.ts';
+import { EBUSY, EINVAL, ENOENT, EOPNOTSUPP, EPERM } from '../mmu/errno.ts';
 import { eventAllowed } from './hook.ts';
-import type { Intercepts } from './intercepts.ts';
 import {
   KVM_XSAVE_BYTES,
   KVMI_MAX_MSG_SIZE,
@@ -25,7 +24,12 @@ import {
   KVMI_VCPU_INJECT_EXCEPTION,
   KVMI_VCPU_SET_XSAVE,
   KVMI_VCPU_TRANSLATE_GVA,
+  ONLY_7_CONTROL_EPT_VIEW,
+  ONLY_7_DISABLE_VE,
+  ONLY_7_GET_EPT_VIEW,
+  ONLY_7_SWITCH_EPT_VIEW,
 } from './kvmi/constants.ts';
+import { KVM_MAX_EPT_VIEWS } from './kvmi/constants-7.ts';
 import {
   kvm_msr_entry,
   kvm_xsave,
@@ -45,7 +49,9 @@ import {
   kvmi_vcpu_translate_gva,
   kvmi_vcpu_translate_gva_reply,
 } from './kvmi/protocol.ts';
+import { kvmi_control_cr, kvmi_control_ept_view, kvmi_ept_view } from './kvmi/protocol-7.ts';
 import { blob, pad, wireStruct } from './kvmi/wire-struct.ts';
+import { type WireRules, wireOf } from './kvmi/wires.ts';
 import type { IntrospectedVcpu } from './vcpu-side.ts';
 import { MODE_LONG, readKvmRegs, readKvmSregs } from './vcpu-state.ts';
 
@@ -70,15 +76,15 @@ export function* vcpuCommand(vcpu: IntrospectedVcpu, kind: number, payload: Uint
     case KVMI_VCPU_GET_CPUID:
       return getCpuid(vcpu, payload);
     case KVMI_VCPU_CONTROL_CR:
-      return controlCr(vcpu.intercepts, payload);
+      return controlCr(vcpu, payload);
     case KVMI_VCPU_CONTROL_MSR:
-      return controlMsr(vcpu.intercepts, payload);
+      return controlMsr(vcpu, payload);
     case KVMI_VCPU_CONTROL_SINGLESTEP:
       return controlSinglestep(vcpu, payload);
     case KVMI_VCPU_INJECT_EXCEPTION:
       return injectException(vcpu, payload);
     case KVMI_VCPU_GET_XCR:
-      return getXcr(payload);
+      return getXcr(vcpu, payload);
     case KVMI_VCPU_GET_XSAVE:
       return { error: 0, data: vcpu.xsave ?? initialXsave() };
     case KVMI_VCPU_SET_XSAVE:
@@ -91,6 +97,26 @@ export function* vcpuCommand(vcpu: IntrospectedVcpu, kind: number, payload: Uint
       return { error: 0, data: kvmi_vcpu_translate_gva_reply.encode({ gpa }) };
     }
     default:
+      return viewCommand(kind, payload);
+  }
+}
+
+/** Commands about EPT views, of which there is one, and about #VE, which there is not. Wire-7. */
+function viewCommand(kind: number, payload: Uint8Array): Answered {
+  switch (kind) {
+    case ONLY_7_GET_EPT_VIEW:
+      return { error: 0, data: kvmi_ept_view.encode({ view: 0 }) };
+    case ONLY_7_SWITCH_EPT_VIEW:
+    case ONLY_7_CONTROL_EPT_VIEW: {
+      const request = kind === ONLY_7_SWITCH_EPT_VIEW ? kvmi_ept_view : kvmi_control_ept_view;
+      const { view } = kvmi_ept_view.decode(payload);
+      if (!request.clean(payload) || view >= KVM_MAX_EPT_VIEWS) return REFUSED;
+      return view === 0 ? DONE : { error: -EOPNOTSUPP };
+    }
+    case ONLY_7_DISABLE_VE:
+      return DONE;
+    default:
+      // SET_VE_INFO_PAGE among them, as on a processor without #VE.
       return REFUSED;
   }
 }
@@ -103,12 +129,15 @@ function getRegisters(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
   const bytes = reply.bytes + kvm_msr_entry.bytes * nmsrs;
   if (kvmi_error_code.bytes + bytes > KVMI_MAX_MSG_SIZE) return REFUSED;
   const data = new Uint8Array(bytes);
+  const { rules } = wireOf(vcpu.vm);
+  let known = true;
   const numbers = new DataView(payload.buffer, payload.byteOffset + kvmi_vcpu_get_registers.bytes);
   for (let i = 0; i < nmsrs; i++) {
     const index = numbers.getUint32(4 * i, true);
-    const value = vcpu.readMsr(index);
-    if (value === null) return REFUSED;
-    data.set(kvm_msr_entry.encode({ index, data: value }), reply.bytes + kvm_msr_entry.bytes * i);
+    const value: bigint | null = known ? vcpu.readMsr(index) : null;
+    if (value === null && rules.unknownMsrRefused) return REFUSED;
+    known &&= value !== null;
+    data.set(kvm_msr_entry.encode({ index, data: value ?? 0n }), reply.bytes + kvm_msr_entry.bytes * i);
   }
   const regs = readKvmRegs(vcpu.vm, vcpu.index, vcpu.flags.rflags());
   data.set(reply.encode({ mode: MODE_LONG, regs, sregs: readKvmSregs(vcpu.vm, vcpu.index), nmsrs }));
@@ -123,42 +152,48 @@ function getCpuid(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
     : { error: 0, data: kvmi_vcpu_get_cpuid_reply.encode({ ...result }) };
 }
 
-function controlCr(intercepts: Intercepts, payload: Uint8Array): Answered {
-  const { cr, enable } = kvmi_vcpu_control_cr.decode(payload);
-  if (!kvmi_vcpu_control_cr.clean(payload) || enable > 1) return REFUSED;
+function controlCr(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
+  const { version, rules } = wireOf(vcpu.vm);
+  const request = version === 7 ? kvmi_control_cr : kvmi_vcpu_control_cr;
+  const { cr, enable } = request.decode(payload);
+  if (!request.clean(payload) || !isFlag(rules, enable)) return REFUSED;
   if (cr !== 0 && cr !== 3 && cr !== 4) return REFUSED;
-  toggle(intercepts.crs, cr, enable);
+  toggle(vcpu.intercepts.crs, cr, enable);
   return DONE;
 }
 
-/** The two ranges that a hardware bitmap has bits for. */
-const MSR_RANGES = [0, 0xc000_0000];
-const MSR_RANGE = 0x2000;
-
-function controlMsr(intercepts: Intercepts, payload: Uint8Array): Answered {
+function controlMsr(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
+  const { rules } = wireOf(vcpu.vm);
   const { msr, enable } = kvmi_vcpu_control_msr.decode(payload);
-  if (!kvmi_vcpu_control_msr.clean(payload) || enable > 1) return REFUSED;
-  if (!MSR_RANGES.some((first) => msr >= first && msr < first + MSR_RANGE)) return REFUSED;
-  toggle(intercepts.msrs, msr, enable);
+  if (!kvmi_vcpu_control_msr.clean(payload) || !isFlag(rules, enable)) return REFUSED;
+  if (!rules.msrRanges.some(([first, last]) => msr >= first && msr <= last)) return REFUSED;
+  toggle(vcpu.intercepts.msrs, msr, enable);
   return DONE;
+}
+
+function isFlag(rules: WireRules, value: number): boolean {
+  return value <= 1 || !rules.flagsAreBits;
 }
 
 function toggle(set: Set<number>, what: number, enable: number): void {
-  if (enable === 1) set.add(what);
+  if (enable !== 0) set.add(what);
   else set.delete(what);
 }
 
 function controlSinglestep(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
-  if (!eventAllowed(vcpu.vm, KVMI_VCPU_EVENT_SINGLESTEP)) return { error: -EPERM };
+  const { rules } = wireOf(vcpu.vm);
+  if (rules.commandsNeedEvents && !eventAllowed(vcpu.vm, KVMI_VCPU_EVENT_SINGLESTEP))
+    return { error: -EPERM };
   const { enable } = kvmi_vcpu_control_singlestep.decode(payload);
-  if (!kvmi_vcpu_control_singlestep.clean(payload) || enable > 1) return REFUSED;
-  vcpu.intercepts.singleStep = enable === 1;
+  if (!kvmi_vcpu_control_singlestep.clean(payload) || !isFlag(rules, enable)) return REFUSED;
+  vcpu.intercepts.singleStep = enable !== 0;
   return DONE;
 }
 
 function injectException(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
   const { intercepts } = vcpu;
-  if (!eventAllowed(vcpu.vm, KVMI_VCPU_EVENT_TRAP)) return { error: -EPERM };
+  const { rules } = wireOf(vcpu.vm);
+  if (rules.commandsNeedEvents && !eventAllowed(vcpu.vm, KVMI_VCPU_EVENT_TRAP)) return { error: -EPERM };
   const { nr, error_code: errorCode, address } = kvmi_vcpu_inject_exception.decode(payload);
   if (!kvmi_vcpu_inject_exception.clean(payload)) return REFUSED;
   if (intercepts.injection !== null || intercepts.singleStep) return { error: -EBUSY };
@@ -170,9 +205,10 @@ function injectException(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered 
 /** XCR0 without XSAVE: x87 state, always on. */
 const XCR0 = 1n;
 
-function getXcr(payload: Uint8Array): Answered {
+function getXcr(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
   const { xcr } = kvmi_vcpu_get_xcr.decode(payload);
-  if (!kvmi_vcpu_get_xcr.clean(payload) || xcr !== 0) return REFUSED;
+  const clean = wireOf(vcpu.vm).version === 7 || kvmi_vcpu_get_xcr.clean(payload);
+  if (!clean || xcr !== 0) return REFUSED;
   return { error: 0, data: kvmi_vcpu_get_xcr_reply.encode({ value: XCR0 }) };
 }
 
@@ -202,10 +238,14 @@ function initialXsave(): Uint8Array<ArrayBuffer> {
 }
 
 function setXsave(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
-  if (payload.length < kvm_xsave.bytes) return REFUSED;
+  // v7 takes less, with zeros behind it, and not more; v12 the other way round.
+  const wrong = wireOf(vcpu.vm).rules.wholeStructs
+    ? payload.length < kvm_xsave.bytes
+    : payload.length > kvm_xsave.bytes;
+  if (wrong) return REFUSED;
   const { mxcsr, xstate_bv: present, xcomp_bv: compacted } = xsave_head.decode(payload);
   const unknown = (present & ~XSTATE_X87_SSE) !== 0n || compacted !== 0n || (mxcsr & ~MXCSR_VALID) !== 0;
   if (unknown || !xsave_head.clean(payload)) return REFUSED;
-  vcpu.xsave = payload.slice(0, kvm_xsave.bytes);
+  vcpu.xsave = kvm_xsave.decode(payload).region;
   return DONE;
 }

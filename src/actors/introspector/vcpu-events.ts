@@ -25,10 +25,10 @@ import {
   KVMI_VCPU_EVENT_MSR,
   KVMI_VCPU_EVENT_SINGLESTEP,
   KVMI_VCPU_EVENT_TRAP,
+  ONLY_7_EVENT_CPUID,
 } from './kvmi/constants.ts';
 import { vcpuEventBit } from './kvmi/messages.ts';
 import {
-  EVENTS,
   kvmi_vcpu_event_breakpoint,
   kvmi_vcpu_event_cr,
   kvmi_vcpu_event_descriptor,
@@ -36,6 +36,8 @@ import {
   kvmi_vcpu_event_singlestep,
   kvmi_vcpu_event_trap,
 } from './kvmi/protocol.ts';
+import { kvmi_event_cpuid } from './kvmi/protocol-7.ts';
+import { wireOf } from './kvmi/wires.ts';
 import { handleCommonEventActions, type IntrospectedVcpu, sendVcpuEvent } from './vcpu-side.ts';
 
 /** What becomes of the instruction. */
@@ -76,6 +78,18 @@ export function* descriptorEvent(
   return yield* ask(vcpu, KVMI_VCPU_EVENT_DESCRIPTOR, data);
 }
 
+/** CPUID, before it is carried out. */
+export function* cpuidEvent(
+  vcpu: IntrospectedVcpu,
+  leaf: number,
+  subleaf: number,
+  insnBytes: number,
+): Path<EventVerdict> {
+  if (!enabled(vcpu, ONLY_7_EVENT_CPUID)) return 'not asked';
+  const data = kvmi_event_cpuid.encode({ function: leaf, index: subleaf, insn_length: insnBytes });
+  return yield* ask(vcpu, ONLY_7_EVENT_CPUID, data);
+}
+
 /** The guest calls the tool. */
 export function* hypercallEvent(vcpu: IntrospectedVcpu): Path<EventVerdict> {
   if (!enabled(vcpu, KVMI_VCPU_EVENT_HYPERCALL)) return 'not asked';
@@ -99,9 +113,10 @@ export function* msrEvent(vcpu: IntrospectedVcpu, msr: number, value: bigint): P
   return replacement(vcpu, yield* ask(vcpu, KVMI_VCPU_EVENT_MSR, data), value);
 }
 
-/** An instruction is complete, and the tool wants to see each. Needs no enabling. */
+/** An instruction is complete, and the tool wants to see each. On wire-12 the command alone brings the events. */
 export function* singlestepEvent(vcpu: IntrospectedVcpu): Path<void> {
   if (!vcpu.intercepts.singleStep) return;
+  if (wireOf(vcpu.vm).rules.singlestepEnabled && !enabled(vcpu, KVMI_VCPU_EVENT_SINGLESTEP)) return;
   yield* ask(vcpu, KVMI_VCPU_EVENT_SINGLESTEP, kvmi_vcpu_event_singlestep.encode({ failed: 0 }));
 }
 
@@ -141,7 +156,7 @@ function* ask(vcpu: IntrospectedVcpu, event: number, data: Uint8Array): Path<Eve
   if (action === -EINTR) {
     // The machine ends: no instruction comes after this one.
     if (vm.mem.load(vm.word('DEAD')) !== 0 || vm.mem.load(vm.word('STOP')) === STOP_NOW) verdict = 'retry';
-  } else if (EVENTS.get(event)?.actions.includes(action) !== true) {
+  } else if (wireOf(vm).eventOf.get(event)?.actions.includes(action) !== true) {
     yield* handleCommonEventActions(vcpu, -1);
   } else if (action === KVMI_EVENT_ACTION_CRASH) {
     yield* handleCommonEventActions(vcpu, action);

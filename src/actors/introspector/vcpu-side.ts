@@ -7,6 +7,7 @@
  */
 
 import { ByteRing, type RingRecord } from '../../shared/byte-ring.ts';
+import { ACCESS_R } from '../../shared/layout/cpu.ts';
 import { RING_BYTES } from '../../shared/layout/ring.ts';
 import { REQ_INTROSPECTION, REQ_VM_DEAD, VCPU_WAITING } from '../../shared/layout/vcpu.ts';
 import { STOP_NOW } from '../../shared/layout/vm.ts';
@@ -52,7 +53,7 @@ import { eventAllowed, ringBell, shutConnection } from './hook.ts';
 import type { Intercepts } from './intercepts.ts';
 import {
   JOB_RELEASE,
-  KVM_REGS_BYTES,
+  JOB_STRAY_REPLY,
   KVMI_EVENT_ACTION_CONTINUE,
   KVMI_EVENT_ACTION_CRASH,
   KVMI_EVENT_ACTION_RETRY,
@@ -71,7 +72,8 @@ import {
   encodeReply,
   vcpuEventBit,
 } from './kvmi/messages.ts';
-import { EVENTS, kvmi_control_events } from './kvmi/protocol.ts';
+import { kvm_regs, kvmi_control_events } from './kvmi/protocol.ts';
+import { wireOf } from './kvmi/wires.ts';
 import { vcpuCommand } from './vcpu-commands.ts';
 
 /** What this module needs of the vCPU whose thread it runs in. */
@@ -161,23 +163,32 @@ function* runJob(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
       mem.store(vm.vcpuWord(index, 'KVMI_BLOCK'), 0);
       return;
     case KVMI_VCPU_CONTROL_EVENTS: {
-      const { event_id: id, enable } = kvmi_control_events.decode(job.payload);
-      const bit = vcpuEventBit(id);
-      if (!kvmi_control_events.clean(job.payload) || enable > 1 || bit === 0) {
-        return yield* answer(vcpu, job, -EINVAL);
-      }
-      if (!eventAllowed(vm, id)) return yield* answer(vcpu, job, -EPERM);
+      const { events, rules } = wireOf(vm);
+      const { event_id, enable } = kvmi_control_events.decode(job.payload);
+      const event = events.get(event_id);
+      const right = kvmi_control_events.clean(job.payload) && (enable <= 1 || !rules.flagsAreBits);
+      if (!right || event?.switchedBy.includes('vcpu') !== true) return yield* answer(vcpu, job, -EINVAL);
+      if (!eventAllowed(vm, event.machine)) return yield* answer(vcpu, job, -EPERM);
       const word = vm.vcpuWord(index, 'EVENTS');
+      const bit = vcpuEventBit(event.machine);
       yield updating(word);
-      if (enable === 1) mem.or(word, bit);
+      if (enable !== 0) mem.or(word, bit);
       else mem.and(word, ~bit);
       return yield* answer(vcpu, job, 0);
     }
-    case KVMI_VCPU_SET_REGISTERS:
-      if (job.payload.length < KVM_REGS_BYTES) return yield* answer(vcpu, job, -EINVAL);
+    case KVMI_VCPU_SET_REGISTERS: {
+      const { payload } = job;
+      if (payload.length < kvm_regs.bytes && wireOf(vm).rules.wholeStructs) {
+        return yield* answer(vcpu, job, -EINVAL);
+      }
       if (mem.load(vm.vcpuWord(index, 'WAITING')) === 0) return yield* answer(vcpu, job, -EOPNOTSUPP);
-      vcpu.setRegisters(job.payload);
+      vcpu.setRegisters(kvm_regs.decode(payload).regs);
       mem.store(vm.vcpuWord(index, 'PENDING_REGS'), 1);
+      return yield* answer(vcpu, job, 0);
+    }
+    case JOB_STRAY_REPLY:
+      // handle_event_reply, v7: nobody waits, nothing is wrong; but a reply to another event than the awaited is.
+      if (mem.load(vm.vcpuWord(index, 'WAITING')) !== 0) yield* shutConnection(vm);
       return yield* answer(vcpu, job, 0);
     default: {
       const { error, data } = yield* vcpuCommand(vcpu, job.kind, job.payload);
@@ -233,7 +244,8 @@ function* post(vcpu: IntrospectedVcpu, message: RingRecord): Path<boolean> {
 function* acceptReply(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
   const { vm, index } = vcpu;
   const { mem } = vm;
-  const reply = decodeEventReply(job.payload, mem.load(vm.vcpuWord(index, 'REPLY_EXTRA')));
+  const event = wireOf(vm).eventOf.get(mem.load(vm.vcpuWord(index, 'REPLY_EVENT')));
+  const reply = decodeEventReply(job.payload, event?.reply ?? null);
   const right = mem.load(vm.vcpuWord(index, 'REPLY_SEQ')) === job.seq;
   const expected =
     mem.load(vm.vcpuWord(index, 'WAITING')) === 1 &&
@@ -248,6 +260,7 @@ function* acceptReply(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
   vcpu.actor.tracer?.instant(TRACE_REPLIED, job.seq, reply.action, 0, eventFlow(job.seq));
   mem.store(vm.vcpuWord(index, 'REPLY_ACTION'), reply.action);
   mem.store64(vm.vcpuWord(index, 'REPLY_VALUE'), reply.value);
+  vcpu.intercepts.reply = reply;
   mem.store(vm.vcpuWord(index, 'REPLY_ERROR'), 0);
   yield writing(vm.vcpuWord(index, 'WAITING'));
   mem.store(vm.vcpuWord(index, 'WAITING'), 0);
@@ -278,7 +291,7 @@ export function* sendVcpuEvent(vcpu: IntrospectedVcpu, event: number, data: Uint
   mem.store(word('REPLY_SEQ'), seq);
   mem.store(word('REPLY_SESSION'), mem.load(vm.word('KVMI_SESSION')));
   mem.store(word('REPLY_ERROR'), -EINTR);
-  mem.store(word('REPLY_EXTRA'), EVENTS.get(event)?.reply?.bytes ?? 0);
+  mem.store(word('REPLY_EVENT'), event);
   mem.store(word('PENDING_REGS'), 0);
   // ORDER: waiting before the message. The reply can come before this thread has gone to sleep.
   yield writing(word('WAITING'));
@@ -365,6 +378,8 @@ export type PfVerdict =
   | { readonly kind: 'allowed' }
   /** CONTINUE (or fail-open): this access is approved, as far as tightening number `version` goes. */
   | { readonly kind: 'approved'; readonly version: number }
+  /** A read that the tool has given an answer to: nothing is read. */
+  | { readonly kind: 'given'; readonly value: bigint }
   /** RETRY, CRASH, or a protocol error: back to the instruction. */
   | { readonly kind: 'stopped' };
 
@@ -381,6 +396,7 @@ export function* pfEventEnabled(vcpu: IntrospectedVcpu): Path<boolean> {
  * kvmi_track_preread, kvmi_track_prewrite, kvmi_track_preexec of the seed, which differ in `access` only.
  *
  * @param access  exactly one of ACCESS_R, ACCESS_W, ACCESS_X
+ * @param bytes   of a read: how many
  * @locking takes a KVMI reference for the whole call; may sleep for the reply
  */
 export function* trackPreAccess(
@@ -388,19 +404,29 @@ export function* trackPreAccess(
   gpa: number,
   gva: bigint,
   access: number,
+  bytes: number,
 ): Path<PfVerdict> {
   if (!(yield* kvmiGet(vcpu.actor, vcpu.vm))) return ALLOWED;
   let verdict = ALLOWED;
-  if (yield* pfEventEnabled(vcpu)) verdict = yield* pfEvent(vcpu, gpa, gva, access);
+  if (yield* pfEventEnabled(vcpu)) verdict = yield* pfEvent(vcpu, gpa, gva, access, bytes);
   yield* kvmiPut(vcpu.actor, vcpu.vm);
   return verdict;
 }
 
 /** kvmi_pf_event. */
-function* pfEvent(vcpu: IntrospectedVcpu, gpa: number, gva: bigint, access: number): Path<PfVerdict> {
-  const { vm, actor } = vcpu;
+function* pfEvent(
+  vcpu: IntrospectedVcpu,
+  gpa: number,
+  gva: bigint,
+  access: number,
+  bytes: number,
+): Path<PfVerdict> {
+  const { vm, actor, intercepts } = vcpu;
   const { restricted, version } = yield* restrictedPageAccess(actor, vm, Math.floor(gpa / 4096), access);
   if (!restricted) return ALLOWED;
+  const known = access === ACCESS_R ? intercepts.insn.given(gva, bytes) : null;
+  if (known !== null) return { kind: 'given', value: known };
+  if (intercepts.insn.silent) return { kind: 'approved', version };
   const kind = access === 4 ? 2 : access - 1;
   vcpu.count('EVENTS_SENT', kind);
   const locked = vm.quirk(BUG_EVENT_UNDER_TREE_LOCK);
@@ -410,6 +436,11 @@ function* pfEvent(vcpu: IntrospectedVcpu, gpa: number, gva: bigint, access: numb
   switch (action) {
     case KVMI_EVENT_ACTION_CONTINUE:
       vcpu.count('PF_CONTINUE', kind);
+      intercepts.insn.answered(intercepts.reply);
+      if (access === ACCESS_R) {
+        const value = intercepts.insn.given(gva, bytes);
+        if (value !== null) return { kind: 'given', value };
+      }
       return { kind: 'approved', version };
     case KVMI_EVENT_ACTION_RETRY:
       vcpu.count('PF_RETRY', kind);
@@ -430,11 +461,14 @@ function* pfEvent(vcpu: IntrospectedVcpu, gpa: number, gva: bigint, access: numb
   }
 }
 
-/** kvmi_handle_common_event_actions: CRASH brings the VM down, anything unknown costs the tool its connection. */
+/**
+ * kvmi_handle_common_event_actions: CRASH brings the VM down; anything unknown costs the tool its connection on wire-12, and
+ * is nothing on wire-7.
+ */
 export function* handleCommonEventActions(vcpu: IntrospectedVcpu, action: number): Path<void> {
   const { vm, actor, index } = vcpu;
   if (action !== KVMI_EVENT_ACTION_CRASH) {
-    yield* shutConnection(vm);
+    if (wireOf(vm).rules.wrongActionCloses) yield* shutConnection(vm);
     return;
   }
   if (vm.quirk(BUG_CRASH_LOCAL)) yield* makeRequest(vm, index, REQ_VM_DEAD);

@@ -23,8 +23,8 @@ import {
 import { RFLAGS_FIXED } from '../../shared/x86/rflags.ts';
 import type { Vm } from '../mmu/vm.ts';
 import { KVM_REGS_BYTES, KVM_SREGS_BYTES } from './kvmi/constants.ts';
-import { kvmi_vcpu_event } from './kvmi/protocol.ts';
-import { blob, pad, wireStruct } from './kvmi/wire-struct.ts';
+import type { kvmi_vcpu_event } from './kvmi/protocol.ts';
+import { blob, pad, type WireValues, wireStruct } from './kvmi/wire-struct.ts';
 
 /** Order of general registers in kvm_regs, as x86 encoding numbers. */
 export const KVM_REGS_ORDER = [0, 3, 1, 2, 6, 7, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15] as const;
@@ -109,15 +109,17 @@ export function readKvmSregs(vm: Vm, index: number): Uint8Array<ArrayBuffer> {
   return sregs.subarray(0, KVM_SREGS_BYTES);
 }
 
+/** What every event says of its vCPU. */
+export type EventState = Omit<WireValues<(typeof kvmi_vcpu_event)['fields']>, 'size'>;
+
 /**
- * The kvmi_vcpu_event of a vCPU that waits for a reply: it has settled its flags, and changes nothing until it has it.
+ * What an event says of a vCPU that waits for its reply: it has settled its flags, and changes nothing until it has it.
  */
-export function readEventState(vm: Vm, index: number): Uint8Array<ArrayBuffer> {
+export function readEventState(vm: Vm, index: number): EventState {
   const words = new CpuWords(vm, index);
   // SHARED: plain reads. Whoever took the event from the vCPU's ring sees what it had written before.
   const rflags = words.u64('RFLAGS') | words.u64('FLAGS_RESULT_A') | BigInt(RFLAGS_FIXED);
-  return kvmi_vcpu_event.encode({
-    size: kvmi_vcpu_event.bytes,
+  return {
     vcpu: index,
     mode: MODE_LONG,
     regs: readKvmRegs(vm, index, rflags),
@@ -128,7 +130,10 @@ export function readEventState(vm: Vm, index: number): Uint8Array<ArrayBuffer> {
     cstar: words.u64('CSTAR'),
     pat: words.u64('PAT'),
     shadow_gs: words.u64('KERNEL_GS_BASE'),
-  });
+    sysenter_cs: 0n,
+    sysenter_esp: 0n,
+    sysenter_eip: 0n,
+  };
 }
 
 class CpuWords {

@@ -1,7 +1,7 @@
 /** What others may ask of VM control's thread. Types only. */
 import type { MessagePort } from 'node:worker_threads';
 import type { Prng } from '../../shared/prng.ts';
-import type { Allowed } from '../introspector/introspector.api.ts';
+import type { Allowed, WireVersion } from '../introspector/introspector.api.ts';
 import type { Identity, ThreadTask } from '../thread.ts';
 import type { CheckResult } from './invariants.ts';
 import type { SlotRequest } from './memslots.ts';
@@ -20,7 +20,7 @@ export interface ControlApi {
   /** @returns the number of the session */
   hook(allowed: Allowed): number;
   /** KVM_INTROSPECTION_COMMAND, KVM_INTROSPECTION_EVENT; id −1 for all. */
-  allow(what: 'command' | 'event', id: number, allowed: number): number;
+  allow(what: 'command' | 'event', id: number, allowed: number, wire: WireVersion): number;
   /** Returns when the last user of the introspection block is gone. @returns false when nothing was hooked */
   unhook(): boolean;
   /**

@@ -39,7 +39,7 @@ export default async function controlThread(task: ControlTask): Promise<void> {
     ready: () => {},
     setMemoryRegion: change,
     hook: (allowed) => drive(actor, hook(actor, vm, allowed)),
-    allow: (what, id, allowed) => drive(actor, allow(actor, vm, what, id, allowed)),
+    allow: (what, id, allowed, wire) => drive(actor, allow(actor, vm, what, id, allowed, wire)),
     unhook: () => drive(actor, unhook(actor, vm)),
     checkInvariants: (giveUpMs) => {
       const tlbOf = (vcpu: number) => filledEntries(vm.mem, vm.cpu(vcpu));

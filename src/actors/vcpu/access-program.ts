@@ -95,7 +95,7 @@ function* emulate(vcpu: Vcpu, access: Access, parts: readonly Part[]): Path<bool
     const { gpa, size } = part;
     const gva = BigInt(gpa);
     if (access.kind === 'execute') {
-      if ((yield* preAccess(vcpu, { gpa, gva, access: ACCESS_X })).kind === 'stopped') return false;
+      if ((yield* preAccess(vcpu, { gpa, gva, size, access: ACCESS_X })).kind === 'stopped') return false;
       continue;
     }
     const bit = BITS[access.kind];

@@ -49,6 +49,7 @@ const REP_ITERATIONS_MAX = 1024;
  */
 export function* emulateInstruction(vcpu: Vcpu): Path<Outcome> {
   const { tracer } = vcpu.actor;
+  vcpu.intercepts.insn.begin();
   tracer?.begin(TRACE_EMULATE, 0, 0, 0, 0, vcpu.get64('RIP'));
   const outcome = yield* fetchAndExecute(vcpu);
   tracer?.end(TRACE_EMULATE, outcome);
@@ -80,6 +81,7 @@ function* execute(vcpu: Vcpu, decoded: Insn | Undecoded): Path<Outcome> {
     const outcome = yield* step(vcpu, record, insn);
     if (outcome !== OUTCOME_OK) return outcome;
     if (insn.rep === 'none' || vcpu.get64('RIP') !== insn.rip || vcpu.mustStop) break;
+    vcpu.intercepts.insn.nextCycle();
   }
   if (vcpu.get64('RIP') !== insn.rip || insn.rep === 'none') vcpu.retire(1);
   return OUTCOME_OK;

@@ -16,6 +16,7 @@ import { ARITHMETIC_FLAGS, CF, RFLAGS_IF } from '../../shared/x86/rflags.ts';
 import { VECTOR_BP, VECTOR_DB, VECTOR_GP, VECTOR_UD } from '../../shared/x86/vectors.ts';
 import {
   breakpointEvent,
+  cpuidEvent,
   type DescriptorRegister,
   descriptorEvent,
   hypercallEvent,
@@ -138,7 +139,7 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
     case 'hlt':
       return yield* halt(vcpu);
     case 'cpuid':
-      return identify(vcpu);
+      return yield* identify(vcpu, insn);
     case 'rdtsc':
       return rdtsc(vcpu, false);
     case 'rdtscp':
@@ -264,10 +265,13 @@ function* halt(vcpu: Vcpu): Path<Outcome> {
 }
 
 /** CPUID, which faults outside ring 0 when the guest has asked for that. */
-function identify(vcpu: Vcpu): Outcome {
+function* identify(vcpu: Vcpu, insn: Insn): Path<Outcome> {
   const faulting = (vcpu.get64('MISC_FEATURES') & MISC_FEATURES_CPUID_FAULT) !== 0n;
   if (faulting && vcpu.get32('CPL') > 0) return vcpu.raise(VECTOR_GP, 0);
-  const { eax, ebx, ecx, edx } = cpuid(Number(vcpu.gpr(RAX) & 0xffff_ffffn), vcpu);
+  const leaf = Number(vcpu.gpr(RAX) & 0xffff_ffffn);
+  const verdict = yield* cpuidEvent(vcpu, leaf, Number(vcpu.gpr(RCX) & 0xffff_ffffn), insn.length);
+  if (verdict === 'retry') return OUTCOME_RETRY;
+  const { eax, ebx, ecx, edx } = cpuid(leaf, vcpu);
   vcpu.setGpr(RAX, BigInt(eax));
   vcpu.setGpr(RBX, BigInt(ebx));
   vcpu.setGpr(RCX, BigInt(ecx));

@@ -193,6 +193,7 @@ function* handleExit(vcpu: Vcpu, exit: number): Path<Outcome> {
       return yield* missed(vcpu, gva, vcpu.get32('EXIT_ACCESS'));
     }
     case EXIT_HOST:
+      vcpu.intercepts.insn.begin();
       return yield* executeWork(vcpu, vcpu.blocks.work(vcpu.get32('EXIT_UOP')));
     case EXIT_EXCEPTION:
       return raiseExit(vcpu);

@@ -73,6 +73,7 @@ export function* accessPiece(vcpu: Vcpu, piece: Piece): Path<PieceResult> {
     // The kernel maps the page of a locked access before it asks (emulator_cmpxchg_emulated).
     if (mapsFirst) mem.add(vm.word('MAPPED'), 1);
     const verdict = yield* preAccess(vcpu, piece);
+    if (verdict.kind === 'given') return { kind: 'done', value: verdict.value };
     if (verdict.kind === 'stopped') {
       if (mapsFirst && !vm.quirk(REF_RETRY_LEAKS_MAP)) mem.add(vm.word('MAPPED'), -1);
       return RETRY;
@@ -83,12 +84,18 @@ export function* accessPiece(vcpu: Vcpu, piece: Piece): Path<PieceResult> {
   }
 }
 
+/** What a tool is asked about. */
+interface AskedAccess extends TrackedAccess {
+  /** Bytes. */
+  readonly size: number;
+}
+
 /** Dispatches the pre-callback of the piece to every notifier; a stop from one is final, but all are asked. */
-export function* preAccess(vcpu: Vcpu, piece: TrackedAccess): Path<PfVerdict> {
+export function* preAccess(vcpu: Vcpu, piece: AskedAccess): Path<PfVerdict> {
   const asked: Asked = { verdict: { kind: 'allowed' }, kvmi: false, stopped: false };
   yield* dispatch(vcpu.actor, vcpu.vm, (kind) => askNotifier(vcpu, piece, kind, asked));
   // Outside the section KVMI's own reference keeps its block alive (RC-25).
-  if (asked.kvmi) asked.verdict = yield* trackPreAccess(vcpu, piece.gpa, piece.gva, piece.access);
+  if (asked.kvmi) asked.verdict = yield* trackPreAccess(vcpu, piece.gpa, piece.gva, piece.access, piece.size);
   return asked.stopped ? { kind: 'stopped' } : asked.verdict;
 }
 
@@ -102,14 +109,14 @@ interface Asked {
   stopped: boolean;
 }
 
-function* askNotifier(vcpu: Vcpu, piece: TrackedAccess, kind: number, asked: Asked): Path<void> {
+function* askNotifier(vcpu: Vcpu, piece: AskedAccess, kind: number, asked: Asked): Path<void> {
   if (kind !== NOTIFIER_KVMI) {
     if (!(yield* askBefore(kind, vcpu, piece))) asked.stopped = true;
     return;
   }
   // The seed sends the event from here, inside track_srcu and kvm.srcu: a memslot change then waits for the tool.
   if (vcpu.vm.quirk(REF_SRCU_ACROSS_EVENT)) {
-    asked.verdict = yield* trackPreAccess(vcpu, piece.gpa, piece.gva, piece.access);
+    asked.verdict = yield* trackPreAccess(vcpu, piece.gpa, piece.gva, piece.access, piece.size);
   } else asked.kvmi = true;
 }
 
@@ -265,7 +272,7 @@ export function* accessSplit(
   const ask = function* (part: SplitPart): Path<PfVerdict> {
     const slot = yield* gfnToSlot(vm, mem.load(vcpu.word('AS_ID')), Math.floor(part.gpa / 4096));
     if (slot === null) return { kind: 'allowed' };
-    return yield* preAccess(vcpu, { gpa: part.gpa, gva: part.gva, access: ACCESS_W });
+    return yield* preAccess(vcpu, { ...part, access: ACCESS_W });
   };
   for (const part of parts) {
     const verdict = yield* ask(part);

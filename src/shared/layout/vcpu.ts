@@ -39,7 +39,7 @@ export const VCPU = struct(
     REPLY_SESSION: i32(OWN, 'session that event belongs to'),
     REPLY_ERROR: i32(OWN, '0, or a negative errno: no (valid) reply came'),
     REPLY_ACTION: i32(OWN, 'KVMI_EVENT_ACTION_* of the accepted reply'),
-    REPLY_EXTRA: i32(OWN, 'bytes that the reply may carry beyond its action'),
+    REPLY_EVENT: i32(OWN, 'which event that is: its id inside the machine'),
     REPLY_VALUE: i64(OWN, 'what it carried: the value to put in place of the one reported'),
     PENDING_REGS: i32(OWN, '1: SET_REGISTERS waits for the reply to take effect'),
     KVMI_BLOCK: i32('hook (store 1), this vCPU (store 0)', '1: the per-vCPU interception block exists'),

@@ -3,6 +3,8 @@ import { QUIRK_LIMIT } from '../quirks.ts';
 import { i32, i64, struct, volatile } from '../struct.ts';
 
 export const ADDRESS_SPACES = 2;
+/** Words of the set of commands that a tool may use. */
+export const COMMAND_WORDS = 2;
 
 export const VM = struct(
   'vm',
@@ -46,7 +48,8 @@ export const VM = struct(
     KVMI_NODE: i32('kvmi_lock', '1 + index of the registered notifier node, 0 for none'),
     KVMI_SHUT: i32('receiver, unhook', '1: the connection is shut down'),
     KVMI_CLEANUP: i32('receiver', 'VM_CONTROL_CLEANUP flag'),
-    KVMI_COMMANDS: i32('kvmi_lock', 'bit n: the tool may use the command with id n'),
+    KVMI_WIRE: i32('hook (store 12), receiver', 'form of the protocol that the session speaks: 12 or 7'),
+    KVMI_COMMANDS: i32('kvmi_lock', 'bit n: the tool may use the command with id n', COMMAND_WORDS),
     KVMI_EVENTS: i32('kvmi_lock', 'bit n: the tool may have the event with id n'),
     EVENT_SEQ: i32('any vCPU (add)', 'sequence number of the last event, VM-wide'),
     EVENTS_BEFORE: i32('kvmi_lock', 'EVENT_SEQ at the last hook'),

@@ -4,7 +4,9 @@
  * @source include/uapi/linux/kvmi.h (v12): kvmi_vcpu_event_pf, kvmi_vcpu_event_reply, kvmi_error_code
  */
 
-import { kvmi_vcpu_event_reply_value } from './protocol.ts';
+import { EVENTS, kvmi_vcpu_event_reply_value } from './protocol.ts';
+import { EVENTS_7, kvmi_event_pf_reply, PF_CONTEXT_BYTES } from './protocol-7.ts';
+import type { AnyWireStruct } from './wire-struct.ts';
 
 /** struct kvmi_vcpu_event_pf, 24 bytes: u64 gva, u64 gpa, u8 access, padding. */
 export interface PfEvent {
@@ -58,20 +60,49 @@ export function encodeEventReply(reply: { action: number; event: number }): Uint
   return Uint8Array.of(reply.action, reply.event, 0, 0, 0, 0, 0, 0);
 }
 
+/** What the guest is to read at an address instead of what is there. */
+export interface ReadContext {
+  /** Linear. */
+  readonly gva: bigint;
+  readonly data: Uint8Array;
+}
+
+/** What a reply says beyond its action. */
+export interface EventReply {
+  readonly action: number;
+  /** Of CR and MSR events; else 0. */
+  readonly value: bigint;
+  /** Wire-7, PF events: null for none. */
+  readonly context: ReadContext | null;
+  /** Wire-7, PF events: no more events of this REP instruction. */
+  readonly repComplete: boolean;
+}
+
 /**
  * Null when it is too short, its padding is not 0, or more follows than the event asked for.
  *
- * @param extraBytes  what may follow; what is missing of it counts as 0
+ * @param extra  what may follow; what is missing of it counts as 0
  */
-export function decodeEventReply(
-  bytes: Uint8Array,
-  extraBytes: number,
-): { action: number; event: number; value: bigint } | null {
-  if (bytes.length < 8 || bytes.length > 8 + extraBytes) return null;
+export function decodeEventReply(bytes: Uint8Array, extra: AnyWireStruct | null): EventReply | null {
+  if (bytes.length < 8 || bytes.length > 8 + (extra?.bytes ?? 0)) return null;
   for (let i = 2; i < 8; i++) if (bytes[i] !== 0) return null;
-  const value = bytes.length === 8 ? 0n : kvmi_vcpu_event_reply_value.decode(bytes, 8).new_val;
-  return { action: bytes[0]!, event: bytes[1]!, value };
+  const action = bytes[0]!;
+  if (bytes.length === 8) return { action, value: 0n, context: null, repComplete: false };
+  if (extra !== kvmi_event_pf_reply) {
+    const { new_val: value } = kvmi_vcpu_event_reply_value.decode(bytes, 8);
+    return { action, value, context: null, repComplete: false };
+  }
+  const { ctx_addr: gva, ctx_size: size, ctx_data, rep_complete } = kvmi_event_pf_reply.decode(bytes, 8);
+  if (!kvmi_event_pf_reply.clean(bytes, 8) || size > PF_CONTEXT_BYTES) return null;
+  const context = size === 0 ? null : { gva, data: ctx_data.subarray(0, size) };
+  return { action, value: 0n, context, repComplete: rep_complete === 1 };
 }
+
+/** Bytes of the longest reply that is right on some wire. */
+export const EVENT_REPLY_BYTES_MAX = [...EVENTS.values(), ...EVENTS_7.values()].reduce(
+  (most, { reply }) => Math.max(most, 8 + (reply?.bytes ?? 0)),
+  8,
+);
 
 /** struct kvmi_error_code (s32 err, u32 padding), then the reply data if there was no error. */
 export function encodeReply(error: number, data?: Uint8Array): Uint8Array {
@@ -95,8 +126,7 @@ export function encodeControlEvents(event: number, enable: boolean): Uint8Array 
   return bytes;
 }
 
-/** Numbers of the vCPU events known here; the bit of one in VCPU.EVENTS, or 0 for an unknown id. */
-const LAST_VCPU_EVENT = 19;
+/** The bit of a vCPU event in VCPU.EVENTS, by its id inside the machine. */
 export function vcpuEventBit(id: number): number {
-  return id % 2 === 1 && id <= LAST_VCPU_EVENT ? 1 << ((id - 1) / 2) : 0;
+  return 1 << ((id - 1) / 2);
 }

@@ -56,13 +56,8 @@ export const kvmi_msg_hdr = wireStruct('kvmi_msg_hdr', { id: 'u16', size: 'u16',
 export const kvmi_error_code = wireStruct('kvmi_error_code', { err: 's32', padding: pad(4) });
 export const kvmi_vcpu_hdr = wireStruct('kvmi_vcpu_hdr', { vcpu: 'u16', padding1: pad(2), padding2: pad(4) });
 export const kvmi_event_hdr = wireStruct('kvmi_event_hdr', { event: 'u16', padding: pad(6) });
-/** Of every event of a vCPU, after the kvmi_event_hdr: what the vCPU was like. `size` is its own. */
-export const kvmi_vcpu_event = wireStruct('kvmi_vcpu_event', {
-  size: 'u16',
-  vcpu: 'u16',
-  padding: pad(4),
-  mode: 'u8',
-  padding_arch: pad(7),
+/** Registers as every event has them, on both wires. */
+export const kvmi_vcpu_state = {
   regs: blob(KVM_REGS_BYTES),
   sregs: blob(KVM_SREGS_BYTES),
   sysenter_cs: 'u64',
@@ -74,6 +69,15 @@ export const kvmi_vcpu_event = wireStruct('kvmi_vcpu_event', {
   cstar: 'u64',
   pat: 'u64',
   shadow_gs: 'u64',
+} as const;
+/** Of every event of a vCPU, after the kvmi_event_hdr: what the vCPU was like. `size` is its own. */
+export const kvmi_vcpu_event = wireStruct('kvmi_vcpu_event', {
+  size: 'u16',
+  vcpu: 'u16',
+  padding: pad(4),
+  mode: 'u8',
+  padding_arch: pad(7),
+  ...kvmi_vcpu_state,
 });
 export const kvmi_vcpu_event_reply = wireStruct('kvmi_vcpu_event_reply', {
   action: 'u8',
@@ -203,6 +207,8 @@ export const kvmi_vcpu_translate_gva_reply = wireStruct('kvmi_vcpu_translate_gva
 export interface CommandSpec {
   readonly id: number;
   readonly name: string;
+  /** What it is inside the machine: wire-12's id, or one that no wire has. */
+  readonly machine: number;
   /** The receiver itself, or the thread of the vCPU that its kvmi_vcpu_hdr names. */
   readonly answers: 'vm' | 'vcpu';
   /** Null: nothing is read of it. */
@@ -217,7 +223,7 @@ function command(
   request: AnyWireStruct | null,
   reply: AnyWireStruct | null,
 ): CommandSpec {
-  return { id, name, answers: id % 2 === 0 ? 'vm' : 'vcpu', request, reply };
+  return { id, name, machine: id, answers: id % 2 === 0 ? 'vm' : 'vcpu', request, reply };
 }
 
 // biome-ignore format: table
@@ -248,7 +254,7 @@ export const COMMANDS: ReadonlyMap<number, CommandSpec> = new Map([
   command(KVMI_VCPU_TRANSLATE_GVA,      'KVMI_VCPU_TRANSLATE_GVA',      kvmi_vcpu_translate_gva,      kvmi_vcpu_translate_gva_reply),
 ].map((spec) => [spec.id, spec]));
 
-/** Cannot be disallowed. */
+/** Cannot be disallowed; numbers inside the machine. */
 export const ALWAYS_ALLOWED: readonly number[] = [
   KVMI_GET_VERSION,
   KVMI_VM_CHECK_COMMAND,
@@ -309,8 +315,12 @@ export const kvmi_vcpu_event_reply_value = wireStruct('kvmi_vcpu_event_cr_reply'
 export interface EventSpec {
   readonly id: number;
   readonly name: string;
+  /** What it is inside the machine: wire-12's id, or one that no wire has. */
+  readonly machine: number;
   /** Whose: of the VM, which needs no reply, or of a vCPU. */
   readonly of: 'vm' | 'vcpu';
+  /** Which commands switch it on and off: those about the VM, or about one vCPU. */
+  readonly switchedBy: readonly ('vm' | 'vcpu')[];
   /** Null: nothing but registers. */
   readonly data: AnyWireStruct | null;
   /** What a reply may carry after its kvmi_vcpu_event_reply; null: nothing. */
@@ -326,7 +336,8 @@ function event(
   actions: readonly number[],
   reply: AnyWireStruct | null = null,
 ): EventSpec {
-  return { id, name, of: id % 2 === 0 ? 'vm' : 'vcpu', data, reply, actions };
+  const of = id % 2 === 0 ? 'vm' : 'vcpu';
+  return { id, name, machine: id, of, switchedBy: [of], data, reply, actions };
 }
 
 const ANY = [CONTINUE, RETRY, CRASH];

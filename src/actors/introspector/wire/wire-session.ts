@@ -10,79 +10,48 @@
  */
 import type { Actor } from '../../../shared/sync/actor.ts';
 import { drive } from '../../../shared/sync/point.ts';
-import { EBUSY, EFAULT, EINVAL, ENOENT, ENOSYS, EPERM } from '../../mmu/errno.ts';
+import { EBUSY, EFAULT, ENOENT, ENOSYS, EPERM } from '../../mmu/errno.ts';
 import type { Vm } from '../../mmu/vm.ts';
-import { commandAllowed, eventAllowed } from '../hook.ts';
-import {
-  KVMI_GET_VERSION,
-  KVMI_MAX_MSG_SIZE,
-  KVMI_VCPU_CONTROL_EVENTS,
-  KVMI_VCPU_EVENT,
-  KVMI_VCPU_EVENT_PAUSE,
-  KVMI_VERSION,
-  KVMI_VM_CHECK_COMMAND,
-  KVMI_VM_CHECK_EVENT,
-  KVMI_VM_CONTROL_CLEANUP,
-  KVMI_VM_CONTROL_EVENTS,
-  KVMI_VM_EVENT,
-  KVMI_VM_EVENT_UNHOOK,
-  KVMI_VM_GET_INFO,
-  KVMI_VM_PAUSE_VCPU,
-  KVMI_VM_READ_PHYSICAL,
-  KVMI_VM_SET_PAGE_ACCESS,
-  KVMI_VM_WRITE_PHYSICAL,
-} from '../kvmi/constants.ts';
+import { commandAllowed } from '../hook.ts';
+import type { WireChoice, WireVersion } from '../introspector.api.ts';
+import { JOB_STRAY_REPLY } from '../kvmi/constants.ts';
 import { encodeReply } from '../kvmi/messages.ts';
-import {
-  COMMANDS,
-  EVENTS,
-  kvmi_control_events,
-  kvmi_event_hdr,
-  kvmi_get_version_reply,
-  kvmi_page_access_entry,
-  kvmi_vcpu_hdr,
-  kvmi_vm_access_physical,
-  kvmi_vm_check_command,
-  kvmi_vm_check_event,
-  kvmi_vm_control_cleanup,
-  kvmi_vm_get_info_reply,
-  kvmi_vm_pause_vcpu,
-  kvmi_vm_set_page_access,
-} from '../kvmi/protocol.ts';
+import { kvmi_vcpu_hdr } from '../kvmi/protocol.ts';
 import { Session, type SessionEvent, type SessionMessage } from '../session.ts';
 import { readEventState } from '../vcpu-state.ts';
 import type { ByteChannel } from './channel.ts';
+import { CLOSE, type Dialect, INVALID, lives, type Replies, type VmAnswer } from './dialect.ts';
+import { Dialect7 } from './dialect-7.ts';
+import { Dialect12 } from './dialect-12.ts';
 import { Framing, frame, type WireMessage } from './framing.ts';
+import { recognise } from './recognise.ts';
 
 // LIMIT: bytes that wait for the tool to read them, and messages that wait for vCPUs. Beyond it is not listened to.
 const BACKLOG_BYTES_MAX = 1024 * 1024;
 const DEFERRED_MAX = 256;
-const PAGE = 4096;
 
 export interface WireSessionOptions {
   readonly actor: Actor;
   readonly vm: Vm;
   readonly channel: ByteChannel;
+  readonly wire: WireChoice;
   /** The session is over. Once. */
   readonly ended: (reason: string) => void;
   /** Something that people should know about this tool. */
   readonly remark: (text: string) => void;
 }
 
-/** A vCPU command whose answer is still to come. */
-interface Asked {
+/** A message for a vCPU. */
+interface VcpuMessage extends WireMessage {
   readonly vcpu: number;
-  readonly id: number;
-  /** The tool's number. */
-  readonly seq: number;
+  /** The command inside the machine; null for the reply to an event. */
+  readonly machine: number | null;
+  /** What was in force when it came. */
+  readonly replies: Replies;
 }
 
-/** What the receiver answers: a negative errno or 0, and what follows it; null: the connection is to be closed. */
-type VmAnswer = readonly [error: number, data?: Uint8Array] | null;
-
-const CLOSE = null;
-const OK: VmAnswer = [0];
-const INVALID: VmAnswer = [-EINVAL];
+/** A vCPU command whose answer is still to come. */
+type Asked = Omit<VcpuMessage, 'payload'>;
 
 export class WireSession {
   readonly #actor: Actor;
@@ -91,16 +60,18 @@ export class WireSession {
   readonly #channel: ByteChannel;
   readonly #options: WireSessionOptions;
   readonly #framing = new Framing();
+  #dialect: Dialect;
+  /** Which wire this is has been decided, or found out. */
+  #decided: boolean;
   /** By the session's numbers. */
   readonly #asked = new Map<number, Asked>();
   /** Per vCPU: messages that it has no room for yet. */
-  readonly #deferred: WireMessage[][];
+  readonly #deferred: VcpuMessage[][];
   #deferredCount = 0;
-  #unhookEvents = false;
   #paused = false;
   #over = false;
-  /** Commands so far: the second tells which wire a tool speaks. */
-  #messages = 0;
+  /** What the tool seems to speak has been looked at. */
+  #recognised = false;
 
   constructor(options: WireSessionOptions) {
     this.#options = options;
@@ -109,6 +80,15 @@ export class WireSession {
     this.#channel = options.channel;
     this.#session = new Session(options.actor, options.vm);
     this.#deferred = Array.from({ length: options.vm.vcpuCount }, () => []);
+    this.#decided = options.wire !== 'auto';
+    this.#dialect = this.#speak(options.wire === 7 ? 7 : 12);
+  }
+
+  #speak(wire: WireVersion): Dialect {
+    // ORDER: before any message of this session that depends on it reaches a vCPU.
+    this.#vm.mem.store(this.#vm.word('KVMI_WIRE'), wire);
+    const receiver = { actor: this.#actor, vm: this.#vm, session: this.#session };
+    return wire === 7 ? new Dialect7(receiver) : new Dialect12(receiver, this.#decided);
   }
 
   get over(): boolean {
@@ -141,9 +121,9 @@ export class WireSession {
   /** kvm_introspection_preunhook: asks the tool to end the session. @returns 0, −EFAULT, or −ENOENT if it does not listen */
   preUnhook(): number {
     if (this.#over) return -EFAULT;
-    if (!this.#unhookEvents) return -ENOENT;
-    const seq = drive(this.#actor, this.#session.vmEventSeq());
-    this.#send(frame(KVMI_VM_EVENT, seq, kvmi_event_hdr.encode({ event: KVMI_VM_EVENT_UNHOOK })));
+    const message = this.#dialect.unhookEvent();
+    if (message === null) return -ENOENT;
+    this.#send(message);
     return 0;
   }
 
@@ -180,162 +160,111 @@ export class WireSession {
   /** False: close. */
   #dispatch(message: WireMessage): boolean {
     if (this.#over) return false;
-    const { id, seq, payload } = message;
-    this.#messages += 1;
     this.#recognise(message);
-    const command = COMMANDS.get(id);
-    if (command === undefined && id !== KVMI_VCPU_EVENT) return this.#answer(id, seq, [-ENOSYS]);
-    if (command !== undefined && !commandAllowed(this.#vm, id)) return this.#answer(id, seq, [-EPERM]);
-    if (command?.answers === 'vm') return this.#answer(id, seq, this.#vmCommand(id, payload));
+    const { id, seq, payload } = message;
+    const { wire, replies, dirtyHeader } = this.#dialect;
+    const spec = wire.commands.get(id);
+    if (spec === undefined && id !== wire.eventReply) return this.#refuse(id, seq, -ENOSYS);
+    if (spec !== undefined && !commandAllowed(this.#vm, spec.machine)) return this.#refuse(id, seq, -EPERM);
+    if (spec?.answers === 'vm')
+      return this.#answerNow(id, seq, this.#dialect.vmCommand(spec.machine, payload));
     const { vcpu } = kvmi_vcpu_hdr.decode(payload);
-    if (!kvmi_vcpu_hdr.clean(payload) || !this.#lives(vcpu)) return this.#answer(id, seq, INVALID);
+    if (!kvmi_vcpu_hdr.clean(payload)) return this.#answerNow(id, seq, dirtyHeader);
+    if (!lives(this.#vm, vcpu)) return this.#answerNow(id, seq, INVALID);
+    const machine = spec?.machine ?? null;
+    const forVcpu = { id, seq, payload: payload.subarray(kvmi_vcpu_hdr.bytes), vcpu, machine, replies };
     const waiting = this.#deferred[vcpu]!;
-    if (waiting.length > 0 || !this.#submit(vcpu, message)) {
-      waiting.push(message);
+    if (waiting.length > 0 || !this.#submit(forVcpu)) {
+      waiting.push(forVcpu);
       this.#deferredCount += 1;
     }
     return true;
   }
 
   /** Hands a message to a vCPU. False: there is no room now. */
-  #submit(vcpu: number, { id, seq, payload }: WireMessage): boolean {
-    const body = payload.subarray(kvmi_vcpu_hdr.bytes);
-    if (id === KVMI_VCPU_EVENT) {
-      return drive(this.#actor, this.#session.rawReply(vcpu, seq, body)) !== -EBUSY;
+  #submit({ payload, ...asked }: VcpuMessage): boolean {
+    const { vcpu, seq, machine } = asked;
+    const { wire } = this.#dialect;
+    if (machine !== null) return this.#command(asked, machine, payload);
+    // Whether a reply that no event has is wrong, the vCPU knows when its turn comes.
+    if (wire.version === 7 && !this.#session.isOpen(vcpu, seq)) {
+      return this.#command({ ...asked, replies: 'none' }, JOB_STRAY_REPLY, payload.subarray(0, 0));
     }
-    const number = drive(this.#actor, this.#session.command(vcpu, id, body));
+    return drive(this.#actor, this.#session.rawReply(vcpu, seq, payload)) !== -EBUSY;
+  }
+
+  #command(asked: Asked, kind: number, payload: Uint8Array): boolean {
+    const number = drive(this.#actor, this.#session.command(asked.vcpu, kind, payload));
     if (number === -EBUSY) return false;
-    this.#asked.set(number, { vcpu, id, seq });
+    this.#asked.set(number, asked);
     return true;
   }
 
   /** A vCPU has room again. */
   #submitDeferred(vcpu: number): void {
     const waiting = this.#deferred[vcpu]!;
-    while (waiting.length > 0 && this.#submit(vcpu, waiting[0]!)) {
+    while (waiting.length > 0 && this.#submit(waiting[0]!)) {
       waiting.shift();
       this.#deferredCount -= 1;
     }
     this.#listen();
   }
 
-  #lives(vcpu: number): boolean {
-    return vcpu < this.#vm.vcpuCount && this.#vm.mem.load(this.#vm.vcpuWord(vcpu, 'ENDED')) === 0;
-  }
-
-  /** Tools of the other wire shake hands and ask for the version in the same way: say what will go wrong, and why. */
-  #recognise({ id, payload }: WireMessage): void {
-    if (this.#messages === 2 && id === KVMI_VCPU_CONTROL_EVENTS && payload.length === 0) {
-      this.#options.remark(
-        'it speaks wire-7 (libkvmi up to master, LibVMI), and this is wire-12: its GET_GUEST_INFO is no command here',
-      );
-    }
-    if (id === PLACEHOLDER_COMMAND) {
+  /** What the tool speaks: it is followed, or said what will go wrong, and why. */
+  #recognise(message: WireMessage): void {
+    if (message.id === PLACEHOLDER_COMMAND && this.#dialect.wire.version === 12) {
       this.#options.remark(
         'it wraps its commands in id 0xffff, which does not exist: libkvmi for wire-12 does that',
       );
     }
-  }
-
-  // ── VM commands ───────────────────────────────────────────────────────────────────────────────────────────
-
-  #vmCommand(id: number, payload: Uint8Array): VmAnswer {
-    switch (id) {
-      case KVMI_GET_VERSION: {
-        const reply = { version: KVMI_VERSION, max_msg_size: KVMI_MAX_MSG_SIZE, singlestep: 1 };
-        return [0, kvmi_get_version_reply.encode(reply)];
-      }
-      case KVMI_VM_CHECK_COMMAND: {
-        if (!kvmi_vm_check_command.clean(payload)) return INVALID;
-        const { id: asked } = kvmi_vm_check_command.decode(payload);
-        if (!COMMANDS.has(asked)) return [-ENOENT];
-        return commandAllowed(this.#vm, asked) ? OK : [-EPERM];
-      }
-      case KVMI_VM_CHECK_EVENT: {
-        if (!kvmi_vm_check_event.clean(payload)) return INVALID;
-        const { id: asked } = kvmi_vm_check_event.decode(payload);
-        if (!EVENTS.has(asked)) return [-ENOENT];
-        return eventAllowed(this.#vm, asked) ? OK : [-EPERM];
-      }
-      case KVMI_VM_GET_INFO:
-        return [0, kvmi_vm_get_info_reply.encode({ vcpu_count: this.#vm.vcpuCount })];
-      case KVMI_VM_CONTROL_EVENTS:
-        return this.#controlEvents(payload);
-      case KVMI_VM_READ_PHYSICAL:
-        return this.#readPhysical(payload);
-      case KVMI_VM_WRITE_PHYSICAL:
-        return this.#writePhysical(payload);
-      case KVMI_VM_PAUSE_VCPU:
-        return this.#pauseVcpu(payload);
-      case KVMI_VM_CONTROL_CLEANUP: {
-        const { enable } = kvmi_vm_control_cleanup.decode(payload);
-        if (!kvmi_vm_control_cleanup.clean(payload) || enable > 1) return INVALID;
-        drive(this.#actor, this.#session.controlCleanup(enable === 1));
-        return OK;
-      }
-      case KVMI_VM_SET_PAGE_ACCESS:
-        return this.#setPageAccess(payload);
-      default:
-        return [-ENOSYS];
+    const spoken = this.#recognised ? null : recognise(message);
+    if (spoken === null) return;
+    this.#recognised = true;
+    if (!this.#decided) {
+      this.#decided = true;
+      this.#dialect = this.#speak(spoken);
+      this.#options.remark(`it speaks wire-${spoken}`);
+    } else if (spoken !== this.#dialect.wire.version && message.payload.length === 0) {
+      this.#options.remark(
+        spoken === 7
+          ? 'it speaks wire-7 (libkvmi up to master, LibVMI), and this is wire-12: take --wire 7, or --wire auto'
+          : 'it speaks wire-12, and this is wire-7: take --wire 12, or --wire auto',
+      );
     }
-  }
-
-  #controlEvents(payload: Uint8Array): VmAnswer {
-    const { event_id: event, enable } = kvmi_control_events.decode(payload);
-    if (!kvmi_control_events.clean(payload) || enable > 1) return INVALID;
-    if (EVENTS.get(event)?.of !== 'vm') return INVALID;
-    if (!eventAllowed(this.#vm, event)) return [-EPERM];
-    this.#unhookEvents = enable === 1;
-    return OK;
-  }
-
-  #readPhysical(payload: Uint8Array): VmAnswer {
-    const { gpa, size } = kvmi_vm_access_physical.decode(payload);
-    if (!kvmi_vm_access_physical.clean(payload) || !inOnePage(gpa, size)) return INVALID;
-    const data = drive(this.#actor, this.#session.readPhysical(Number(gpa), size));
-    return data === null ? [-ENOENT] : [0, data];
-  }
-
-  #writePhysical(payload: Uint8Array): VmAnswer {
-    const { bytes } = kvmi_vm_access_physical;
-    const { gpa, size } = kvmi_vm_access_physical.decode(payload);
-    if (bytes + size > payload.length) return CLOSE;
-    if (!kvmi_vm_access_physical.clean(payload) || !inOnePage(gpa, size)) return INVALID;
-    if (gpa > Number.MAX_SAFE_INTEGER) return [-ENOENT];
-    const data = payload.subarray(bytes, bytes + size);
-    return [drive(this.#actor, this.#session.writePhysical(Number(gpa), data))];
-  }
-
-  #pauseVcpu(payload: Uint8Array): VmAnswer {
-    const { vcpu, wait } = kvmi_vm_pause_vcpu.decode(payload);
-    if (!kvmi_vm_pause_vcpu.clean(payload) || wait > 1) return INVALID;
-    if (!eventAllowed(this.#vm, KVMI_VCPU_EVENT_PAUSE)) return [-EPERM];
-    if (!this.#lives(vcpu)) return INVALID;
-    return [drive(this.#actor, this.#session.pause(vcpu, wait === 1))];
-  }
-
-  #setPageAccess(payload: Uint8Array): VmAnswer {
-    const head = kvmi_vm_set_page_access.bytes;
-    const each = kvmi_page_access_entry.bytes;
-    const { count } = kvmi_vm_set_page_access.decode(payload);
-    if (head + each * count > payload.length) return CLOSE;
-    if (!kvmi_vm_set_page_access.clean(payload)) return INVALID;
-    const pages = Array.from({ length: count }, (_, i) => {
-      const { gpa, access } = kvmi_page_access_entry.decode(payload, head + each * i);
-      // An entry with something in its padding becomes one that the session refuses.
-      const clean = kvmi_page_access_entry.clean(payload, head + each * i);
-      return { gpa: Number(gpa), access: clean ? access : -1 };
-    });
-    return [drive(this.#actor, this.#session.setPagesAccess(pages))];
   }
 
   // ── to the tool ───────────────────────────────────────────────────────────────────────────────────────────
 
-  /** False: close. */
-  #answer(id: number, seq: number, answer: VmAnswer): boolean {
+  /** What cannot be done at all. False: close. */
+  #refuse(id: number, seq: number, error: number): boolean {
+    return this.#dialect.replies === 'all' && this.#answer(id, seq, { error }, 'all');
+  }
+
+  /** What the receiver answers. False: close. */
+  #answerNow(id: number, seq: number, answer: VmAnswer): boolean {
     if (answer === CLOSE) return false;
-    const [error, data] = answer;
-    this.#send(frame(id, seq, encodeReply(error, data)));
+    // Only now: what the command has changed about replies can hold for its own.
+    const goesOn = this.#answer(id, seq, answer, this.#dialect.replies);
+    answer.after?.();
+    return goesOn;
+  }
+
+  /** False: close, for data that the tool does not want. */
+  #answer(
+    id: number,
+    seq: number,
+    { error, data }: { readonly error: number; readonly data?: Uint8Array },
+    replies: Replies,
+  ): boolean {
+    if (replies === 'all') {
+      this.#send(frame(id, seq, encodeReply(error, data)));
+      return true;
+    }
+    if (error === 0) return data === undefined || data.length === 0;
+    if (replies === 'errors as events') {
+      const event = this.#dialect.errorEvent(id, seq, error);
+      if (event !== null) this.#send(event);
+    }
     return true;
   }
 
@@ -347,16 +276,16 @@ export class WireSession {
     else {
       const asked = this.#asked.get(message.seq);
       this.#asked.delete(message.seq);
-      if (asked !== undefined) this.#answer(asked.id, asked.seq, [message.error, message.data]);
-      this.#submitDeferred(message.vcpu);
+      if (asked !== undefined && !this.#answer(asked.id, asked.seq, message, asked.replies)) {
+        this.end('the tool has asked for what it does not want to be told');
+      } else this.#submitDeferred(message.vcpu);
     }
     return true;
   }
 
-  #sendEvent({ vcpu, seq, event, data }: SessionEvent): void {
-    const head = kvmi_event_hdr.encode({ event });
-    const state = readEventState(this.#vm, vcpu);
-    this.#send(frame(KVMI_VCPU_EVENT, this.#session.wireSeq(seq), head, state, data));
+  #sendEvent(event: SessionEvent): void {
+    const state = readEventState(this.#vm, event.vcpu);
+    this.#send(this.#dialect.event(this.#session.wireSeq(event.seq), event, state));
   }
 
   #send(bytes: Uint8Array): void {
@@ -365,16 +294,16 @@ export class WireSession {
 
   /** vCPUs whose thread has ended answer nothing any more: they are none. Their last messages have been taken. */
   #giveUpEnded(): void {
-    for (const [number, { vcpu, id, seq }] of this.#asked) {
-      if (this.#lives(vcpu)) continue;
+    for (const [number, { vcpu, id, seq, replies }] of this.#asked) {
+      if (lives(this.#vm, vcpu)) continue;
       this.#asked.delete(number);
-      this.#answer(id, seq, INVALID);
+      this.#answer(id, seq, INVALID, replies);
     }
     for (const [vcpu, waiting] of this.#deferred.entries()) {
-      if (waiting.length === 0 || this.#lives(vcpu)) continue;
-      for (const { id, seq } of waiting.splice(0)) {
+      if (waiting.length === 0 || lives(this.#vm, vcpu)) continue;
+      for (const { id, seq, replies } of waiting.splice(0)) {
         this.#deferredCount -= 1;
-        this.#answer(id, seq, INVALID);
+        this.#answer(id, seq, INVALID, replies);
       }
     }
     this.#listen();
@@ -383,7 +312,3 @@ export class WireSession {
 
 /** The id that libkvmi for wire-12 sends where a command has been taken out of the protocol. */
 const PLACEHOLDER_COMMAND = 0xffff;
-
-function inOnePage(gpa: bigint, size: number): boolean {
-  return size > 0 && Number(gpa & BigInt(PAGE - 1)) + size <= PAGE;
-}
