@@ -36,6 +36,11 @@ export const RUN_FLAGS: readonly Flag[] = [
   { name: 'kvmi-key', value: 'SECRET', help: 'what the tool must know (nothing)' },
   { name: 'kvmi-command', value: 'NAMES', help: 'commands it may use, separated by commas (all)' },
   { name: 'kvmi-event', value: 'NAMES', help: 'events it may have, separated by commas (all)' },
+  {
+    name: 'pcap',
+    value: 'FILE',
+    help: 'write what the KVMI tool and the machine say to each other, for Wireshark (see wireshark/kvmi.lua)',
+  },
   { name: 'reply-timeout', value: 'D', help: 'limit for each of its answers: 500ms, 2s (none)' },
   { name: 'stop-on-tool-failure', help: 'end the run when the tool fails; else it goes on un-introspected' },
   { name: 'strict', help: 'a lost connection means RETRY, not CONTINUE' },
@@ -124,7 +129,7 @@ export function parseRun(words: readonly string[]): RunRequest {
 function kvmiOf(flags: ParsedFlags): Pick<MachineOptions, 'kvmi'> {
   const endpoint = flags.value('kvmi');
   if (endpoint === undefined) {
-    for (const name of ['wire', 'kvmi-key', 'kvmi-command', 'kvmi-event']) {
+    for (const name of ['wire', 'kvmi-key', 'kvmi-command', 'kvmi-event', 'pcap']) {
       if (flags.value(name) === undefined) continue;
       throw usage(`--${name} without --kvmi`, 'say where the tool is');
     }
@@ -134,6 +139,7 @@ function kvmiOf(flags: ParsedFlags): Pick<MachineOptions, 'kvmi'> {
   const commands = flags.value('kvmi-command');
   const events = flags.value('kvmi-event');
   const wire = flags.value('wire');
+  const pcap = flags.value('pcap');
   return {
     kvmi: {
       endpoint,
@@ -142,6 +148,7 @@ function kvmiOf(flags: ParsedFlags): Pick<MachineOptions, 'kvmi'> {
       ...(events === undefined ? {} : { events: events.split(',') }),
       // Checked where the machine is planned.
       ...(wire === undefined ? {} : { wire: wire as KvmiOptions['wire'] & {} }),
+      ...(pcap === undefined ? {} : { pcap }),
     },
   };
 }

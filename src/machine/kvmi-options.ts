@@ -30,6 +30,8 @@ export interface KvmiOptions {
   readonly handshakeMs?: number;
   /** How long until the next try to connect, ms. Default: 200. */
   readonly reconnectMs?: number;
+  /** File to write all that goes over the wire to, as pcapng. */
+  readonly pcap?: string;
 }
 
 /** @throws SimError SIM_USAGE */
@@ -47,6 +49,7 @@ export function planKvmi(options: KvmiOptions, maxGpa: number): KvmiPlan {
     secret: options.secret ?? null,
     handshakeMs,
     reconnectMs,
+    pcap: options.pcap ?? null,
   };
 }
 

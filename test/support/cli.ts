@@ -17,7 +17,20 @@ export function start(
   t: ExecutionContext,
   ...words: string[]
 ): { child: ChildProcess; ended: Promise<Ended> } {
-  const child = spawn(process.execPath, [CLI, ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
+  return watch(t, spawn(process.execPath, [CLI, ...words], { stdio: ['ignore', 'pipe', 'pipe'] }));
+}
+
+/** The same, where no file may have more than so many blocks of 1024 bytes. */
+export function startWithSmallFiles(
+  t: ExecutionContext,
+  blocks: number,
+  ...words: string[]
+): { child: ChildProcess; ended: Promise<Ended> } {
+  const shell = ['-c', `ulimit -f ${blocks}; exec "$0" "$@"`, process.execPath, CLI, ...words];
+  return watch(t, spawn('bash', shell, { stdio: ['ignore', 'pipe', 'pipe'] }));
+}
+
+function watch(t: ExecutionContext, child: ChildProcess): { child: ChildProcess; ended: Promise<Ended> } {
   t.teardown(() => child.kill('SIGKILL'));
   let out = '';
   let err = '';

@@ -41,6 +41,8 @@ export interface KvmiPlan {
   readonly handshakeMs: number;
   /** From one attempt to connect to the next. */
   readonly reconnectMs: number;
+  /** File to write all that goes over the wire to, or null. */
+  readonly pcap: string | null;
 }
 
 export interface IntrospectorTask extends ThreadTask {

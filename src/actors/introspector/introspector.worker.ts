@@ -37,6 +37,7 @@ export default async function introspectorThread(task: IntrospectorTask): Promis
           hook: () => remote.hook(),
           unhook: () => remote.unhook(),
           remark,
+          fail,
         });
   let watched = false;
   let ended = false;

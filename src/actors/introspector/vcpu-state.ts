@@ -24,52 +24,14 @@ import { RFLAGS_FIXED } from '../../shared/x86/rflags.ts';
 import type { Vm } from '../mmu/vm.ts';
 import { KVM_REGS_BYTES, KVM_SREGS_BYTES } from './kvmi/constants.ts';
 import type { kvmi_vcpu_event } from './kvmi/protocol.ts';
-import { blob, pad, type WireValues, wireStruct } from './kvmi/wire-struct.ts';
+import { kvm_dtable, kvm_segment, kvm_sregs } from './kvmi/registers.ts';
+import type { WireValues } from './kvmi/wire-struct.ts';
 
 /** Order of general registers in kvm_regs, as x86 encoding numbers. */
 export const KVM_REGS_ORDER = [0, 3, 1, 2, 6, 7, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15] as const;
 
 /** 64-bit code: the only mode there is. */
 export const MODE_LONG = 8;
-
-const kvm_segment = wireStruct('kvm_segment', {
-  base: 'u64',
-  limit: 'u32',
-  selector: 'u16',
-  type: 'u8',
-  present: 'u8',
-  dpl: 'u8',
-  db: 'u8',
-  s: 'u8',
-  l: 'u8',
-  g: 'u8',
-  avl: 'u8',
-  unusable: 'u8',
-  padding: pad(1),
-});
-const kvm_dtable = wireStruct('kvm_dtable', { base: 'u64', limit: 'u16', padding: pad(6) });
-const SEGMENT = blob(kvm_segment.bytes);
-const DTABLE = blob(kvm_dtable.bytes);
-const kvm_sregs = wireStruct('kvm_sregs', {
-  cs: SEGMENT,
-  ds: SEGMENT,
-  es: SEGMENT,
-  fs: SEGMENT,
-  gs: SEGMENT,
-  ss: SEGMENT,
-  tr: SEGMENT,
-  ldt: SEGMENT,
-  gdt: DTABLE,
-  idt: DTABLE,
-  cr0: 'u64',
-  cr2: 'u64',
-  cr3: 'u64',
-  cr4: 'u64',
-  cr8: 'u64',
-  efer: 'u64',
-  apic_base: 'u64',
-  interrupt_bitmap: blob(32),
-});
 
 /** kvm_regs from a CPU area. `rflags` comes from whoever knows the lazy flags. */
 export function readKvmRegs(vm: Vm, index: number, rflags: bigint): Uint8Array<ArrayBuffer> {

@@ -49,6 +49,7 @@ import {
   KVMI_VM_WRITE_PHYSICAL,
   KVMI_EVENT_ACTION_RETRY as RETRY,
 } from './constants.ts';
+import { kvm_regs as general, kvm_sregs } from './registers.ts';
 import { type AnyWireStruct, blob, pad, wireStruct } from './wire-struct.ts';
 
 // ── what every message has ──────────────────────────────────────────────────────────────────────────────────
@@ -58,8 +59,8 @@ export const kvmi_vcpu_hdr = wireStruct('kvmi_vcpu_hdr', { vcpu: 'u16', padding1
 export const kvmi_event_hdr = wireStruct('kvmi_event_hdr', { event: 'u16', padding: pad(6) });
 /** Registers as every event has them, on both wires. */
 export const kvmi_vcpu_state = {
-  regs: blob(KVM_REGS_BYTES),
-  sregs: blob(KVM_SREGS_BYTES),
+  regs: blob(KVM_REGS_BYTES, general),
+  sregs: blob(KVM_SREGS_BYTES, kvm_sregs),
   sysenter_cs: 'u64',
   sysenter_esp: 'u64',
   sysenter_eip: 'u64',
@@ -156,13 +157,13 @@ export const kvmi_vcpu_get_registers = wireStruct('kvmi_vcpu_get_registers', {
 export const kvmi_vcpu_get_registers_reply = wireStruct('kvmi_vcpu_get_registers_reply', {
   mode: 'u32',
   padding: pad(4),
-  regs: blob(KVM_REGS_BYTES),
-  sregs: blob(KVM_SREGS_BYTES),
+  regs: blob(KVM_REGS_BYTES, general),
+  sregs: blob(KVM_SREGS_BYTES, kvm_sregs),
   nmsrs: 'u32',
   padding_msrs: pad(4),
 });
 export const kvm_msr_entry = wireStruct('kvm_msr_entry', { index: 'u32', reserved: pad(4), data: 'u64' });
-export const kvm_regs = wireStruct('kvm_regs', { regs: blob(KVM_REGS_BYTES) });
+export const kvm_regs = wireStruct('kvm_regs', { regs: blob(KVM_REGS_BYTES, general) });
 export const kvmi_vcpu_get_cpuid = wireStruct('kvmi_vcpu_get_cpuid', { function: 'u32', index: 'u32' });
 export const kvmi_vcpu_get_cpuid_reply = wireStruct('kvmi_vcpu_get_cpuid_reply', {
   eax: 'u32',
@@ -253,6 +254,22 @@ export const COMMANDS: ReadonlyMap<number, CommandSpec> = new Map([
   command(KVMI_VCPU_CONTROL_SINGLESTEP, 'KVMI_VCPU_CONTROL_SINGLESTEP', kvmi_vcpu_control_singlestep, null),
   command(KVMI_VCPU_TRANSLATE_GVA,      'KVMI_VCPU_TRANSLATE_GVA',      kvmi_vcpu_translate_gva,      kvmi_vcpu_translate_gva_reply),
 ].map((spec) => [spec.id, spec]));
+
+/** What follows the struct of a message, to its end: entries of a struct, or plain bytes. */
+export interface Tail {
+  readonly request?: AnyWireStruct | 'bytes';
+  readonly reply?: AnyWireStruct | 'bytes';
+}
+
+const msr_index = wireStruct('msr_index', { msr: 'u32' });
+
+/** Of commands that have one. */
+export const TAILS: ReadonlyMap<number, Tail> = new Map<number, Tail>([
+  [KVMI_VM_READ_PHYSICAL, { reply: 'bytes' }],
+  [KVMI_VM_WRITE_PHYSICAL, { request: 'bytes' }],
+  [KVMI_VM_SET_PAGE_ACCESS, { request: kvmi_page_access_entry }],
+  [KVMI_VCPU_GET_REGISTERS, { request: msr_index, reply: kvm_msr_entry }],
+]);
 
 /** Cannot be disallowed; numbers inside the machine. */
 export const ALWAYS_ALLOWED: readonly number[] = [

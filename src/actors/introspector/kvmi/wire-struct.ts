@@ -15,6 +15,8 @@ export interface Padding {
 /** Bytes that are taken as they are. */
 export interface Blob {
   readonly bytes: number;
+  /** What it is made of, if it is known: for whoever shows messages. */
+  readonly of?: AnyWireStruct;
 }
 export type WireField = Scalar | Padding | Blob;
 export type WireFields = Readonly<Record<string, WireField>>;
@@ -48,7 +50,8 @@ export type AnyWireStruct = Pick<WireStruct, 'name' | 'fields' | 'bytes'>;
 const SCALAR_BYTES: Readonly<Record<Scalar, number>> = { u8: 1, u16: 2, u32: 4, s32: 4, u64: 8 };
 
 export const pad = (bytes: number): Padding => ({ pad: bytes });
-export const blob = (bytes: number): Blob => ({ bytes });
+export const blob = (bytes: number, of?: AnyWireStruct): Blob =>
+  of === undefined ? { bytes } : { bytes, of };
 
 export function wireStruct<const Fields extends WireFields>(
   name: string,

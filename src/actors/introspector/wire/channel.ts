@@ -20,6 +20,8 @@ export interface ByteChannel {
   resume(): void;
   /** Sends what was written, if the other side takes it soon, and ends both directions. */
   shut(): void;
+  /** It has turned out which wire the tool speaks: for those who look on. */
+  speaks?(wire: 7 | 12): void;
 }
 
 /** How long the other side may take for the last bytes, ms. */

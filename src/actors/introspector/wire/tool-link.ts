@@ -9,6 +9,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { SimError } from '../../../shared/errors.ts';
 import { EAGAIN } from '../../mmu/errno.ts';
 import type { KvmiEndpoint, KvmiPlan } from '../introspector.api.ts';
+import { Capture } from './capture.ts';
 import { type ByteChannel, SocketChannel } from './channel.ts';
 import { encodeIdentity, HandshakeAnswer } from './handshake.ts';
 
@@ -19,6 +20,8 @@ export interface ToolLinkOptions {
   unhook(): Promise<void>;
   /** Says what happens, for people. */
   remark(text: string): void;
+  /** The run is not what it was meant to be; told at the end of the line. */
+  fail(error: SimError): void;
 }
 
 /** A tool that has shaken hands. */
@@ -41,15 +44,18 @@ export class ToolLink {
   #ready: Connection | null = null;
   #sessionOver: () => void = () => {};
   #closed = false;
+  #capture: Capture | null = null;
+  #captureError: SimError | null = null;
   #lastRemark = '';
 
   constructor(options: ToolLinkOptions) {
     this.#options = options;
   }
 
-  /** Begins. @throws SimError SIM_FILE when it cannot listen */
+  /** Begins. @throws SimError SIM_FILE when it cannot listen, or not write its capture */
   async open(): Promise<void> {
-    const { endpoint } = this.#options.plan;
+    const { endpoint, pcap } = this.#options.plan;
+    if (pcap !== null) this.#capture = this.#openCapture(pcap);
     if (endpoint?.kind === 'listen') await this.#listen(endpoint.path);
     void this.#serve();
   }
@@ -85,12 +91,14 @@ export class ToolLink {
     this.#current?.shut();
     this.#wake();
     this.#sessionOver();
+    this.#closeCapture();
   }
 
   async #serve(): Promise<void> {
     while (!this.#closed) {
-      const channel = await this.#nextChannel();
-      if (channel === null) return;
+      const next = await this.#nextChannel();
+      if (next === null) return;
+      const channel = this.#capture?.watch(next) ?? next;
       this.#current = channel;
       const early = await this.#shakeHands(channel);
       if (early === null) {
@@ -198,6 +206,32 @@ export class ToolLink {
       server.listen(path);
     });
     this.#remark(`listens at ${path}`);
+  }
+
+  // ── the capture ───────────────────────────────────────────────────────────────────────────────────────────
+
+  #openCapture(path: string): Capture {
+    const { endpoint } = this.#options.plan;
+    const peer = endpoint === null ? 'a stream' : `${endpoint.kind} ${endpoint.path}`;
+    return new Capture({
+      path,
+      peer,
+      failed: (error) => {
+        this.#captureError = error;
+        this.#options.remark(`${error.message}; the session goes on without it`);
+      },
+    });
+  }
+
+  /** A run whose capture is not all that there was has failed, though it need not end for that. */
+  #closeCapture(): void {
+    if (this.#capture === null) return;
+    this.#capture.close();
+    if (this.#captureError !== null) this.#options.fail(this.#captureError);
+    else {
+      const { packets } = this.#capture;
+      this.#options.remark(`${packets} message${packets === 1 ? '' : 's'} in ${this.#options.plan.pcap}`);
+    }
   }
 
   #delay(ms: number): Promise<void> {
