@@ -13,6 +13,8 @@ MAILBOX    equ 0x1ff000
 TEST_GPA   equ 0x2000000
 MSR_NUMBER equ 0x140                    ; MISC_FEATURES_ENABLES
 CR4_TSD    equ 1 << 2
+CR4_OSXSAVE equ 1 << 18
+XCR0_SSE   equ 1 << 1
 
         bits 64
         global _start
@@ -120,9 +122,30 @@ three:
         mov     eax, 3
         ret
 
+; SSE in XCR0, the other way round each time.
+xcr:
+        mov     rax, cr4
+        or      eax, CR4_OSXSAVE
+        mov     cr4, rax
+        xor     ecx, ecx
+        xgetbv
+        mov     [rbx + 16], eax
+        mov     [rbx + 20], edx
+        xor     eax, XCR0_SSE
+        xsetbv
+        xgetbv
+        mov     [rbx + 24], eax
+        mov     [rbx + 28], edx
+        ret
+
+; For good: nothing wakes it.
+halt:
+        hlt
+        ret
+
         section .rodata
         align   8
-tests:  dq      noop, breakpoint, cr, descriptor, hypercall, msr, page_fault, three
+tests:  dq      noop, breakpoint, cr, descriptor, hypercall, msr, page_fault, three, xcr, halt
 TESTS   equ     ($ - tests) / 8
 idtr:   dw      256 * 16 - 1
         dq      IDT_GPA

@@ -28,6 +28,8 @@ export const GUEST = {
   msr: 5,
   pf: 6,
   three: 7,
+  xcr: 8,
+  halt: 9,
   exit: 0xff,
 } as const;
 

@@ -8,7 +8,6 @@ import type { Path } from '../../shared/sync/point.ts';
 import { EBUSY, EINVAL, ENOENT, EOPNOTSUPP, EPERM } from '../mmu/errno.ts';
 import { eventAllowed } from './hook.ts';
 import {
-  KVM_XSAVE_BYTES,
   KVMI_MAX_MSG_SIZE,
   KVMI_VCPU_CONTROL_CR,
   KVMI_VCPU_CONTROL_MSR,
@@ -50,7 +49,6 @@ import {
   kvmi_vcpu_translate_gva_reply,
 } from './kvmi/protocol.ts';
 import { kvmi_control_cr, kvmi_control_ept_view, kvmi_ept_view } from './kvmi/protocol-7.ts';
-import { blob, pad, wireStruct } from './kvmi/wire-struct.ts';
 import { type WireRules, wireOf } from './kvmi/wires.ts';
 import type { IntrospectedVcpu } from './vcpu-side.ts';
 import { MODE_LONG, readKvmRegs, readKvmSregs } from './vcpu-state.ts';
@@ -86,7 +84,7 @@ export function* vcpuCommand(vcpu: IntrospectedVcpu, kind: number, payload: Uint
     case KVMI_VCPU_GET_XCR:
       return getXcr(vcpu, payload);
     case KVMI_VCPU_GET_XSAVE:
-      return { error: 0, data: vcpu.xsave ?? initialXsave() };
+      return { error: 0, data: kvm_xsave.encode({ region: vcpu.readXsave() }) };
     case KVMI_VCPU_SET_XSAVE:
       return setXsave(vcpu, payload);
     case KVMI_VCPU_GET_MTRR_TYPE:
@@ -202,40 +200,14 @@ function injectException(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered 
   return DONE;
 }
 
-/** XCR0 without XSAVE: x87 state, always on. */
-const XCR0 = 1n;
-
 function getXcr(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
   const { xcr } = kvmi_vcpu_get_xcr.decode(payload);
   const clean = wireOf(vcpu.vm).version === 7 || kvmi_vcpu_get_xcr.clean(payload);
   if (!clean || xcr !== 0) return REFUSED;
-  return { error: 0, data: kvmi_vcpu_get_xcr_reply.encode({ value: XCR0 }) };
+  return { error: 0, data: kvmi_vcpu_get_xcr_reply.encode({ value: vcpu.xcr0 }) };
 }
 
 const MTRR_TYPE_WRBACK = 6;
-
-/** Head of the XSAVE area in standard format. */
-const xsave_head = wireStruct('xsave_head', {
-  fcw: 'u16',
-  fx: blob(22),
-  mxcsr: 'u32',
-  mxcsr_mask: 'u32',
-  registers: blob(480),
-  xstate_bv: 'u64',
-  xcomp_bv: 'u64',
-  reserved: pad(48),
-});
-const FCW_INIT = 0x37f;
-const MXCSR_INIT = 0x1f80;
-const MXCSR_VALID = 0xffff;
-const XSTATE_X87_SSE = 3n;
-
-/** What a vCPU without any extended state has there. */
-function initialXsave(): Uint8Array<ArrayBuffer> {
-  const area = new Uint8Array(KVM_XSAVE_BYTES);
-  area.set(xsave_head.encode({ fcw: FCW_INIT, mxcsr: MXCSR_INIT, mxcsr_mask: MXCSR_VALID, xstate_bv: XCR0 }));
-  return area;
-}
 
 function setXsave(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
   // v7 takes less, with zeros behind it, and not more; v12 the other way round.
@@ -243,9 +215,7 @@ function setXsave(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
     ? payload.length < kvm_xsave.bytes
     : payload.length > kvm_xsave.bytes;
   if (wrong) return REFUSED;
-  const { mxcsr, xstate_bv: present, xcomp_bv: compacted } = xsave_head.decode(payload);
-  const unknown = (present & ~XSTATE_X87_SSE) !== 0n || compacted !== 0n || (mxcsr & ~MXCSR_VALID) !== 0;
-  if (unknown || !xsave_head.clean(payload)) return REFUSED;
-  vcpu.xsave = kvm_xsave.decode(payload).region;
-  return DONE;
+  const area = new Uint8Array(kvm_xsave.bytes);
+  area.set(payload.subarray(0, area.length));
+  return vcpu.writeXsave(area) ? DONE : REFUSED;
 }

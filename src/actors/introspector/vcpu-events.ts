@@ -3,7 +3,7 @@
  * enabled (and, where the tool chooses registers, the register armed).
  *
  * @source arch/x86/kvm/kvmi.c: kvmi_arch_breakpoint_event, kvmi_cr_event, kvmi_msr_event, kvmi_descriptor_event,
- *         kvmi_arch_hypercall, kvmi_singlestep_done
+ *         kvmi_arch_hypercall, kvmi_xsetbv_event, kvmi_singlestep_done
  */
 import { STOP_NOW } from '../../shared/layout/vm.ts';
 import type { Path } from '../../shared/sync/point.ts';
@@ -25,6 +25,7 @@ import {
   KVMI_VCPU_EVENT_MSR,
   KVMI_VCPU_EVENT_SINGLESTEP,
   KVMI_VCPU_EVENT_TRAP,
+  KVMI_VCPU_EVENT_XSETBV,
   ONLY_7_EVENT_CPUID,
 } from './kvmi/constants.ts';
 import { vcpuEventBit } from './kvmi/messages.ts';
@@ -35,6 +36,7 @@ import {
   kvmi_vcpu_event_msr,
   kvmi_vcpu_event_singlestep,
   kvmi_vcpu_event_trap,
+  kvmi_vcpu_event_xsetbv,
 } from './kvmi/protocol.ts';
 import { kvmi_event_cpuid } from './kvmi/protocol-7.ts';
 import { wireOf } from './kvmi/wires.ts';
@@ -111,6 +113,14 @@ export function* msrEvent(vcpu: IntrospectedVcpu, msr: number, value: bigint): P
   if (old === null || old === value) return value;
   const data = kvmi_vcpu_event_msr.encode({ msr, old_value: old, new_value: value });
   return replacement(vcpu, yield* ask(vcpu, KVMI_VCPU_EVENT_MSR, data), value);
+}
+
+/** XSETBV has changed XCR0. Wire-7 says no more than that. */
+export function* xsetbvEvent(vcpu: IntrospectedVcpu, old: bigint, value: bigint): Path<EventVerdict> {
+  if (old === value || !enabled(vcpu, KVMI_VCPU_EVENT_XSETBV)) return 'not asked';
+  const told = wireOf(vcpu.vm).eventOf.get(KVMI_VCPU_EVENT_XSETBV)!.data !== null;
+  const data = told ? kvmi_vcpu_event_xsetbv.encode({ xcr: 0, old_value: old, new_value: value }) : NOTHING;
+  return yield* ask(vcpu, KVMI_VCPU_EVENT_XSETBV, data);
 }
 
 /** An instruction is complete, and the tool wants to see each. On wire-12 the command alone brings the events. */

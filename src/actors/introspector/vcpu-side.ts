@@ -86,8 +86,11 @@ export interface IntrospectedVcpu {
   readonly intercepts: Intercepts;
   /** What the lazy flags amount to. */
   readonly flags: { rflags(): bigint };
-  /** kvm_xsave as the tool has set it, null until then: no instruction touches any of it. */
-  xsave: Uint8Array | null;
+  readonly xcr0: bigint;
+  /** Extended state as an XSAVE area in the standard format: no longer than what there is. */
+  readXsave(): Uint8Array<ArrayBuffer>;
+  /** False for an area that it does not take. */
+  writeXsave(area: Uint8Array): boolean;
   /** Null for an MSR that does not exist. */
   readMsr(number: number): bigint | null;
   /** Null for a leaf that does not exist. */

@@ -1,16 +1,21 @@
 /**
  * CPUID: exactly what works here. A bit is set when the decoder, the core and the host operations do what it promises.
  *
- * BMI1 is not offered, although TZCNT is there: the rest of it is VEX encoded. No FPU, no SSE, no APIC.
+ * BMI1 is not offered, although TZCNT is there: the rest of it is VEX encoded. No FPU, no SSE, no APIC; XSAVE keeps the
+ * registers of both.
  *
  * @source Intel SDM vol. 2A, "CPUID—CPU Identification"; linux Documentation/virt/kvm/x86/cpuid.rst
  */
+
+import { CR4_OSXSAVE } from '../../shared/x86/control-registers.ts';
 import {
   CPUID_1_ECX_CX16,
   CPUID_1_ECX_HYPERVISOR,
   CPUID_1_ECX_MOVBE,
+  CPUID_1_ECX_OSXSAVE,
   CPUID_1_ECX_POPCNT,
   CPUID_1_ECX_RDRAND,
+  CPUID_1_ECX_XSAVE,
   CPUID_1_EDX_CLFSH,
   CPUID_1_EDX_CMOV,
   CPUID_1_EDX_CX8,
@@ -31,6 +36,7 @@ import {
   CPUID_80000001_EDX_SYSCALL,
 } from '../../shared/x86/cpuid.ts';
 import { LINEAR_ADDRESS_BITS, PHYSICAL_ADDRESS_BITS } from '../../shared/x86/paging.ts';
+import { XCR0_SUPPORTED, XSAVE_BYTES } from '../../shared/x86/xsave.ts';
 
 export interface CpuidResult {
   readonly eax: number;
@@ -39,7 +45,9 @@ export interface CpuidResult {
   readonly edx: number;
 }
 
-const BASIC_MAX = 7;
+const FEATURES = 7;
+const EXTENDED_STATE = 0xd;
+const BASIC_MAX = EXTENDED_STATE;
 const EXTENDED = 0x8000_0000;
 const EXTENDED_MAX = 0x8000_0008;
 const HYPERVISOR = 0x4000_0000;
@@ -54,26 +62,34 @@ const VENDOR = 'GenuineIntel';
 const HYPERVISOR_VENDOR = 'FaultlineVM\0';
 const BRAND = 'Faultline x86-64 vCPU'.padEnd(48, '\0');
 
+/** What CPUID depends on, besides what is asked. */
+export interface IdentifiedVcpu {
+  /** The initial APIC id. */
+  readonly index: number;
+  get64(register: 'CR4'): bigint;
+}
+
 /**
  * What CPUID gives, each register unsigned.
  *
- * @param leaf        EAX, unsigned
- * @param vcpu.index  the initial APIC id
+ * @param leaf     EAX, unsigned
+ * @param subleaf  ECX, unsigned
  */
-export function cpuid(leaf: number, vcpu: { readonly index: number }): CpuidResult {
+export function cpuid(leaf: number, subleaf: number, vcpu: IdentifiedVcpu): CpuidResult {
   if (leaf >= HYPERVISOR && leaf < HYPERVISOR_END) return hypervisorLeaf(leaf);
   if (leaf >= EXTENDED && leaf <= EXTENDED_MAX) return extendedLeaf(leaf);
   // Beyond the last leaf the last basic one answers.
-  return basicLeaf(Math.min(leaf, BASIC_MAX), vcpu.index);
+  return basicLeaf(Math.min(leaf, BASIC_MAX), subleaf, vcpu);
 }
 
-/** Is there such a leaf, rather than the answer of another in its place? `subleaf` matters for leaf 7 only. */
+/** Is there such a leaf, rather than the answer of another in its place? */
 export function hasLeaf(leaf: number, subleaf: number): boolean {
-  if (leaf === 7) return subleaf === 0;
+  if (leaf === FEATURES) return subleaf === 0;
+  if (leaf === EXTENDED_STATE) return subleaf <= 1;
   return leaf <= BASIC_MAX || leaf === HYPERVISOR || (leaf >= EXTENDED && leaf <= EXTENDED_MAX);
 }
 
-function basicLeaf(leaf: number, index: number): CpuidResult {
+function basicLeaf(leaf: number, subleaf: number, vcpu: IdentifiedVcpu): CpuidResult {
   switch (leaf) {
     case 0: {
       const [ebx, edx, ecx] = words(VENDOR);
@@ -82,11 +98,13 @@ function basicLeaf(leaf: number, index: number): CpuidResult {
     case 1:
       return result(
         SIGNATURE,
-        (index << 24) | ((CLFLUSH_BYTES / 8) << 8),
+        (vcpu.index << 24) | ((CLFLUSH_BYTES / 8) << 8),
         CPUID_1_ECX_CX16 |
           CPUID_1_ECX_MOVBE |
           CPUID_1_ECX_POPCNT |
           CPUID_1_ECX_RDRAND |
+          CPUID_1_ECX_XSAVE |
+          ((vcpu.get64('CR4') & CR4_OSXSAVE) === 0n ? 0 : CPUID_1_ECX_OSXSAVE) |
           CPUID_1_ECX_HYPERVISOR,
         CPUID_1_EDX_PSE |
           CPUID_1_EDX_TSC |
@@ -98,8 +116,11 @@ function basicLeaf(leaf: number, index: number): CpuidResult {
           CPUID_1_EDX_PAT |
           CPUID_1_EDX_CLFSH,
       );
-    case 7:
-      return result(0, CPUID_7_EBX_FSGSBASE, 0, 0);
+    case FEATURES:
+      return subleaf === 0 ? result(0, CPUID_7_EBX_FSGSBASE, 0, 0) : NOTHING;
+    case EXTENDED_STATE:
+      // The same size whatever is on: both components lie in the legacy region.
+      return subleaf === 0 ? result(Number(XCR0_SUPPORTED), XSAVE_BYTES, XSAVE_BYTES, 0) : NOTHING;
     default:
       return NOTHING;
   }

@@ -50,6 +50,7 @@ import { portIn, portOut, portString, repeats } from './port-io.ts';
 import { hasIoPrivilege, requireRing0 } from './privilege.ts';
 import { flushPage } from './tlb.ts';
 import { OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
+import { xgetbv, xrstor, xsave, xsetbv } from './xsave.ts';
 
 const STACK = { stack: true };
 
@@ -99,8 +100,10 @@ function after(vcpu: Vcpu, insn: Insn): bigint {
   return BigInt.asUintN(64, vcpu.get64('RIP') + BigInt(insn.length));
 }
 
+const ASKS_TOOL: readonly HostOp[] = ['vmcall', 'movtocr', 'lmsw', 'wrmsr', 'xsetbv'];
+
 function asksTool(op: HostOp): boolean {
-  return op === 'vmcall' || op === 'movtocr' || op === 'lmsw' || op === 'wrmsr' || op in DESCRIPTOR_ACCESSES;
+  return ASKS_TOOL.includes(op) || op in DESCRIPTOR_ACCESSES;
 }
 
 /** INT n, INT3, INT1. */
@@ -130,9 +133,7 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
   }
   switch (op) {
     case 'ud':
-    // OSXSAVE and SMAP cannot be switched on: these are undefined.
-    case 'xgetbv':
-    case 'xsetbv':
+    // SMAP cannot be switched on: these are undefined.
     case 'clac':
     case 'stac':
       return vcpu.raise(VECTOR_UD);
@@ -152,6 +153,15 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
       return random(vcpu, insn);
     case 'vmcall':
       return yield* hypercall(vcpu);
+
+    case 'xgetbv':
+      return xgetbv(vcpu);
+    case 'xsetbv':
+      return yield* xsetbv(vcpu);
+    case 'xsave':
+      return yield* xsave(vcpu, insn.dst as MemOperand);
+    case 'xrstor':
+      return yield* xrstor(vcpu, insn.src as MemOperand);
 
     case 'in':
       return yield* portIn(vcpu, insn);
@@ -269,9 +279,10 @@ function* identify(vcpu: Vcpu, insn: Insn): Path<Outcome> {
   const faulting = (vcpu.get64('MISC_FEATURES') & MISC_FEATURES_CPUID_FAULT) !== 0n;
   if (faulting && vcpu.get32('CPL') > 0) return vcpu.raise(VECTOR_GP, 0);
   const leaf = Number(vcpu.gpr(RAX) & 0xffff_ffffn);
-  const verdict = yield* cpuidEvent(vcpu, leaf, Number(vcpu.gpr(RCX) & 0xffff_ffffn), insn.length);
+  const subleaf = Number(vcpu.gpr(RCX) & 0xffff_ffffn);
+  const verdict = yield* cpuidEvent(vcpu, leaf, subleaf, insn.length);
   if (verdict === 'retry') return OUTCOME_RETRY;
-  const { eax, ebx, ecx, edx } = cpuid(leaf, vcpu);
+  const { eax, ebx, ecx, edx } = cpuid(leaf, subleaf, vcpu);
   vcpu.setGpr(RAX, BigInt(eax));
   vcpu.setGpr(RBX, BigInt(ebx));
   vcpu.setGpr(RCX, BigInt(ecx));

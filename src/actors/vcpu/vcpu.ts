@@ -23,6 +23,7 @@ import type { Vm } from '../mmu/vm.ts';
 import { BlockCache } from './block-cache.ts';
 import { isCanonical } from './canonical.ts';
 import { type CpuidResult, cpuid, hasLeaf } from './cpuid.ts';
+import { readXsave, writeXsave } from './extended-state.ts';
 import type { Core } from './isa/core.ts';
 import { readMsr } from './msr-file.ts';
 import { MachinePorts, type PortBus } from './port-bus.ts';
@@ -72,6 +73,7 @@ type Word64 =
   | 'PAT'
   | 'APIC_BASE'
   | 'TSC_AUX'
+  | 'XCR0'
   | 'EXIT_GVA';
 type Word32 =
   | 'CPL'
@@ -140,9 +142,6 @@ export class Vcpu implements IntrospectedVcpu {
   readonly watches: (gfn: number) => boolean;
 
   readonly intercepts = new Intercepts();
-  /** LIMIT: there are no instructions that use it. */
-  xsave: Uint8Array | null = null;
-
   /** Undefined opcodes met, by name. */
   readonly undefinedOpcodes = new Map<string, number>();
   readonly #seed: bigint;
@@ -281,7 +280,19 @@ export class Vcpu implements IntrospectedVcpu {
   }
 
   cpuid(leaf: number, subleaf: number): CpuidResult | null {
-    return hasLeaf(leaf, subleaf) ? cpuid(leaf, this) : null;
+    return hasLeaf(leaf, subleaf) ? cpuid(leaf, subleaf, this) : null;
+  }
+
+  get xcr0(): bigint {
+    return this.get64('XCR0');
+  }
+
+  readXsave(): Uint8Array<ArrayBuffer> {
+    return readXsave(this);
+  }
+
+  writeXsave(area: Uint8Array): boolean {
+    return writeXsave(this, area);
   }
 
   *translate(gva: bigint): Path<bigint> {

@@ -4,6 +4,7 @@
  *
  *   0x0000   CPU struct: registers, lazy flags, exit information, access log
  *   0x1000   soft TLB: 2 privilege sets × 3 kinds × 256 entries
+ *   0x7000   x87 and SSE state
  *   0x8000   jump cache: 1024 entries, linear address → micro-op record
  *   0xc000   scratch record: the instruction that is single-stepped
  *   0x10000  micro-op arena (UOP_ARENA_BYTES)
@@ -12,6 +13,7 @@
  * while the vCPU is outside guest mode.
  */
 import { i32, i64, struct, u8, volatile } from '../struct.ts';
+import { XSAVE_LEGACY_BYTES } from '../x86/xsave.ts';
 
 /** How many accesses one instruction (one REP iteration) can make; the deepest is ENTER level 31, not modelled. */
 export const ACCESS_LOG_LIMIT = 10;
@@ -87,6 +89,7 @@ export const CPU = struct(
     PAT: i64(OWN, 'MSR 00000277'),
     APIC_BASE: i64(OWN, 'MSR 0000001B'),
     TSC_AUX: i64(OWN, 'MSR C0000103'),
+    XCR0: i64(OWN, 'extended control register 0: state components that are on'),
     TLB_EMPTY: volatile(i32(OWN, '1: the TLB is known to hold nothing')),
     JUMPS_EMPTY: volatile(i32(OWN, '1: the jump cache is known to hold nothing')),
     FETCH_BYTES: volatile(u8(OWN, 'instruction bytes fetched for an emulated step', 16)),
@@ -94,7 +97,13 @@ export const CPU = struct(
   64,
 );
 
+/** State that XSAVE saves. Writes of it are announced by Mem.touch. */
+export const XSTATE = struct('xstate', {
+  LEGACY: u8(OWN, 'x87, MXCSR and XMM, as the legacy region of an XSAVE area has them', XSAVE_LEGACY_BYTES),
+});
+
 export const CPU_TLB = 0x1000;
+export const CPU_XSTATE = 0x7000;
 export const CPU_JUMP_CACHE = 0x8000;
 /** One micro-op record for an emulated step. */
 export const CPU_SCRATCH_UOP = 0xc000;

@@ -8,6 +8,7 @@
 export const CPUID_1_ECX_CX16 = 1 << 13;
 export const CPUID_1_ECX_MOVBE = 1 << 22;
 export const CPUID_1_ECX_POPCNT = 1 << 23;
+export const CPUID_1_ECX_XSAVE = 1 << 26;
 export const CPUID_1_ECX_OSXSAVE = 1 << 27;
 export const CPUID_1_ECX_RDRAND = 1 << 30;
 /** Set by hypervisors, never by hardware. */

@@ -60,6 +60,9 @@ const RENAMED: { readonly [mnemonic: string]: string } = {
   rdsspd: 'nop',
   rdsspq: 'nop',
   cldemote: 'nop',
+  vmmcall: 'vmcall',
+  xsave64: 'xsave',
+  xrstor64: 'xrstor',
   prefetchit0: 'nop',
   prefetchit1: 'nop',
   prefetcht0: 'prefetch',
@@ -107,7 +110,7 @@ function specialRegister(insn: Instruction, index: number): string {
 
 /** Ops whose size says nothing. */
 const SIZELESS = new Set(
-  'nop pause mfence lfence sfence prefetch endbr64 clflush invlpg ud hlt cpuid rdtsc rdtscp int int3 int1 syscall swapgs cli sti clts wbinvd rdmsr wrmsr vmcall xgetbv xsetbv clac stac clc stc cmc cld std lahf sahf lgdt lidt sgdt sidt cmpxchg8b cmpxchg16b'.split(
+  'nop pause mfence lfence sfence prefetch endbr64 clflush invlpg ud hlt cpuid rdtsc rdtscp int int3 int1 syscall swapgs cli sti clts wbinvd rdmsr wrmsr vmcall xgetbv xsetbv xsave xrstor clac stac clc stc cmc cld std lahf sahf lgdt lidt sgdt sidt cmpxchg8b cmpxchg16b'.split(
     ' ',
   ),
 );

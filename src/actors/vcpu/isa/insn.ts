@@ -199,6 +199,8 @@ export const HOST_OPS = [
   'vmcall',
   'xgetbv',
   'xsetbv',
+  'xsave',
+  'xrstor',
   'rdrand',
   'rdfsbase',
   'rdgsbase',

@@ -194,11 +194,14 @@ const GROUP6 = group(
   '!',
 );
 
+/** AMD's, which KVM carries out on any processor. */
+const VMMCALL = byPrefix('vmcall', 'vmcall', '!svm', '!svm');
+
 const GROUP7 = group(
   byMod('sgdt Mq', bare(byRm('!enclv', 'vmcall', '!vmx', '!vmx', '!vmx', '!pconfig', '!', '!'))),
   byMod('sidt Mq', bare(byRm('!monitor', '!mwait', 'clac', 'stac', '!', '!', '!', '!encls'))),
   byMod('lgdt -,Mq', bare(byRm('xgetbv', 'xsetbv', '!', '!', '!vmx', '!tsx', '!tsx', '!enclu'))),
-  byMod('lidt -,Mq', '!svm'),
+  byMod('lidt -,Mq', byRm('!svm', VMMCALL, '!svm', '!svm', '!svm', '!svm', '!svm', '!svm')),
   byMod('smsw Ew', 'smsw Ev'),
   '!',
   'lmsw -,Ew',
@@ -223,8 +226,8 @@ const GROUP15 = group(
   byMod('!fxrstor', f3Or('rdgsbase Ey', '!')),
   byMod('!sse', f3Or('wrfsbase -,Ey', '!')),
   byMod('!sse', f3Or('wrgsbase -,Ey', '!')),
-  '!xsave',
-  byMod('!xsave', bare('lfence modrm')),
+  byMod(bare('xsave Mb'), '!'),
+  byMod(bare('xrstor -,Mb'), bare('lfence modrm')),
   byMod(byPrefix('!xsave', '!clwb', '!cet', '!'), byPrefix('mfence modrm', '!tpause', '!', '!')),
   byMod(byPrefix('clflush -,Mb', '!clflushopt', '!', '!'), bare('sfence modrm')),
 );
