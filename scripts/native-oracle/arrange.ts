@@ -4,16 +4,20 @@
  */
 import type { Size } from '../../src/actors/vcpu/isa/insn.ts';
 import { AT_REG, AT_UNSIGNED, type Place } from '../../src/actors/vcpu/isa/opcode-table.ts';
+import { isVectorOp } from '../../src/actors/vcpu/isa/vector-ops.ts';
 import type { Prng } from '../../src/shared/prng.ts';
 import { isCanonical, unusual } from './address.ts';
 import { CODE_BASE, CODE_BYTES, DATA_BASE, DATA_BYTES, PAGE_BYTES } from './arena.ts';
 import type { CaseState } from './case-state.ts';
 import type { Slot } from './encodings.ts';
 import { anyBits, division, operandValue, shiftCount } from './values.ts';
+import { vectorValue } from './vector-values.ts';
 
 export type Operand =
   | { readonly kind: 'none'; readonly size: Size }
   | { readonly kind: 'reg'; readonly size: Size; readonly reg: number; readonly high: boolean }
+  /** Numbered as in FpuCase. */
+  | { readonly kind: 'vector'; readonly size: Size; readonly register: number }
   | { readonly kind: 'mem'; readonly size: Size; readonly linear: bigint }
   | { readonly kind: 'imm'; readonly size: Size; readonly value: bigint };
 
@@ -92,7 +96,7 @@ export function placeOperand(state: CaseState, slot: Slot, size: number): bigint
   }
   // AMD reads four bytes for MOVSXD with 66, Intel two.
   if (op === 'movsxd' && slot.size === 2) return state.placeAt('inside', size);
-  if (op === 'cmpxchg16b' && rng.chance(0.9)) return state.place(size) & ~15n;
+  if (size === 16 && rng.chance(op === 'cmpxchg16b' ? 0.9 : 0.75)) return state.place(size) & ~15n;
   return state.place(size);
 }
 
@@ -216,6 +220,10 @@ export function chooseValues(
   const { rng } = state;
   const bits = size * 8;
   const [dst, src] = operands as [Operand, Operand, Operand];
+  if (isVectorOp(op) || [dst, src].some(({ kind }) => kind === 'vector')) {
+    chooseVectors(state, op, [dst, src]);
+    return;
+  }
   const operand = dst.kind === 'none' ? src : dst;
   switch (op) {
     case 'mul':
@@ -297,8 +305,32 @@ export function chooseValues(
 }
 
 function set(state: CaseState, operand: Operand, value: bigint): void {
+  if (operand.kind === 'vector' && !state.vectors.has(operand.register)) {
+    state.vectors.set(operand.register, BigInt.asUintN(operand.register < 16 ? 128 : 80, value));
+  }
   if (operand.kind === 'reg') state.chooseLow(operand.reg, operand.size, operand.high, value);
   if (operand.kind === 'mem') state.setMemory(operand.linear, operand.size, value);
+}
+
+/** Operands of MMX and SSE, alike now and then, and XMM0 where it is a mask. */
+function chooseVectors(state: CaseState, op: string, operands: readonly Operand[]): void {
+  const { rng } = state;
+  if (op.includes('blendv')) state.vectors.set(0, vectorValue(rng, op));
+  if (op.startsWith('maskmov')) placeMasked(state);
+  const value = vectorValue(rng, op);
+  for (const operand of operands) {
+    if (operand.kind === 'none' || operand.kind === 'imm') continue;
+    const own = rng.chance(0.15) ? value : vectorValue(rng, op);
+    if (operand.kind === 'reg') set(state, operand, operandValue(rng, operand.size * 8));
+    else if (operand.kind === 'vector' && operand.register >= 16)
+      set(state, operand, BigInt.asUintN(64, own) | (BigInt(rng.below(65536)) << 64n));
+    else set(state, operand, own);
+  }
+}
+
+/** Whether bytes that are not stored are looked at, and when, is up to the processor: they are all there. */
+function placeMasked(state: CaseState): void {
+  state.choose(RDI, state.placeAt('inside', 16));
 }
 
 function compareExchangePair(state: CaseState, dst: Operand, half: 4 | 8): void {

@@ -17,18 +17,27 @@ const VARIANTS = FORMS.filter((form) => form.jcc >= 0 || !form.flags);
 /** A case in the making, so that a round can be shuffled before the work is done. */
 type Maker = (rng: Prng) => OracleCase;
 
-/** Cases without end; the same for the same seed. */
-export function* campaign(seed: bigint): Generator<OracleCase, never> {
+/**
+ * Cases without end; the same for the same seed.
+ *
+ * @param only  operations to make cases of, and no sequences then; null for all
+ */
+export function* campaign(seed: bigint, only: RegExp | null = null): Generator<OracleCase, never> {
   const rng = new Prng(seed);
-  for (;;) for (const make of shuffled(round(rng), rng)) yield make(rng);
+  for (;;) for (const make of shuffled(round(rng, only), rng)) yield make(rng);
 }
 
-function round(rng: Prng): Maker[] {
+function round(rng: Prng, only: RegExp | null): Maker[] {
   const makers: Maker[] = [];
   const slotsOfOp = new Map<string, number>();
   for (const { encoding } of SLOTS) slotsOfOp.set(encoding.op, (slotsOfOp.get(encoding.op) ?? 0) + 1);
   for (const slot of SLOTS) {
+    if (only !== null && !only.test(slot.encoding.op)) continue;
     for (let turn = turns(slot, slotsOfOp, rng); turn > 0; turn--) makers.push((r) => makeCase(slot, r));
+  }
+  if (only !== null) {
+    if (makers.length === 0) throw new Error(`no operation is called like ${only.source}`);
+    return makers;
   }
   for (const form of VARIANTS) makers.push((r) => makeSequence(r, form));
   for (let i = 0; i < SEQUENCES; i++) makers.push((r) => makeSequence(r));

@@ -39,6 +39,8 @@ export class CaseState {
   gsBase = 0n;
   /** DF. */
   backwards: boolean;
+  /** Chosen vector registers, numbered as in FpuCase. */
+  readonly vectors = new Map<number, bigint>();
   readonly #patches: { at: number; bytes: Uint8Array }[] = [];
   #window = -1;
 

@@ -12,19 +12,26 @@
  *    80  FS base                         160  changed offset, u16
  *    88  GS base                         162  changed bytes, u16; 0xffff: too many
  *    96  16 registers                    168  changed memory, CHANGED_LIMIT bytes
- *   224  patch, PATCH_LIMIT bytes
+ *   224  patch, PATCH_LIMIT bytes        424  x87 and SSE, FPU_BYTES (if the request has them)
+ *   384  1: x87 and SSE follow, u64
+ *   392  x87 and SSE, FPU_BYTES
  */
 import { mix } from './arena.ts';
+import { FPU_BYTES, type FpuCase, fpuImage, NO_FPU } from './fpu-case.ts';
 
 export const CODE_LIMIT = 64;
 export const PATCH_LIMIT = 160;
 export const CHANGED_LIMIT = 256;
-export const REQUEST_BYTES = 224 + PATCH_LIMIT;
-export const REPLY_BYTES = 168 + CHANGED_LIMIT;
+const REQUEST_FPU = 224 + PATCH_LIMIT;
+export const REQUEST_BYTES = REQUEST_FPU + 8 + FPU_BYTES;
+const REPLY_FPU = 168 + CHANGED_LIMIT;
+export const REPLY_BYTES = REPLY_FPU + FPU_BYTES;
 
 export const VECTOR_DE = 0;
 export const VECTOR_BP = 3;
 export const VECTOR_UD = 6;
+export const VECTOR_MF = 16;
+export const VECTOR_XM = 19;
 export const VECTOR_SS = 12;
 export const VECTOR_GP = 13;
 export const VECTOR_PF = 14;
@@ -58,6 +65,8 @@ export interface OracleCase {
   /** Bytes over the background, within mapped data pages; from the start of the arena. */
   readonly patchOffset: number;
   readonly patch: Uint8Array;
+  /** Null: the instruction touches none of it, and it is not compared. */
+  readonly fpu: FpuCase | null;
   readonly freedom: Freedom;
   /** Key of the coverage table: "op size shapes". */
   readonly group: string;
@@ -75,6 +84,8 @@ export interface CaseResult {
   /** First to last byte of the arena that the case changed. */
   readonly changedOffset: number;
   readonly changed: Uint8Array;
+  /** FPU_BYTES as FXSAVE gives them; empty if the case has no such state. */
+  readonly fpu: Uint8Array;
 }
 
 /** Contents of a register nobody chose. */
@@ -95,9 +106,12 @@ export function writeRequest(into: Uint8Array, at: number, item: OracleCase): vo
   view.setBigUint64(88, item.gsBase, true);
   for (let n = 0; n < 16; n++) view.setBigUint64(96 + n * 8, item.gpr[n]!, true);
   into.set(item.patch, at + 224);
+  if (item.fpu === null) return;
+  view.setUint32(REQUEST_FPU, 1, true);
+  into.set(fpuImage(item.fpu), at + REQUEST_FPU + 8);
 }
 
-export function readReply(from: Uint8Array, at: number): CaseResult {
+export function readReply(from: Uint8Array, at: number, item: OracleCase): CaseResult {
   const view = new DataView(from.buffer, from.byteOffset + at, REPLY_BYTES);
   const gpr: bigint[] = [];
   for (let n = 0; n < 16; n++) gpr.push(view.getBigUint64(n * 8, true));
@@ -112,5 +126,6 @@ export function readReply(from: Uint8Array, at: number): CaseResult {
     errorCode: view.getInt32(156, true),
     changedOffset: view.getUint16(160, true),
     changed: from.slice(at + 168, at + 168 + changedBytes),
+    fpu: item.fpu === null ? NO_FPU : from.slice(at + REPLY_FPU, at + REPLY_FPU + FPU_BYTES),
   };
 }

@@ -8,6 +8,7 @@ import {
   READ_ONLY_OFFSET,
 } from './arena.ts';
 import { type CaseResult, type OracleCase, VECTOR_BP, VECTOR_PF } from './case.ts';
+import { fpuDifferences } from './fpu-case.ts';
 
 export interface Difference {
   /** "rax", "CF OF", "memory", "vector", … What a class of mismatches is named after. */
@@ -60,6 +61,7 @@ export function differences(
   const flags = COMPARED_FLAGS & ~(free ? freedom.flags : 0);
   const wrong = (native.rflags ^ ours.rflags) & flags;
   if (wrong !== 0) note(flagsText(wrong), flagsText(native.rflags & flags), flagsText(ours.rflags & flags));
+  if (item.fpu !== null) found.push(...fpuDifferences(native.fpu, ours.fpu));
   if (!(free && freedom.memory)) note('memory', changedText(native), changedText(ours));
   return found;
 }
@@ -73,6 +75,8 @@ export function vectorText(result: CaseResult): string {
     12: '#SS',
     13: '#GP',
     14: '#PF',
+    16: '#MF',
+    19: '#XM',
   };
   const name = names[result.vector] ?? `vector ${result.vector}`;
   if (result.vector === VECTOR_PF) {

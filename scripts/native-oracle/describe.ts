@@ -3,6 +3,7 @@ import { Decoder, Formatter, FormatterSyntax } from 'iced-x86';
 import { ARENA_BASE, CODE_BASE } from './arena.ts';
 import { type CaseResult, fillRegister, type OracleCase } from './case.ts';
 import { changedText, type Difference, flagsText, hex, REGISTER_NAMES, vectorText } from './compare.ts';
+import { fpuText } from './fpu-case.ts';
 
 /** One line an instruction: bytes and Intel syntax. */
 export function disassembly(item: OracleCase): string[] {
@@ -41,6 +42,7 @@ export function describe(
   if (item.fsBase !== 0n) rest += `  fs ${hex(item.fsBase)}`;
   if (item.gsBase !== 0n) rest += `  gs ${hex(item.gsBase)}`;
   lines.push(`           ${rest}`);
+  if (item.fpu !== null) lines.push(`           ${fpuText(item.fpu)}`);
   if (item.patch.length > 0) {
     const at = hex(BigInt(ARENA_BASE + item.patchOffset));
     lines.push(`           memory ${at}: ${Buffer.from(item.patch).toString('hex')}`);

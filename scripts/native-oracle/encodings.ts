@@ -2,7 +2,7 @@
  * Every way to encode what the generated core executes: the leaves of the decoder's opcode tables, and of each leaf the
  * operand sizes and operand shapes. One such combination is a slot; generate.ts makes cases of it.
  */
-import { CORE_OPS, type CoreOp, type Size } from '../../src/actors/vcpu/isa/insn.ts';
+import { CORE_OPS, type CoreOp, type HostOp, type Size } from '../../src/actors/vcpu/isa/insn.ts';
 import {
   AT_MOFFS,
   AT_OPCODE,
@@ -24,13 +24,14 @@ import {
   SIZE_V,
   SIZE_Y,
   SIZE_Z,
+  THREE_BYTE_3A,
   THREE_BYTE_38,
   TWO_BYTE,
 } from '../../src/actors/vcpu/isa/opcode-table.ts';
 
 /** A leaf and what the bytes must be to reach it. −1: whatever they like. */
 export interface Encoding {
-  readonly op: CoreOp;
+  readonly op: CoreOp | HostOp;
   readonly leaf: Leaf;
   /** Escape bytes. */
   readonly map: readonly number[];
@@ -63,6 +64,9 @@ export interface Slot {
 /** What no case covers, and why. Everything else of CORE_OPS has slots; a unit test says so. */
 export const NOT_COVERED: { readonly [op in CoreOp]?: string } = {};
 
+/** Operations of TypeScript that a process may use, and so can be compared. */
+const HOST_OPS_COVERED: readonly HostOp[] = ['maskmovq', 'maskmovdqu'];
+
 type Path = Omit<Encoding, 'op' | 'leaf' | 'map' | 'opcodes'>;
 const FREE: Path = { reg: -1, mod: 'any', rm: -1, prefix: -1, rexB: -1, rexW: -1 };
 const PREFIX_OF_INDEX = [0, 0x66, 0xf3, 0xf2];
@@ -73,7 +77,7 @@ export const ENCODINGS: readonly Encoding[] = collect();
 export const SLOTS: readonly Slot[] = ENCODINGS.flatMap(slotsOf);
 
 function collect(): Encoding[] {
-  const core = new Set<string>(CORE_OPS);
+  const core = new Set<string>([...CORE_OPS, ...HOST_OPS_COVERED]);
   const found = new Map<string, Encoding>();
   const visit = (node: Node, map: readonly number[], opcode: number, path: Path): void => {
     if (isLeaf(node)) {
@@ -81,7 +85,7 @@ function collect(): Encoding[] {
       const named = [node.dst, node.src].some((place) => place.at === AT_OPCODE);
       const key = JSON.stringify([node, map, named ? opcode & ~7 : opcode, path]);
       const opcodes = [...(found.get(key)?.opcodes ?? []), opcode];
-      found.set(key, { op: node.op as CoreOp, leaf: node, map, opcodes, ...path });
+      found.set(key, { op: node.op, leaf: node, map, opcodes, ...path });
       return;
     }
     for (const [index, next] of node.next.entries()) {
@@ -93,6 +97,7 @@ function collect(): Encoding[] {
     [[], ONE_BYTE],
     [[0x0f], TWO_BYTE],
     [[0x0f, 0x38], THREE_BYTE_38],
+    [[0x0f, 0x3a], THREE_BYTE_3A],
   ] as const) {
     for (const [opcode, node] of nodes.entries()) visit(node, map, opcode, FREE);
   }
@@ -197,5 +202,5 @@ function repsOf({ leaf, op }: Encoding): number[] {
 
 /** Whether the instruction has a reg field that names a general register. */
 export function hasRegOperand(leaf: Leaf): boolean {
-  return [leaf.dst, leaf.src].some((place) => place.at === AT_REG);
+  return [leaf.dst, leaf.src].some((place) => place.at === AT_REG && place.file === 'gpr');
 }

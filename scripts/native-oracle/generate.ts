@@ -20,6 +20,7 @@ import {
   type Place,
   SIZE_D64,
 } from '../../src/actors/vcpu/isa/opcode-table.ts';
+import { isVectorOp } from '../../src/actors/vcpu/isa/vector-ops.ts';
 import type { Prng } from '../../src/shared/prng.ts';
 import { ARITHMETIC_FLAGS, RFLAGS_DF, RFLAGS_FIXED, RFLAGS_IF } from '../../src/shared/x86/rflags.ts';
 import { type Address, bytes, encodeAddress, unusual } from './address.ts';
@@ -38,7 +39,9 @@ import type { OracleCase } from './case.ts';
 import { CaseState } from './case-state.ts';
 import { encode, INSN_BYTES_MAX } from './encode.ts';
 import { hasRegOperand, placeSize, type Slot } from './encodings.ts';
+import type { FpuCase } from './fpu-case.ts';
 import { freedomOf } from './undefined-flags.ts';
+import { controlOf } from './vector-values.ts';
 
 const RCX = 1;
 const CS_DS_ES_SS = [0x26, 0x2e, 0x36, 0x3e];
@@ -58,6 +61,10 @@ class InstructionMaker {
   readonly #state: CaseState;
   /** Byte registers 4…7 are AH CH DH BH: there must be no REX. */
   readonly #noRex: boolean;
+  /** Has it operands in vector registers? */
+  readonly #vector: boolean;
+  /** TOP of the x87 stack. */
+  readonly #top: number;
   #opcode: number;
   #address: Address | null = null;
   /** Linear address of the memory operand. */
@@ -76,6 +83,8 @@ class InstructionMaker {
       (place) => [AT_RM, AT_REG, AT_OPCODE].includes(place.at) && placeSize(place, slot.size) === 1,
     );
     this.#noRex = slot.rm === 'high' || (byteRegister && slot.size !== 8 && rexB < 0 && rng.chance(0.4));
+    this.#vector = [leaf.dst, leaf.src].some((place) => place.at !== AT_NONE && place.file !== 'gpr');
+    this.#top = this.#vector && rng.chance(0.5) ? rng.below(8) : 0;
     this.#opcode = rng.pick(slot.encoding.opcodes);
   }
 
@@ -158,8 +167,21 @@ class InstructionMaker {
       fsBase: state.fsBase,
       gsBase: state.gsBase,
       ...state.patch(),
+      fpu: isVectorOp(want.op) || this.#vector ? this.#fpu() : null,
       freedom: freedomOf(insn, this.#shiftCountOf(insn), this.#sourceIsZero(insn)),
       group: groupOfCode(mapped, 1),
+    };
+  }
+
+  #fpu(): FpuCase {
+    const rng = this.#rng;
+    return {
+      fill: this.#state.fill,
+      chosen: [...this.#state.vectors].sort(([a], [b]) => a - b),
+      mxcsr: controlOf(rng),
+      fcw: 0x37f,
+      fsw: this.#top << 11,
+      ftw: rng.chance(0.5) ? 0xff : rng.below(256),
     };
   }
 
@@ -231,6 +253,8 @@ class InstructionMaker {
   #operand(place: Place, registers: { reg: number; rmRegister: number; opcodeRegister: number }): Operand {
     const size = place.at === AT_NONE ? 1 : placeSize(place, this.#slot.size);
     const inRegister = (register: number): Operand => {
+      if (place.file === 'xmm') return { kind: 'vector', size, register };
+      if (place.file === 'mm') return { kind: 'vector', size, register: 16 + ((register - this.#top) & 7) };
       const high = size === 1 && this.#noRex && register >= 4;
       return { kind: 'reg', size, reg: high ? register - 4 : register, high };
     };

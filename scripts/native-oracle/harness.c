@@ -32,6 +32,9 @@
 #define RFLAGS_NT 0x4000
 #define RFLAGS_AC 0x40000
 #define RFLAGS_ID 0x200000
+/* Of the frame's FXSAVE area: what the kernel says about it. */
+#define SOFTWARE_BYTES_AT 464
+#define FP_XSTATE_MAGIC 0x46505853
 
 struct request {
 	uint8_t code[CODE_LIMIT];
@@ -44,6 +47,8 @@ struct request {
 	uint64_t gs_base;
 	uint64_t gpr[16];
 	uint8_t patch[PATCH_LIMIT];
+	uint64_t has_fpu;
+	uint8_t fpu[FPU_BYTES];
 };
 
 struct reply {
@@ -57,6 +62,7 @@ struct reply {
 	uint16_t changed_bytes; /* 0xffff: more than CHANGED_LIMIT */
 	uint32_t reserved;
 	uint8_t changed[CHANGED_LIMIT];
+	uint8_t fpu[FPU_BYTES];
 };
 
 _Static_assert(sizeof(struct request) == REQUEST_BYTES, "request");
@@ -76,6 +82,7 @@ static uint32_t count;
 static uint32_t current; /* case that runs */
 static int started;
 static gregset_t home; /* registers of main at its own INT3 */
+static uint8_t home_fpu[FPU_BYTES];
 static uint64_t home_fs;
 static uint64_t home_gs;
 static int fsgsbase;
@@ -112,7 +119,16 @@ static const uint8_t *background_at(uint32_t offset)
 	return background + (offset - DATA_OFFSET);
 }
 
-static void start(const struct request *request, gregset_t regs)
+/* Puts x87 and SSE state into the signal frame. With XSAVE, a header says which parts are not in their initial state. */
+static void set_fpu(uint8_t *frame, const uint8_t *state)
+{
+	const uint32_t *software = (const uint32_t *)(frame + SOFTWARE_BYTES_AT);
+	copy(frame, state, SOFTWARE_BYTES_AT - 48);
+	if (software[0] == FP_XSTATE_MAGIC)
+		*(uint64_t *)(frame + FPU_BYTES) |= 3;
+}
+
+static void start(const struct request *request, gregset_t regs, uint8_t *fpu)
 {
 	copy(alias + CODE_OFFSET + request->code_offset, request->code, request->code_bytes);
 	copy(alias + request->patch_offset, request->patch, request->patch_bytes);
@@ -120,6 +136,8 @@ static void start(const struct request *request, gregset_t regs)
 		regs[GREGS[i]] = (greg_t)request->gpr[i];
 	regs[REG_RIP] = CODE_BASE + request->code_offset;
 	regs[REG_EFL] = (greg_t)request->rflags;
+	if (request->has_fpu)
+		set_fpu(fpu, request->fpu);
 	set_bases(request->fs_base, request->gs_base);
 }
 
@@ -161,8 +179,10 @@ static void note_memory(const struct request *request, struct reply *reply)
 	copy(alias + DATA_OFFSET, background, DATA_BYTES);
 }
 
-static void finish(const struct request *request, struct reply *reply, const gregset_t regs)
+static void finish(const struct request *request, struct reply *reply, const gregset_t regs, const uint8_t *fpu)
 {
+	if (request->has_fpu)
+		copy(reply->fpu, fpu, FPU_BYTES);
 	for (int i = 0; i < 16; i++)
 		reply->gpr[i] = (uint64_t)regs[GREGS[i]];
 	reply->rip = (uint64_t)regs[REG_RIP];
@@ -182,20 +202,23 @@ static void on_signal(int number, siginfo_t *info, void *context)
 	/* POPF may have set what would make us fault or leak into the next case. */
 	__asm__ volatile("pushfq; andq %0, (%%rsp); popfq" ::"i"(~(RFLAGS_NT | RFLAGS_AC | RFLAGS_ID)) : "memory", "cc");
 	greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
+	uint8_t *fpu = (uint8_t *)((ucontext_t *)context)->uc_mcontext.fpregs;
 	(void)number;
 	(void)info;
 	if (!started) {
 		started = 1;
 		for (int i = 0; i < NGREG; i++)
 			home[i] = regs[i];
+		copy(home_fpu, fpu, FPU_BYTES);
 	} else {
-		finish(&requests[current], &replies[current], regs);
+		finish(&requests[current], &replies[current], regs, fpu);
 		current++;
 	}
 	if (current < count) {
-		start(&requests[current], regs);
+		start(&requests[current], regs, fpu);
 		return;
 	}
+	set_fpu(fpu, home_fpu);
 	set_bases(home_fs, home_gs);
 	for (int i = 0; i < NGREG; i++)
 		regs[i] = home[i];

@@ -15,6 +15,7 @@ import {
   readReply,
   writeRequest,
 } from './case.ts';
+import { FPU_BYTES } from './fpu-case.ts';
 
 /** From the root of the checkout, where npm runs scripts and tests. */
 const SOURCE = 'scripts/native-oracle/harness.c';
@@ -36,6 +37,7 @@ const DEFINITIONS = {
   CHANGED_LIMIT,
   REQUEST_BYTES,
   REPLY_BYTES,
+  FPU_BYTES,
   SECONDS_LIMIT,
 };
 
@@ -85,7 +87,7 @@ export class NativeRunner {
    */
   run(cases: readonly OracleCase[]): CaseResult[] {
     const replies = this.#exchange(cases);
-    return cases.map((_, index) => readReply(replies, index * REPLY_BYTES));
+    return cases.map((item, index) => readReply(replies, index * REPLY_BYTES, item));
   }
 
   #exchange(cases: readonly OracleCase[]): Uint8Array {

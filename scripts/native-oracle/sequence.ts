@@ -170,6 +170,7 @@ class SequenceMaker {
       fsBase: 0n,
       gsBase: 0n,
       ...state.patch(),
+      fpu: null,
       freedom: { ...NO_FREEDOM, flags: this.#undefined },
       group: 'sequence',
     };

@@ -10,6 +10,7 @@
  *             their fill, whichever is shorter
  *   bases     FS and GS, where not zero          memory    offset, length, bytes ^ before
  *   patch     offset, length, bytes ^ background
+ *   fpu       x87 and SSE, where there are: controls, chosen registers, then words of the result that differ
  */
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { BACKGROUND, CODE_BASE } from './arena.ts';
@@ -21,9 +22,10 @@ import {
   type OracleCase,
   VECTOR_PF,
 } from './case.ts';
+import { FPU_USED, type FpuCase, fpuImage, NO_FPU } from './fpu-case.ts';
 import { groupOfCode } from './generate.ts';
 
-const FORMAT = 'faultline-oracle-1';
+const FORMAT = 'faultline-oracle-2';
 const STREAMS = [
   'code',
   'head',
@@ -34,6 +36,7 @@ const STREAMS = [
   'faults',
   'changed',
   'memory',
+  'fpu',
 ] as const;
 type StreamName = (typeof STREAMS)[number];
 
@@ -106,6 +109,7 @@ function packCase(to: (name: StreamName) => Writer, item: OracleCase): void {
   head.number((item.fsBase === 0n ? 0 : 1) | (item.gsBase === 0n ? 0 : 2), 1);
   if (item.fsBase !== 0n) to('bases').quad(item.fsBase);
   if (item.gsBase !== 0n) to('bases').quad(item.gsBase);
+  packFpu(to('fpu'), item.fpu);
   to('patch').number(item.patch.length, 1);
   if (item.patch.length === 0) return;
   to('patch').number(item.patchOffset, 2);
@@ -126,6 +130,7 @@ function unpackCase(from: (name: StreamName) => Reader): OracleCase {
   const bases = head.number(1);
   const fsBase = (bases & 1) === 0 ? 0n : from('bases').quad();
   const gsBase = (bases & 2) === 0 ? 0n : from('bases').quad();
+  const fpu = unpackFpu(from('fpu'));
   const patchBytes = from('patch').number(1);
   const patchOffset = patchBytes === 0 ? 0 : from('patch').number(2);
   const patch = from('patch')
@@ -133,7 +138,7 @@ function unpackCase(from: (name: StreamName) => Reader): OracleCase {
     .map((byte, i) => byte ^ BACKGROUND[patchOffset + i]!);
   const place = { code, instructionCount, codeOffset, patchOffset, patch };
   const group = groupOfCode(code, instructionCount);
-  return { ...place, fill, chosen, gpr, rflags, fsBase, gsBase, freedom, group };
+  return { ...place, fill, chosen, gpr, rflags, fsBase, gsBase, fpu, freedom, group };
 }
 
 function unpackFreedom(head: Reader): Freedom {
@@ -157,6 +162,7 @@ function packResult(to: (name: StreamName) => Writer, item: OracleCase, result: 
     2,
   );
   for (const bits of delta) if (bits !== 0n) to('changed').near(bits, 0n);
+  if (item.fpu !== null) packImage(to('fpu'), fpuImage(item.fpu), result.fpu);
   to('memory').number(result.changed.length, 2);
   if (result.changed.length === 0) return;
   to('memory').number(result.changedOffset, 2);
@@ -173,12 +179,72 @@ function unpackResult(from: (name: StreamName) => Reader, item: OracleCase): Cas
   const mask = from('changed').number(2);
   const gpr = item.gpr.slice();
   for (const n of members(mask)) gpr[n]! ^= from('changed').near(0n);
+  const fpu = item.fpu === null ? NO_FPU : unpackImage(from('fpu'), fpuImage(item.fpu));
   const length = from('memory').number(2);
   const changedOffset = length === 0 ? 0 : from('memory').number(2);
   const changed = from('memory')
     .bytes(length)
     .map((byte, i) => byte ^ byteBefore(item, changedOffset + i));
-  return { gpr, rip, rflags, vector, errorCode, cr2, changedOffset, changed };
+  return { gpr, rip, rflags, vector, errorCode, cr2, changedOffset, changed, fpu };
+}
+
+function packFpu(to: Writer, item: FpuCase | null): void {
+  to.number(item === null ? 0 : 1, 1);
+  if (item === null) return;
+  to.number(item.fill, 1);
+  to.number(item.mxcsr, 2);
+  to.number(item.fcw, 2);
+  to.number(item.fsw, 2);
+  to.number(item.ftw, 1);
+  to.number(item.chosen.length, 1);
+  for (const [register, value] of item.chosen) {
+    to.number(register, 1);
+    to.near(BigInt.asUintN(64, value), 0n);
+    to.near(value >> 64n, 0n);
+  }
+}
+
+function unpackFpu(from: Reader): FpuCase | null {
+  if (from.number(1) === 0) return null;
+  const fill = from.number(1);
+  const mxcsr = from.number(2);
+  const fcw = from.number(2);
+  const fsw = from.number(2);
+  const ftw = from.number(1);
+  const chosen = Array.from({ length: from.number(1) }, () => {
+    const register = from.number(1);
+    const low = from.near(0n);
+    return [register, low | (from.near(0n) << 64n)] as const;
+  });
+  return { fill, mxcsr, fcw, fsw, ftw, chosen };
+}
+
+/** What nobody compares is taken as it was: the pointers, MXCSR's mask and the reserved end. */
+const COMPARED_WORDS = [0, 3, ...Array.from({ length: (FPU_USED - 32) / 8 }, (_, i) => 4 + i)];
+
+function packImage(to: Writer, before: Uint8Array, after: Uint8Array): void {
+  const [a, b] = [before, after].map((image) => new DataView(image.buffer, image.byteOffset)) as [
+    DataView,
+    DataView,
+  ];
+  const differing = COMPARED_WORDS.filter(
+    (word) => a.getBigUint64(word * 8, true) !== b.getBigUint64(word * 8, true),
+  );
+  to.number(differing.length, 1);
+  for (const word of differing) {
+    to.number(word, 1);
+    to.near(b.getBigUint64(word * 8, true), a.getBigUint64(word * 8, true));
+  }
+}
+
+function unpackImage(from: Reader, before: Uint8Array): Uint8Array {
+  const after = before.slice();
+  const view = new DataView(after.buffer);
+  for (let left = from.number(1); left > 0; left--) {
+    const word = from.number(1);
+    view.setBigUint64(word * 8, from.near(view.getBigUint64(word * 8, true)), true);
+  }
+  return after;
 }
 
 function byteBefore(item: OracleCase, at: number): number {

@@ -3,6 +3,8 @@ import type { Vm } from '../actors/mmu/vm.ts';
 import type { InitialState } from '../image/boot.ts';
 import { CPU, TLB_READ, tlbTable } from '../shared/layout/cpu.ts';
 import { ARITHMETIC_FLAGS } from '../shared/x86/rflags.ts';
+import { FCW_INIT, MXCSR_INIT } from '../shared/x86/x87.ts';
+import { XCR0_X87 } from '../shared/x86/xsave.ts';
 
 /** The core keeps them apart from the others; with FLAGS_KIND 0 they stand in FLAGS_RESULT_A in place. */
 const ARITHMETIC = BigInt(ARITHMETIC_FLAGS);
@@ -30,6 +32,12 @@ export function writeInitialState(vm: Vm, index: number, state: InitialState): v
     set64(name, state[name]);
   }
   for (const name of ['GDTR_LIMIT', 'IDTR_LIMIT', 'TR_LIMIT'] as const) set32(name, state[name]);
+  mem.u64.fill(0n, (cpu + CPU.at.XMM) / 8, (cpu + CPU.at.MXCSR) / 8);
+  set32('MXCSR', MXCSR_INIT);
+  set32('FCW', FCW_INIT);
+  set64('XCR0', XCR0_X87);
+  for (const name of ['FSW', 'FTW', 'FOP'] as const) set32(name, 0);
+  for (const name of ['FIP', 'FDP'] as const) set64(name, 0n);
   // CPL is that of CS.
   set32('CPL', state.SELECTORS[1]! & 3);
   set32('TLB', tlbTable(cpu, (state.SELECTORS[1]! & 3) === 3, TLB_READ));

@@ -13,7 +13,9 @@
 import * as arena from '../../scripts/native-oracle/arena.ts';
 import type { CaseResult, OracleCase } from '../../scripts/native-oracle/case.ts';
 import { changedMemory } from '../../scripts/native-oracle/compare.ts';
+import { fpuImage, NO_FPU } from '../../scripts/native-oracle/fpu-case.ts';
 import { codeWord } from '../../src/actors/mmu/code-map.ts';
+import { FX_ALL, FXSAVE_BYTES, loadFx, storeFx } from '../../src/actors/vcpu/fxsave.ts';
 import { Core, compileCore } from '../../src/actors/vcpu/isa/core.ts';
 import { UOP } from '../../src/actors/vcpu/isa/uop.ts';
 import { runVcpu } from '../../src/actors/vcpu/run-loop.ts';
@@ -32,6 +34,7 @@ import { writeInitialState } from '../../src/machine/initial-state.ts';
 import { CPU_UOPS, UOP_ARENA_BYTES } from '../../src/shared/layout/cpu.ts';
 import { VCPU_EXITED } from '../../src/shared/layout/vcpu.ts';
 import { drive } from '../../src/shared/sync/point.ts';
+import { CR0_MP, CR0_NE, CR4_OSFXSR, CR4_OSXMMEXCPT } from '../../src/shared/x86/control-registers.ts';
 import { SmallMachine } from './small-machine.ts';
 
 /** `fast`: the block cache and its handlers. `emulated`: every instruction single-stepped, access by access. */
@@ -122,6 +125,9 @@ export class VcpuLab implements CoreLab {
     vcpu.setSegmentDpl(SS, 3);
     vcpu.set64('FS_BASE', item.fsBase);
     vcpu.set64('GS_BASE', item.gsBase);
+    vcpu.set64('CR0', boot.CR0 | CR0_MP | CR0_NE);
+    vcpu.set64('CR4', boot.CR4 | CR4_OSFXSR | CR4_OSXMMEXCPT);
+    if (item.fpu !== null) loadFx(vcpu, fpuImage(item.fpu), FX_ALL);
     this.#dropCode(item);
   }
 
@@ -152,7 +158,14 @@ export class VcpuLab implements CoreLab {
       errorCode: hasError ? Number(frame.getBigUint64(0, true)) : 0,
       cr2: vector === VECTOR_PF ? vcpu.get64('CR2') : 0n,
       ...changedMemory(item, this.#arena),
+      fpu: item.fpu === null ? NO_FPU : this.#fpuState(),
     };
+  }
+
+  #fpuState(): Uint8Array {
+    const image = new Uint8Array(FXSAVE_BYTES);
+    storeFx(this.#vcpu, image, FX_ALL);
+    return image;
   }
 
   #cleanUp(item: OracleCase, { changedOffset, changed }: CaseResult): void {

@@ -20,6 +20,8 @@ import {
   CR0_TS,
   CR0_WP,
   CR4_FSGSBASE,
+  CR4_OSFXSR,
+  CR4_OSXMMEXCPT,
   CR4_OSXSAVE,
   CR4_PAE,
   CR4_PGE,
@@ -38,7 +40,8 @@ import { flushTlb } from './tlb.ts';
 import { OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 
 /** What CPUID offers, and nothing else: setting another bit is #GP. */
-const CR4_SUPPORTED = CR4_TSD | CR4_PSE | CR4_PAE | CR4_PGE | CR4_FSGSBASE | CR4_OSXSAVE;
+const CR4_SUPPORTED =
+  CR4_TSD | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE | CR4_OSXSAVE;
 /** MOV to CR3 with any of these set is #GP. */
 const CR3_RESERVED = (1n << 64n) - (1n << BigInt(PHYSICAL_ADDRESS_BITS));
 const LOW_32 = 0xffff_ffffn;

@@ -152,7 +152,7 @@ function* carryOut(vcpu: Vcpu, insn: NormalInsn): Path<Outcome> {
   if (kind === LOG_READ || kind === LOG_READ_MODIFY) {
     const options = { rmw: kind === LOG_READ_MODIFY, stack: usesStack(insn, false) };
     const outcome = yield* readLinear(vcpu, gva, size, options);
-    if (outcome === OUTCOME_OK) mem.u64[values] = vcpu.value;
+    if (outcome === OUTCOME_OK) setLogged(vcpu, values, size, vcpu.value);
     return outcome;
   }
   if (kind === LOG_CHECK_WRITABLE) {
@@ -161,7 +161,7 @@ function* carryOut(vcpu: Vcpu, insn: NormalInsn): Path<Outcome> {
   if (kind !== LOG_CAS) {
     // An earlier access may have read what this one stores to: stored in part, it must not be read again.
     const options = { stack: usesStack(insn, true), whole: index > 0 };
-    return yield* writeLinear(vcpu, gva, size, mem.u64[values]!, options);
+    return yield* writeLinear(vcpu, gva, size, getLogged(vcpu, values, size), options);
   }
   return yield* lockedLinear(vcpu, gva, size, {
     expect: mem.u64[expects]!,
@@ -169,6 +169,16 @@ function* carryOut(vcpu: Vcpu, insn: NormalInsn): Path<Outcome> {
     expectHigh: size === 16 ? mem.u64[expects + 1]! : 0n,
     valueHigh: size === 16 ? mem.u64[values + 1]! : 0n,
   });
+}
+
+/** A value of the log: 16 bytes stand in two elements. */
+export function getLogged({ mem }: Vcpu, index: number, size: number): bigint {
+  return size === 16 ? mem.u64[index]! | (mem.u64[index + 1]! << 64n) : mem.u64[index]!;
+}
+
+export function setLogged({ mem }: Vcpu, index: number, size: number, value: bigint): void {
+  mem.u64[index] = value;
+  if (size === 16) mem.u64[index + 1] = value >> 64n;
 }
 
 /**

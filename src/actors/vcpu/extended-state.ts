@@ -2,16 +2,11 @@
  * The state components that XCR0 names: what they hold, and as what area they are exchanged, with the guest (xsave.ts)
  * and with the tool.
  *
- * LIMIT: no instruction computes with x87 or XMM registers. They are kept, saved and restored.
- *
  * @source Intel SDM vol. 1, "Managing State Using the XSAVE Feature Set"; linux arch/x86/kvm/x86.c:
  *         kvm_vcpu_ioctl_x86_get_xsave, kvm_vcpu_ioctl_x86_set_xsave
  */
-import { CPU_XSTATE, XSTATE } from '../../shared/layout/cpu.ts';
+import { FCW_INIT, MXCSR_INIT, MXCSR_VALID } from '../../shared/x86/x87.ts';
 import {
-  FCW_INIT,
-  MXCSR_INIT,
-  MXCSR_VALID,
   XCOMP_BV,
   XCR0_SSE,
   XCR0_SUPPORTED,
@@ -27,6 +22,7 @@ import {
   XSAVE_XMM_END,
   XSTATE_BV,
 } from '../../shared/x86/xsave.ts';
+import { FX_ALL, loadFx, storeFx } from './fxsave.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** A part of the legacy region, and the component it belongs to. */
@@ -52,11 +48,6 @@ function initialState(): Uint8Array {
   view.setUint32(XSAVE_MXCSR, MXCSR_INIT, true);
   view.setUint32(XSAVE_MXCSR_MASK, MXCSR_VALID, true);
   return state;
-}
-
-export function resetExtendedState(vcpu: Vcpu): void {
-  vcpu.set64('XCR0', XCR0_X87);
-  changing(vcpu).set(INITIAL);
 }
 
 /** All components as an area in the standard format. */
@@ -89,7 +80,7 @@ export function acceptableXsave(area: Uint8Array, allowed: bigint, asked: bigint
 
 /** Loads components from an acceptable area; those that it does not hold become as they are initially. */
 export function loadXsave(vcpu: Vcpu, area: Uint8Array, components: bigint): void {
-  const state = changing(vcpu);
+  const state = stateOf(vcpu);
   const present = new DataView(area.buffer, area.byteOffset).getBigUint64(XSTATE_BV, true);
   for (const [component, from, to] of PARTS) {
     if ((components & component) === 0n) continue;
@@ -97,6 +88,7 @@ export function loadXsave(vcpu: Vcpu, area: Uint8Array, components: bigint): voi
   }
   // In the standard format MXCSR is loaded whether SSE is present or not.
   if ((components & XCR0_SSE) !== 0n) state.set(area.subarray(XSAVE_MXCSR, XSAVE_MXCSR_MASK), XSAVE_MXCSR);
+  loadFx(vcpu, state, FX_ALL);
 }
 
 /** XINUSE: components that are not as they are initially. MXCSR does not count. */
@@ -109,14 +101,9 @@ export function componentsInUse(vcpu: Vcpu): bigint {
   return used;
 }
 
-/** The registers, in place. */
+/** The registers, as the legacy region has them. */
 function stateOf(vcpu: Vcpu): Uint8Array {
-  const at = vcpu.cpu + CPU_XSTATE + XSTATE.at.LEGACY;
-  return vcpu.mem.u8.subarray(at, at + XSAVE_LEGACY_BYTES);
-}
-
-/** The same, to be written. */
-function changing(vcpu: Vcpu): Uint8Array {
-  vcpu.mem.touch(vcpu.cpu + CPU_XSTATE + XSTATE.at.LEGACY, XSAVE_LEGACY_BYTES);
-  return stateOf(vcpu);
+  const legacy = new Uint8Array(XSAVE_LEGACY_BYTES);
+  storeFx(vcpu, legacy, FX_ALL);
+  return legacy;
 }

@@ -37,8 +37,10 @@ import { deliver } from './exceptions.ts';
 import { farCall, farJump, farReturn, interruptReturn, systemCall, systemReturn } from './far-transfers.ts';
 import type { HostOp, Insn, MemOperand, RegOperand } from './isa/insn.ts';
 import { readLinear, writeLinear } from './linear-memory.ts';
+import { storeMasked } from './masked-store.ts';
 import { rdmsr, rdtsc, wrmsr } from './msr.ts';
 import {
+  type GeneralOperand,
   linearAddress,
   readOperand,
   readRegister,
@@ -204,7 +206,7 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
     case 'movfromseg':
       return yield* storeWord(vcpu, insn, BigInt(vcpu.selector(insn.extra)));
     case 'movtoseg': {
-      const read = yield* readOperand(vcpu, insn.src!, 2);
+      const read = yield* readOperand(vcpu, insn.src as GeneralOperand, 2);
       return read === OUTCOME_OK ? yield* loadSegment(vcpu, insn.extra, Number(vcpu.value)) : read;
     }
     case 'pushseg':
@@ -248,6 +250,10 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
       return yield* storeWord(vcpu, insn, BigInt(vcpu.selector(SEG_LDTR)));
     case 'str':
       return yield* storeWord(vcpu, insn, BigInt(vcpu.selector(SEG_TR)));
+
+    case 'maskmovq':
+    case 'maskmovdqu':
+      return yield* storeMasked(vcpu, insn);
   }
 }
 
@@ -337,7 +343,7 @@ function intoRegister(vcpu: Vcpu, insn: Insn, read: Outcome): Outcome {
 /** A 16-bit source of an instruction of ring 0, into `vcpu.value`. */
 function* readPrivilegedWord(vcpu: Vcpu, insn: Insn): Path<Outcome> {
   const privileged = requireRing0(vcpu);
-  return privileged === OUTCOME_OK ? yield* readOperand(vcpu, insn.src!, 2) : privileged;
+  return privileged === OUTCOME_OK ? yield* readOperand(vcpu, insn.src as GeneralOperand, 2) : privileged;
 }
 
 /** Stores a system word: 16 bits to memory, as many as the operand size says to a register. */

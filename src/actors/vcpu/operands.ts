@@ -5,9 +5,12 @@
  */
 import type { Path } from '../../shared/sync/point.ts';
 import { RBP, RSP } from '../../shared/x86/registers.ts';
-import type { ImmOperand, MemOperand, Operand, RegOperand } from './isa/insn.ts';
+import type { ImmOperand, MemOperand, RegOperand } from './isa/insn.ts';
 import { readLinear, writeLinear } from './linear-memory.ts';
 import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
+
+/** What host operations read. */
+export type GeneralOperand = MemOperand | RegOperand | ImmOperand;
 
 /** Linear address of a memory operand, unsigned 64 bits. Not checked for being canonical: the access is. */
 export function linearAddress(vcpu: Vcpu, operand: MemOperand): bigint {
@@ -48,7 +51,7 @@ export function writeRegister(vcpu: Vcpu, operand: RegOperand, size: number, val
 }
 
 /** Reads an operand into `vcpu.value`, zero extended from `size`. */
-export function* readOperand(vcpu: Vcpu, operand: Operand, size: number): Path<Outcome> {
+export function* readOperand(vcpu: Vcpu, operand: GeneralOperand, size: number): Path<Outcome> {
   if (operand.kind === 'mem') {
     const stack = usesStackSegment(operand);
     return yield* readLinear(vcpu, linearAddress(vcpu, operand), size, { stack });

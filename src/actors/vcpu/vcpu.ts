@@ -74,9 +74,16 @@ type Word64 =
   | 'APIC_BASE'
   | 'TSC_AUX'
   | 'XCR0'
+  | 'FIP'
+  | 'FDP'
   | 'EXIT_GVA';
 type Word32 =
   | 'CPL'
+  | 'MXCSR'
+  | 'FCW'
+  | 'FSW'
+  | 'FTW'
+  | 'FOP'
   | 'BUDGET'
   | 'TLB'
   | 'REQUESTS'

@@ -15,7 +15,6 @@ import { startThread } from '../thread.ts';
 import { type Access, runAccess } from './access-program.ts';
 import { ConsoleLines } from './console.ts';
 import { serveRequests } from './entry.ts';
-import { resetExtendedState } from './extended-state.ts';
 import { Core } from './isa/core.ts';
 import { resetMsrs } from './msr-file.ts';
 import { runVcpu } from './run-loop.ts';
@@ -40,7 +39,6 @@ export default async function vcpuThread(task: VcpuTask): Promise<void> {
   const guest = await guestOf(task, vcpu);
   flushTlb(mem, vcpu.cpu);
   resetMsrs(vcpu);
-  resetExtendedState(vcpu);
   if (drive(actor, untilStarted(vcpu))) {
     mem.store(vcpu.word('STATE'), VCPU_RUNNING);
     say();

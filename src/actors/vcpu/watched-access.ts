@@ -20,7 +20,7 @@ import {
   LOG_READ_MODIFY,
 } from '../../shared/layout/cpu.ts';
 import { type Path, reading, updating, writing } from '../../shared/sync/point.ts';
-import { type LoggedAccess, loggedAccess, prepareStep } from './emulate.ts';
+import { getLogged, type LoggedAccess, loggedAccess, prepareStep, setLogged } from './emulate.ts';
 import { crossesPage } from './linear-address.ts';
 import { lookup } from './tlb.ts';
 import { allOnes, load, store } from './tracked-access.ts';
@@ -66,7 +66,7 @@ function* carryOut(vcpu: Vcpu, logged: LoggedAccess): Path<boolean | 'lost'> {
   const { mem } = vcpu;
   const { kind, size, gva, values, expects } = logged;
   const access = kind === LOG_READ ? ACCESS_R : kind === LOG_READ_MODIFY ? ACCESS_R | ACCESS_W : ACCESS_W;
-  const host = crossesPage(gva, size) || size > 8 ? -1 : watchedHost(vcpu, gva, access);
+  const host = crossesPage(gva, size) || (kind === LOG_CAS && size > 8) ? -1 : watchedHost(vcpu, gva, access);
   if (host === -1) {
     vcpu.set32('EXIT_KIND', EXIT_MEMORY);
     vcpu.set64('EXIT_GVA', gva);
@@ -77,12 +77,12 @@ function* carryOut(vcpu: Vcpu, logged: LoggedAccess): Path<boolean | 'lost'> {
   if (kind === LOG_CHECK_WRITABLE) return true;
   if (kind === LOG_READ || kind === LOG_READ_MODIFY) {
     yield reading(host);
-    mem.u64[values] = load(mem, host, size);
+    setLogged(vcpu, values, size, load(mem, host, size));
     return true;
   }
   yield kind === LOG_CAS ? updating(host) : writing(host);
   if (kind === LOG_CAS && load(mem, host, size) !== (mem.u64[expects]! & allOnes(size))) return 'lost';
-  store(mem, host, size, mem.u64[values]!);
+  store(mem, host, size, getLogged(vcpu, values, size));
   return true;
 }
 

@@ -13,7 +13,6 @@
  * while the vCPU is outside guest mode.
  */
 import { i32, i64, struct, u8, volatile } from '../struct.ts';
-import { XSAVE_LEGACY_BYTES } from '../x86/xsave.ts';
 
 /** How many accesses one instruction (one REP iteration) can make; the deepest is ENTER level 31, not modelled. */
 export const ACCESS_LOG_LIMIT = 10;
@@ -93,17 +92,25 @@ export const CPU = struct(
     TLB_EMPTY: volatile(i32(OWN, '1: the TLB is known to hold nothing')),
     JUMPS_EMPTY: volatile(i32(OWN, '1: the jump cache is known to hold nothing')),
     FETCH_BYTES: volatile(u8(OWN, 'instruction bytes fetched for an emulated step', 16)),
+
+    XMM: i64(OWN, 'xmm0…xmm15, low half first', 32),
+    ST: i64(OWN, 'x87 registers R0…R7 (not ST0…): 80 bits in 16 bytes; the low half is mm0…mm7', 16),
+    MXCSR: i32(OWN, 'SSE control and status'),
+    FCW: i32(OWN, 'x87 control word'),
+    FSW: i32(OWN, 'x87 status word, TOP in bits 11…13'),
+    FTW: i32(OWN, 'bit n: Rn is not empty'),
+    FOP: i32(OWN, 'opcode of the last x87 instruction, 11 bits'),
+    FIP: i64(OWN, 'address of the last x87 instruction'),
+    FDP: i64(OWN, 'address of its memory operand'),
+    FP_A: volatile(i64(OWN, 'operand handed to TypeScript (isa/core-imports.ts): low and high half', 2)),
+    FP_B: volatile(i64(OWN, 'second operand', 2)),
+    FP_RESULT: volatile(i64(OWN, 'result handed back', 2)),
+    FP_RAISED: volatile(i32(OWN, 'SSE exceptions (MXCSR bits 0…5) of the instruction so far')),
   },
   64,
 );
 
-/** State that XSAVE saves. Writes of it are announced by Mem.touch. */
-export const XSTATE = struct('xstate', {
-  LEGACY: u8(OWN, 'x87, MXCSR and XMM, as the legacy region of an XSAVE area has them', XSAVE_LEGACY_BYTES),
-});
-
 export const CPU_TLB = 0x1000;
-export const CPU_XSTATE = 0x7000;
 export const CPU_JUMP_CACHE = 0x8000;
 /** One micro-op record for an emulated step. */
 export const CPU_SCRATCH_UOP = 0xc000;

@@ -20,14 +20,12 @@ import {
   CPU_JUMP_CACHE,
   CPU_SCRATCH_UOP,
   CPU_UOPS,
-  CPU_XSTATE,
   JUMP_ENTRIES,
   JUMP_ENTRY,
   TLB_ENTRIES,
   TLB_ENTRY,
   tlbTable,
   UOP_ARENA_BYTES,
-  XSTATE,
 } from './cpu.ts';
 import { ARCH, ARCH_LIMIT, SLOT, SLOT_LIMIT, SLOT_SET, SLOT_SET_BYTES, TRACK_MODES } from './memslot.ts';
 import { RING, RING_BYTES, RING_DATA } from './ring.ts';
@@ -292,7 +290,6 @@ const CPU_PARTS: readonly Part[] = [
       }),
     ),
   ),
-  { struct: XSTATE, offset: CPU_XSTATE, count: 1 },
   { struct: JUMP_ENTRY, offset: CPU_JUMP_CACHE, count: JUMP_ENTRIES, cache: true },
   {
     struct: bytes(

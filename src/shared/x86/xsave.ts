@@ -31,8 +31,3 @@ export const XSTATE_BV = 512;
 export const XCOMP_BV = 520;
 /** XRSTOR wants zeros from XCOMP_BV to here. */
 export const XSAVE_HEADER_CHECKED = 536;
-
-export const FCW_INIT = 0x37f;
-export const MXCSR_INIT = 0x1f80;
-/** Bits that MXCSR has. */
-export const MXCSR_VALID = 0xffff;

@@ -28,9 +28,11 @@ import {
   isLeaf,
   type Node,
   ONE_BYTE,
+  THREE_BYTE_3A,
   THREE_BYTE_38,
   TWO_BYTE,
 } from '../../../src/actors/vcpu/isa/opcode-table.ts';
+import { isVectorOp } from '../../../src/actors/vcpu/isa/vector-ops.ts';
 
 const { SEED = '0xdec0de' } = process.env;
 const seed = Number(SEED);
@@ -77,6 +79,10 @@ const STRING = /^(movs|cmps|scas|lods|stos|ins|outs)[bwdq]$/;
 const STRING_OPS = new Set(['movs', 'cmps', 'scas', 'lods', 'stos', 'ins', 'outs', 'xlat']);
 const CONDITIONS = new Set(['jcc', 'setcc', 'cmovcc']);
 
+/** Of these a general register has the operand size. */
+const WITH_GENERAL_SIZE = /^(movmskp[sd]|pmovmskb|pextr[bw]|extractps|cvt.*si|cvtsi2s[sd])$/;
+const isVector = (op: string): boolean => isVectorOp(op) || op.startsWith('maskmov');
+
 /** What we would call it; a name not in OURS if we do not have it. */
 function icedOp(insn: Instruction): string {
   const name = Mnemonic[insn.mnemonic]!.toLowerCase();
@@ -95,7 +101,6 @@ function icedOp(insn: Instruction): string {
   if (name === 'mov' && special[0] !== '') return `movto${special[0]!.replace(/\d/, '')}`;
   if (name === 'mov' && special[1] !== '') return `movfrom${special[1]!.replace(/\d/, '')}`;
   if ((name === 'push' || name === 'pop') && special[0] !== '') return `${name}seg`;
-  // The string comparison 'cmpsd' and the move 'movsd' have SSE namesakes, which are none of ours.
   return RENAMED[name] ?? name.replace(/^(pushf|popf|iret)[dq]$/, '$1');
 }
 
@@ -178,6 +183,8 @@ function icedOperands(op: string, insn: Instruction): string[] {
 
 function icedRegister(register: Register): string {
   if (register >= Register.AH && register <= Register.BH) return `high${register - Register.AH}`;
+  if (RegisterExt.isXMM(register)) return `xmm${RegisterExt.number(register)}`;
+  if (RegisterExt.isMM(register)) return `mm${RegisterExt.number(register)}`;
   return `r${RegisterExt.number(RegisterExt.fullRegister(register))}`;
 }
 
@@ -226,7 +233,31 @@ function icedStringAddressSize(insn: Instruction): number {
   return RegisterExt.size(insn.memoryBase);
 }
 
+/** A vector instruction: registers say what they are; a size is told where there is a choice of one. */
+function icedVectorText(op: string, insn: Instruction): string {
+  const operands: string[] = [];
+  let memory = 0;
+  for (let index = 0; index < insn.opCount; index++) {
+    const kind = insn.opKind(index);
+    if (kind === OpKind.Register) operands.push(icedRegister(insn.opRegister(index)));
+    else if (kind === OpKind.Memory) {
+      memory = MemorySizeExt.size(insn.memorySize);
+      operands.push(icedMemory(insn));
+    } else if (kind === OpKind.Immediate8) operands.push(`${insn.immediate(index)}`);
+    else operands.push(`implicit ${icedSegment(insn)} address ${kind === OpKind.MemorySegRDI ? 8 : 4}`);
+  }
+  const general = [0, 1].find(
+    (index) =>
+      index < insn.opCount &&
+      insn.opKind(index) === OpKind.Register &&
+      RegisterExt.isGPR(insn.opRegister(index)),
+  );
+  const size = WITH_GENERAL_SIZE.test(op) && general !== undefined ? icedOperandSize(insn, general) : 0;
+  return [op, `size ${size}`, `memory ${memory}`, ...operands, `length ${insn.length}`].join('; ');
+}
+
 function icedText(op: string, insn: Instruction): string {
+  if (isVector(op)) return icedVectorText(op, insn);
   const words = [op, `size ${icedSize(op, insn)}`];
   if (op === 'movzx' || op === 'movsx' || op === 'movsxd') words.push(`from ${icedOperandSize(insn, 1)}`);
   if (CONDITIONS.has(op)) words.push(`cc ${insn.conditionCode - 1}`);
@@ -247,7 +278,19 @@ function icedText(op: string, insn: Instruction): string {
 
 // ── our side ────────────────────────────────────────────────────────────────────────────────────
 
+function ourVectorText(insn: Insn): string {
+  const { op, dst, src, src2, length } = insn;
+  const operands = [dst, src, src2].filter((operand) => operand !== null);
+  const memory = operands.some(({ kind }) => kind === 'mem') ? insn.srcSize : 0;
+  const general = operands.some(({ kind }) => kind === 'reg');
+  const size = WITH_GENERAL_SIZE.test(op) && general ? insn.size : 0;
+  const implicit = op.startsWith('maskmov') ? [`implicit ${insn.seg} address ${insn.addressSize}`] : [];
+  const texts = operands.map(operandText);
+  return [op, `size ${size}`, `memory ${memory}`, ...implicit, ...texts, `length ${length}`].join('; ');
+}
+
 function ourText(insn: Insn): string {
+  if (isVector(insn.op)) return ourVectorText(insn);
   const { op } = insn;
   const words = [op, `size ${SIZELESS.has(op) ? 0 : insn.size}`];
   if (op === 'movzx' || op === 'movsx' || op === 'movsxd') words.push(`from ${insn.srcSize}`);
@@ -269,7 +312,8 @@ function ourText(insn: Insn): string {
 
 function operandText(operand: Operand): string {
   if (operand.kind === 'reg') return operand.high ? `high${operand.reg}` : `r${operand.reg}`;
-  return operand.kind === 'imm' ? `${operand.value}` : memoryText(operand);
+  if (operand.kind === 'mem') return memoryText(operand);
+  return operand.kind === 'imm' ? `${operand.value}` : `${operand.kind}${operand.reg}`;
 }
 
 interface MemoryText {
@@ -411,7 +455,7 @@ test('every opcode with every ModRM and prefix set means what iced says', (t) =>
   enumerateMap([], ONE_BYTE, totals);
   enumerateMap([0x0f], TWO_BYTE, totals);
   enumerateMap([0x0f, 0x38], THREE_BYTE_38, totals);
-  enumerateMap([0x0f, 0x3a], null, totals);
+  enumerateMap([0x0f, 0x3a], THREE_BYTE_3A, totals);
 
   t.deepEqual(totals.differences, [], `${totals.differenceCount} differences`);
   t.deepEqual(
@@ -607,10 +651,10 @@ test('undefined opcodes are named so that they can be counted', (t) => {
     'd9 c0': 'd9 (x87)',
     'c5 f8 77': 'c5 (vex)',
     '62 f1': '62 (evex)',
-    '0f 10 00': '0f 10 (sse)',
+    'f2 0f 6f 00': '0f 6f with f2',
     'f3 0f 58 c1': '0f 58 (sse) with f3',
-    '66 0f 3a 0f c1 08': '0f 3a (sse) with 66',
-    '0f 38 00 c0': '0f 38 00 (sse)',
+    '66 0f 3a ff c1 08': '0f 3a ff (sse) with 66',
+    '0f 38 ff c0': '0f 38 ff (sse)',
     'f2 0f 38 f0 c0': '0f 38 f0 (crc32) with f2',
     '0f 01 fe': '0f 01 fe',
     '0f 01 28': '0f 01 /5',

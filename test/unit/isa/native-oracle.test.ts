@@ -55,6 +55,7 @@ function caseOf(hex: string, what: Partial<OracleCase> & { regs?: Record<number,
     gsBase: 0n,
     patchOffset: 0,
     patch: new Uint8Array(0),
+    fpu: null,
     freedom: NO_FREEDOM,
     group: '',
     ...what,
@@ -235,6 +236,7 @@ const RESULT: CaseResult = {
   cr2: 0n,
   changedOffset: 0x8000,
   changed: Uint8Array.of(1, 2),
+  fpu: new Uint8Array(0),
 };
 
 test('a difference anywhere is found and named', (t) => {

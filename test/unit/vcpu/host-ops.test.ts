@@ -4,7 +4,7 @@ import {
   KVMI_EVENT_ACTION_CONTINUE as CONTINUE,
   KVMI_EVENT_ACTION_RETRY as RETRY,
 } from '../../../src/actors/introspector/kvmi/constants.ts';
-import { resetExtendedState } from '../../../src/actors/vcpu/extended-state.ts';
+import { setMm, setXmm } from '../../../src/actors/vcpu/fpu-access.ts';
 import { executeHostOp } from '../../../src/actors/vcpu/host-ops.ts';
 import { HOST_OPS } from '../../../src/actors/vcpu/isa/insn.ts';
 import { resetMsrs } from '../../../src/actors/vcpu/msr-file.ts';
@@ -355,12 +355,15 @@ const XSETBV = [0x0f, 0x01, 0xd1] as const;
 /** [rax] */
 const XSAVE = [0x0f, 0xae, 0x20] as const;
 const XRSTOR = [0x0f, 0xae, 0x28] as const;
+const OSFXSR = 1n << 9n;
 const OSXSAVE = 1n << 18n;
 const AREA = BigInt(KERNEL_DATA);
 
 function withXsave(): SystemBed {
   const bed = new SystemBed();
-  resetExtendedState(bed.vcpu);
+  bed.vcpu.set64('XCR0', 1n);
+  bed.vcpu.set32('FCW', 0x37f);
+  bed.vcpu.set32('MXCSR', 0x1f80);
   bed.vcpu.set64('CR4', bed.vcpu.get64('CR4') | OSXSAVE);
   return bed;
 }
@@ -395,6 +398,33 @@ test('xsave and its kin are #UD while CR4.OSXSAVE is clear, which CPUID shows', 
   t.deepEqual(cpuidOf(0xd, 1n), { eax: 0, ebx: 0, ecx: 0, edx: 0 });
 });
 
+test('maskmovdqu and maskmovq store the bytes whose sign is set in the mask, and no others', (t) => {
+  for (const mmx of [false, true]) {
+    const bed = new SystemBed();
+    const { vcpu, vm } = bed;
+    const ram = vm.mem.u8.subarray(vm.layout.ram + KERNEL_DATA, vm.layout.ram + KERNEL_DATA + 16);
+    ram.fill(0xee);
+    vcpu.setGpr(RDI, AREA);
+    const count = mmx ? 8 : 16;
+    const value = BigInt(mmx ? '0x0807060504030201' : '0x100f0e0d0c0b0a090807060504030201');
+    const mask = BigInt(mmx ? '0x807f00ff00818000' : '0xff808080808080808080808080817f00');
+    const bytes = mmx ? [0x0f, 0xf7, 0xca] : [0x66, 0x0f, 0xf7, 0xca];
+    if (!mmx) {
+      t.is(faults(bed, ...bytes).vector, 6, 'without CR4.OSFXSR');
+      vcpu.set64('CR4', vcpu.get64('CR4') | OSFXSR);
+    }
+    const set = mmx ? setMm : setXmm;
+    set(vcpu, 1, value);
+    set(vcpu, 2, mask);
+    step(bed, ...bytes);
+    for (let i = 0; i < 16; i++) {
+      const stored = i < count && ((mask >> BigInt(8 * i + 7)) & 1n) === 1n;
+      t.is(ram[i], stored ? i + 1 : 0xee, `${mmx ? 'mm' : 'xmm'} byte ${i}`);
+    }
+    t.is(vcpu.get32('FTW'), mmx ? 0xff : 0);
+  }
+});
+
 test('xsetbv takes x87 alone or with SSE, in ring 0; xgetbv shows it everywhere', (t) => {
   const bed = withXsave();
   for (const value of [3n, 1n]) {
@@ -423,7 +453,10 @@ test('xrstor loads what XSTATE_BV has and initialises the rest; xsave stores wha
   t.is(setXcr0(bed, 3n), OUTCOME_OK);
   const ram = vm.mem.u8.subarray(vm.layout.ram + KERNEL_DATA, vm.layout.ram + KERNEL_DATA + 576);
   for (let i = 0; i < 512; i++) ram[i] = i;
+  // FCW, FSW, FTW with its reserved byte, FOP of 11 bits; MXCSR; and what is reserved behind each ST.
+  ram.set([0x7f, 0x03, 2, 3, 4, 0, 6, 7], 0);
   ram.set([0x80, 0x1f, 0, 0], 24);
+  for (let st = 32; st < 160; st += 16) ram.fill(0, st + 10, st + 16);
   ram.fill(0, 512);
   ram[512] = 3;
   const image = ram.slice();
@@ -617,7 +650,7 @@ test('control registers: what long mode forbids is #GP(0)', (t) => {
     [4, 0x80n], // PAE clear
     [4, 0xa1n], // VME
     [4, 0xa8n], // DE
-    [4, 0x2a0n], // OSFXSR
+    [4, 0x20a0n], // VMXE
     [4, 0x10a0n], // LA57
     [4, 0x200a0n], // PCIDE
     [4, 0x1000a0n], // SMEP

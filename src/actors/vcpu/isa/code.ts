@@ -8,6 +8,10 @@ import {
   type Binary,
   COMPARE,
   type Compare,
+  F32,
+  F64,
+  FLOAT,
+  type FloatOperation,
   type FunctionBody,
   I32,
   I32_EQZ,
@@ -17,8 +21,11 @@ import {
   I64_EXTEND_I32_S,
   I64_EXTEND_I32_U,
   I64_EXTEND32_S,
+  SIMD,
+  type Simd,
   UNARY,
   type Unary,
+  V128,
   type ValueType,
 } from './wasm-module.ts';
 
@@ -151,6 +158,33 @@ export class Value {
     if (size === 8) return this;
     return size === 4 ? this.#then(I64, I64_EXTEND32_S) : this.#unary(size === 1 ? 'extend8S' : 'extend16S');
   }
+  /** The instruction with this opcode on the value alone. */
+  convert(type: ValueType, opcode: number): Value {
+    return this.#then(type, opcode);
+  }
+  /** The bits of a float as an integer, or of an integer as a float, of the same width. */
+  bits(): Value {
+    switch (this.type) {
+      case F32:
+        return this.#then(I32, 0xbc);
+      case F64:
+        return this.#then(I64, 0xbd);
+      case I32:
+        return this.#then(F32, 0xbe);
+      default:
+        return this.#then(F64, 0xbf);
+    }
+  }
+  /** Float arithmetic, and comparisons, which give an i32. */
+  float(name: FloatOperation, other?: Value): Value {
+    const opcode = FLOAT[name][this.type === F64 ? 1 : 0];
+    const compares = opcode < 0x80;
+    return new Value(this.fn, compares ? I32 : this.type, () => {
+      this.put();
+      other?.put();
+      this.fn.op(opcode);
+    });
+  }
   /** Bit `index` of an i64, as an i64 0 or 1. */
   bit(index: number): Value {
     const shifted = index === 0 ? this : this.shrU(index);
@@ -226,7 +260,7 @@ export class Code {
   let(value: Value): Value {
     return this.variable(value);
   }
-  load(type: ValueType, bytes: Size, base: Value, offset: number): Value {
+  load(type: typeof I32 | typeof I64, bytes: Size, base: Value, offset: number): Value {
     return new Value(this.fn, type, () => {
       base.put();
       this.fn.load(type, bytes, offset);
@@ -236,6 +270,29 @@ export class Code {
     base.put();
     value.put();
     this.fn.store(value.type, bytes, offset);
+  }
+  /** A vector instruction over values on the stack; `immediate` is what its encoding holds. */
+  simd(
+    name: Simd,
+    values: readonly Value[],
+    immediate: readonly number[] = [],
+    type: ValueType = V128,
+  ): Value {
+    return new Value(this.fn, type, () => {
+      for (const value of values) value.put();
+      this.fn.simd(SIMD[name], immediate);
+    });
+  }
+  loadVector(base: Value, offset: number): Value {
+    return new Value(this.fn, V128, () => {
+      base.put();
+      this.fn.loadVector(offset);
+    });
+  }
+  storeVector(base: Value, offset: number, value: Value): void {
+    base.put();
+    value.put();
+    this.fn.storeVector(offset);
   }
   call(type: ValueType, callee: FunctionBody, ...values: readonly Value[]): Value {
     return new Value(this.fn, type, () => {

@@ -3,7 +3,7 @@
  * prefixes, ModRM, SIB, displacements and immediates.
  */
 
-import type { Insn, MemOperand, Operand, RegOperand, Size, Undecoded } from './insn.ts';
+import type { Bytes, Insn, MemOperand, Operand, RegOperand, Size, Undecoded, VectorOperand } from './insn.ts';
 import {
   AT_CL,
   AT_IMM,
@@ -37,6 +37,7 @@ import {
   SIZE_V,
   SIZE_Y,
   SIZE_Z,
+  THREE_BYTE_3A,
   THREE_BYTE_38,
   TWO_BYTE,
 } from './opcode-table.ts';
@@ -59,6 +60,8 @@ const CONTROL_REGISTERS = 0b1_0001_1101;
 const DEBUG_REGISTERS = 8;
 
 const REGISTERS: readonly RegOperand[] = Array.from({ length: 16 }, (_, reg) => register(reg, false));
+const XMM: readonly VectorOperand[] = Array.from({ length: 16 }, (_, reg) => ({ kind: 'xmm', reg }));
+const MM: readonly VectorOperand[] = Array.from({ length: 8 }, (_, reg) => ({ kind: 'mm', reg }));
 const HIGH_BYTES: readonly RegOperand[] = Array.from({ length: 4 }, (_, reg) => register(reg, true));
 
 /** Decoding is synchronous and each thread has its own module, so the cursor is module state: nothing to allocate. */
@@ -161,6 +164,10 @@ export function decode(bytes: Uint8Array, at: number, available: number, rip: bi
       map = '0f 38 ';
       nodes = THREE_BYTE_38;
       opcode = next();
+    } else if (opcode === 0x3a && !short) {
+      map = '0f 3a ';
+      nodes = THREE_BYTE_3A;
+      opcode = next();
     }
   }
   if (short) return ended();
@@ -239,14 +246,14 @@ export function decode(bytes: Uint8Array, at: number, available: number, rip: bi
     rip,
     length,
     size,
-    srcSize: leaf.extend ? sizeOf(leaf.src.size) : size,
+    srcSize: leaf.extend ? sizeOf(leaf.src.size) : leaf.vector ? rmBytes(leaf) : size,
     dst,
     src,
     src2,
     cc: leaf.cc ? opcode & 15 : 0,
     lock,
     rep: leaf.string && repPrefix !== 0 ? (repPrefix === 0xf2 && leaf.repne ? 'repne' : 'rep') : 'none',
-    seg: leaf.string ? seg : 'none',
+    seg: leaf.string || leaf.implicit ? seg : 'none',
     addressSize,
     target: leaf.branch === 0 ? 0n : BigInt.asUintN(64, rip + BigInt(length + relative)),
     extra,
@@ -325,15 +332,22 @@ function sizeOf(size: number): Size {
   }
 }
 
+/** Bytes of the r/m operand of a vector instruction, in memory. */
+function rmBytes({ dst, src }: Leaf): Bytes {
+  if (dst.at !== AT_RM && src.at !== AT_RM) return 8;
+  const { size } = dst.at === AT_RM ? dst : src;
+  return size === 16 ? 16 : sizeOf(size);
+}
+
 /** One operand; null for none, and for r/m in memory, which has to wait for the length. */
 function operand(place: Place, size: Size, opcode: number, modrm: number, inMemory: boolean): Operand | null {
   switch (place.at) {
     case AT_NONE:
       return null;
     case AT_RM:
-      return inMemory ? null : generalRegister(modrm & 7, rex & REX_B, place.size);
+      return inMemory ? null : anyRegister(place, modrm & 7, rex & REX_B);
     case AT_REG:
-      return generalRegister((modrm >> 3) & 7, rex & REX_R, place.size);
+      return anyRegister(place, (modrm >> 3) & 7, rex & REX_R);
     case AT_OPCODE:
       return generalRegister(opcode & 7, rex & REX_B, place.size);
     case AT_RAX:
@@ -351,6 +365,12 @@ function operand(place: Place, size: Size, opcode: number, modrm: number, inMemo
     default:
       return unreachable(place.at);
   }
+}
+
+function anyRegister({ file, size }: Place, low: number, extension: number): Operand {
+  if (file === 'gpr') return generalRegister(low, extension, size);
+  // There are eight MMX registers, whatever REX says.
+  return file === 'mm' ? MM[low]! : XMM[extension === 0 ? low : low + 8]!;
 }
 
 /** `extension` is zero or the REX bit that makes it R8…R15. Without REX, byte registers 4…7 are AH CH DH BH. */

@@ -7,7 +7,10 @@
  * cannot be done leaves the handler, so nothing before it may have been committed.
  */
 import { CPU, EXIT_EXCEPTION } from '../../../shared/layout/cpu.ts';
+import { CR0_EM, CR0_TS, CR4_OSFXSR } from '../../../shared/x86/control-registers.ts';
 import { RCX } from '../../../shared/x86/registers.ts';
+import { VECTOR_GP, VECTOR_MF, VECTOR_NM, VECTOR_UD } from '../../../shared/x86/vectors.ts';
+import { FSW_ES, FSW_TOP, MM_EXPONENT } from '../../../shared/x86/x87.ts';
 import { Code, type Size, type Value } from './code.ts';
 import type { Helpers } from './core-helpers.ts';
 import {
@@ -22,6 +25,7 @@ import {
   setLogicFlags,
 } from './flags.ts';
 import { type Form, isMemory, type Shape } from './forms.ts';
+import type { Bytes } from './insn.ts';
 import { UOP } from './uop.ts';
 import { type AtomicOperation, type FunctionBody, I32, I64 } from './wasm-module.ts';
 
@@ -109,6 +113,82 @@ export abstract class Emitter extends Code {
   setAddressRegister(index: number, value: Value): void {
     this.setRegister(index, 8, this.cutAddress(value));
   }
+
+  // ── vectors: 128 bits, of which an MMX register is the low half ────────────────────────────────────────────
+  /** Reads a vector register, or memory of `bytes`, zero extended. 16 bytes have to be aligned, or #GP. */
+  vector(role: Role, bytes: Bytes = this.form.srcSize, aligned = true): Value {
+    const shape = this.form[role];
+    if (!isMemory(shape)) return this.let(this.readVectorRegister(role));
+    const address = this.address(role);
+    if (bytes < 16) return this.let(this.fromLow(this.loadGuest(address, bytes as Size)));
+    if (aligned) this.#requireAligned(address);
+    return this.loadGuestVector(address);
+  }
+  /** Writes a vector register, or the low `bytes` of memory, an access. Of an MMX register, the low half. */
+  writeVector(role: Role, value: Value, bytes: Bytes = this.form.srcSize, aligned = true): void {
+    if (!isMemory(this.form[role])) {
+      this.writeVectorRegister(role, value);
+      return;
+    }
+    const address = this.address(role);
+    if (bytes < 16) {
+      this.storeGuest(address, bytes as Size, this.let(this.lowHalf(value).cut(bytes as Size)));
+      return;
+    }
+    if (aligned) this.#requireAligned(address);
+    this.storeGuestVector(address, this.let(value));
+  }
+  #requireAligned(address: Value): void {
+    this.if(address.low().and(15), () => this.raise(VECTOR_GP));
+  }
+  /** XMM0, where it is an operand without being named. */
+  xmm0(): Value {
+    return this.let(this.loadVector(this.cpu, CPU.at.XMM));
+  }
+  /** An i64 in the low half, zero above. */
+  fromLow(low: Value): Value {
+    return this.simd('replace64', [this.zeroVector(), low], [0]);
+  }
+  lowHalf(vector: Value): Value {
+    return this.simd('extract64', [vector], [0], I64);
+  }
+  highHalf(vector: Value): Value {
+    return this.simd('extract64', [vector], [1], I64);
+  }
+  zeroVector(): Value {
+    return this.vectorOf(new Array<number>(16).fill(0));
+  }
+  vectorOf(bytes: readonly number[]): Value {
+    return this.simd('const', [], bytes);
+  }
+  /** #UD or #NM when SSE is not to be used now. First of all. */
+  requireSse(): void {
+    const osfxsr = Number(CR4_OSFXSR);
+    const cr0 = this.load(I32, 4, this.cpu, CPU.at.CR0).and(Number(CR0_EM | CR0_TS));
+    const cr4 = this.load(I32, 4, this.cpu, CPU.at.CR4).and(osfxsr).xor(osfxsr);
+    this.if(cr0.or(cr4), () => {
+      this.if(this.load(I32, 4, this.cpu, CPU.at.CR0).and(Number(CR0_EM)).or(cr4), () =>
+        this.raise(VECTOR_UD),
+      );
+      this.raise(VECTOR_NM);
+    });
+  }
+  /** The same for MMX; #MF when an x87 instruction before has left an unmasked exception. */
+  requireMmx(): void {
+    const cr0 = this.load(I32, 4, this.cpu, CPU.at.CR0);
+    this.if(cr0.and(Number(CR0_EM)), () => this.raise(VECTOR_UD));
+    this.if(cr0.and(Number(CR0_TS)), () => this.raise(VECTOR_NM));
+    this.if(this.load(I32, 4, this.cpu, CPU.at.FSW).and(FSW_ES), () => this.raise(VECTOR_MF));
+  }
+  /** What every MMX instruction does to the x87 state: TOP is 0, and no register empty or (`tags` 0) all of them. */
+  commitMmx(tags = 0xff): void {
+    const status = this.load(I32, 4, this.cpu, CPU.at.FSW);
+    this.store(4, this.cpu, CPU.at.FSW, status.and(~FSW_TOP));
+    this.store(4, this.cpu, CPU.at.FTW, this.i32(tags));
+  }
+  protected abstract readVectorRegister(role: Role): Value;
+  protected abstract writeVectorRegister(role: Role, value: Value): void;
+
   /** High 64 bits of the unsigned product. */
   mulHighU(a: Value, b: Value): Value {
     return this.let(this.call(I64, this.helpers.mulHighU, a, b));
@@ -141,6 +221,8 @@ export abstract class Emitter extends Code {
   // ── guest memory ────────────────────────────────────────────────────────────────────────────────────────────
   abstract loadGuest(address: Value, size: Size): Value;
   abstract storeGuest(address: Value, size: Size, value: Value): void;
+  abstract loadGuestVector(address: Value): Value;
+  abstract storeGuestVector(address: Value, value: Value): void;
   abstract modifyGuest(address: Value, size: Size): Cell;
   /** Faults as a write would, and does nothing. */
   abstract checkWritable(address: Value, size: Size): void;
@@ -236,6 +318,19 @@ export abstract class RecordEmitter extends Emitter {
   protected override writeRegister(role: Role, size: Size, value: Value): void {
     if (size === 4) this.store(8, this.registerAddress(role), 0, value.cut(4));
     else this.store(size, this.registerAddress(role), 0, value);
+  }
+  protected override readVectorRegister(role: Role): Value {
+    const at = this.registerAddress(role);
+    return this.form[role] === 'mm' ? this.fromLow(this.load(I64, 8, at, 0)) : this.loadVector(at, 0);
+  }
+  protected override writeVectorRegister(role: Role, value: Value): void {
+    const at = this.registerAddress(role);
+    if (this.form[role] !== 'mm') {
+      this.storeVector(at, 0, value);
+      return;
+    }
+    this.store(8, at, 0, this.lowHalf(value));
+    this.store(2, at, 8, this.i32(MM_EXPONENT));
   }
   override immediate(_size: Size): Value {
     return this.field(I64, 8, UOP.at.IMM);

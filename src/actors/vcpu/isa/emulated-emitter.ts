@@ -16,6 +16,7 @@ import { RCX } from '../../../shared/x86/registers.ts';
 import { VECTOR_GP } from '../../../shared/x86/vectors.ts';
 import type { Size, Value } from './code.ts';
 import { type Branch, type Cell, type Pair, RecordEmitter } from './emitter.ts';
+import type { Bytes } from './insn.ts';
 import { UOP } from './uop.ts';
 import { type AtomicOperation, I32, I64 } from './wasm-module.ts';
 
@@ -23,7 +24,7 @@ export class EmulatedEmitter extends RecordEmitter {
   #accesses = 0;
 
   /** Access number `#accesses`: described and left for while the host has not carried it out. */
-  #access(kind: number, size: Size | 16, address: Value, value: Value, expect: Value): number {
+  #access(kind: number, size: Bytes, address: Value, value: Value, expect: Value): number {
     const index = this.#accesses++;
     const what = this.i32(index | (kind << 8) | (size << 16));
     this.if(this.load(I32, 4, this.cpu, CPU.at.LOG_COUNT).leU(index), () =>
@@ -40,6 +41,18 @@ export class EmulatedEmitter extends RecordEmitter {
   }
   override storeGuest(address: Value, size: Size, value: Value): void {
     this.#access(LOG_WRITE, size, address, value.cut(size), this.i64(0));
+  }
+  /** 16 bytes take two elements of the log. */
+  override loadGuestVector(address: Value): Value {
+    const index = this.#access(LOG_READ, 16, address, this.i64(0), this.i64(0));
+    this.#accesses++;
+    return this.let(this.loadVector(this.cpu, CPU.at.LOG_VALUE + index * 8));
+  }
+  override storeGuestVector(address: Value, value: Value): void {
+    // Before the access is described, because describing it leaves.
+    this.store(8, this.cpu, CPU.at.LOG_VALUE + (this.#accesses + 1) * 8, this.highHalf(value));
+    this.#access(LOG_WRITE, 16, address, this.lowHalf(value), this.i64(0));
+    this.#accesses++;
   }
   override checkWritable(address: Value, size: Size): void {
     this.#access(LOG_CHECK_WRITABLE, size, address, this.i64(0), this.i64(0));

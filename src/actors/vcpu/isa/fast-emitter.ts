@@ -19,6 +19,7 @@ import { RCX } from '../../../shared/x86/registers.ts';
 import type { Size, Value, Variable } from './code.ts';
 import { lookUpJump } from './core-helpers.ts';
 import { type Branch, type Cell, type Pair, RecordEmitter } from './emitter.ts';
+import type { Bytes } from './insn.ts';
 import { UOP } from './uop.ts';
 import { type AtomicOperation, I32, I64 } from './wasm-module.ts';
 
@@ -30,7 +31,7 @@ export class FastEmitter extends RecordEmitter {
    * Shared-memory address of a guest access, or leaves with EXIT_MEMORY.
    * @source shared/layout/cpu.ts, "soft TLB"
    */
-  translate(address: Value, size: Size, access: number): Value {
+  translate(address: Value, size: Bytes, access: number): Value {
     const table = ((access & ACCESS_W) === 0 ? TLB_READ : TLB_WRITE) * TLB_TABLE_BYTES;
     const index = address.low().shrU(8).and(0xff0);
     const entry = this.let(this.load(I32, 4, this.cpu, CPU.at.TLB).add(index));
@@ -40,7 +41,7 @@ export class FastEmitter extends RecordEmitter {
     );
     return this.let(address.low().add(this.load(I32, 4, entry, table + TLB_ENTRY.at.ADDEND)));
   }
-  #leaveAccess(kind: number, address: Value, size: Size | 16, access: number): void {
+  #leaveAccess(kind: number, address: Value, size: Bytes, access: number): void {
     const what = this.i32(size | (access << 8));
     this.return(this.call(I32, this.helpers.leaveAccess, this.uop, this.cpu, this.i32(kind), address, what));
   }
@@ -49,6 +50,12 @@ export class FastEmitter extends RecordEmitter {
   }
   override storeGuest(address: Value, size: Size, value: Value): void {
     this.store(size, this.translate(address, size, ACCESS_W), 0, value);
+  }
+  override loadGuestVector(address: Value): Value {
+    return this.let(this.loadVector(this.translate(address, 16, ACCESS_R), 0));
+  }
+  override storeGuestVector(address: Value, value: Value): void {
+    this.storeVector(this.translate(address, 16, ACCESS_W), 0, value);
   }
   override checkWritable(address: Value, size: Size): void {
     this.translate(address, size, ACCESS_W);

@@ -4,13 +4,15 @@
  */
 import { RSP } from '../../../shared/x86/registers.ts';
 import { isHot } from './hot-forms.ts';
-import type { CoreOp, Insn, MemOperand, Operand, Size } from './insn.ts';
+import type { Bytes, CoreOp, Insn, MemOperand, Operand, Size } from './insn.ts';
+import { VECTOR_FORMS } from './vector-forms.ts';
+import { isVectorOp } from './vector-ops.ts';
 
 /**
  * Shape of an operand. Memory comes three ways: `base` is base + displacement, `indexed` adds a scaled index, and
- * `memory` may have a segment base and a 32-bit address size besides.
+ * `memory` may have a segment base and a 32-bit address size besides. `mm` and `xmm` are vector registers.
  */
-export type Shape = 'none' | 'reg' | 'imm' | 'base' | 'indexed' | 'memory';
+export type Shape = 'none' | 'reg' | 'mm' | 'xmm' | 'imm' | 'base' | 'indexed' | 'memory';
 
 /** What is no instruction of the guest: the start of a block, its end, work for the host. MFENCE is here as `fence`. */
 export type PseudoOp = 'blockstart' | 'fall' | 'host' | 'fence';
@@ -18,7 +20,7 @@ export type PseudoOp = 'blockstart' | 'fall' | 'host' | 'fence';
 export interface Form {
   readonly op: CoreOp | PseudoOp;
   readonly size: Size;
-  readonly srcSize: Size;
+  readonly srcSize: Bytes;
   readonly dst: Shape;
   readonly src: Shape;
   readonly src2: Shape;
@@ -124,7 +126,16 @@ export function normalise(insn: Insn): NormalInsn {
   if (op === 'setcc') size = 1;
   if (op === 'cmpxchg8b' || op === 'cmpxchg16b' || op === 'jmpind' || op === 'callind') size = 8;
   if (op === 'xlat') size = 1;
-  return { ...insn, op, size, srcSize: WITH_SOURCE_SIZE.has(op) ? srcSize : size, dst, src, src2, cc };
+  return {
+    ...insn,
+    op,
+    size,
+    srcSize: WITH_SOURCE_SIZE.has(op) || isVectorOp(op) ? srcSize : size,
+    dst,
+    src,
+    src2,
+    cc,
+  };
 }
 
 /** Does it go, or may it go, to a target that its bytes name? */
@@ -377,6 +388,9 @@ function enumerateForms(): Form[] {
   add(['test'], { sizes: [1, 4], dst: ['reg'], src: ['imm'], jcc: [4, 5] });
   add(['add', 'sub', 'and'], { sizes: often, dst: ['reg'], src: ['imm'], jcc: [2, 3, 4, 5] });
   add(['inc', 'dec'], { sizes: often, dst: ['reg'], jcc: [4, 5] });
+
+  const rest = { cc: 0, lock: false, rep: 'none', flags: true, jcc: -1 } as const;
+  for (const form of VECTOR_FORMS) forms.push({ ...form, ...rest });
   return forms;
 }
 

@@ -62,6 +62,10 @@ export class HotEmitter extends LoopEmitter {
     super.store(bytes, base, offset, value);
     this.#begun = true;
   }
+  override storeVector(base: Value, offset: number, value: Value): void {
+    super.storeVector(base, offset, value);
+    this.#begun = true;
+  }
   protected override atomic(
     operation: AtomicOperation,
     size: Size,

@@ -3,13 +3,22 @@
  * host operations consume. Mnemonics are Intel's, lower case.
  */
 
+import { VECTOR_OPS } from './vector-ops.ts';
+
 export type Size = 1 | 2 | 4 | 8;
+/** Bytes of what an instruction reads or writes in memory. */
+export type Bytes = Size | 16;
 
 /** A general register. `high` is AH CH DH BH (index 0…3 without REX). */
 export interface RegOperand {
   readonly kind: 'reg';
   readonly reg: number;
   readonly high: boolean;
+}
+/** An MMX or SSE register. */
+export interface VectorOperand {
+  readonly kind: 'mm' | 'xmm';
+  readonly reg: number;
 }
 export interface ImmOperand {
   readonly kind: 'imm';
@@ -27,7 +36,7 @@ export interface MemOperand {
   /** 4 with the 67 prefix: the sum is truncated to 32 bits (before the segment base is added). */
   readonly addressSize: 4 | 8;
 }
-export type Operand = RegOperand | ImmOperand | MemOperand;
+export type Operand = RegOperand | VectorOperand | ImmOperand | MemOperand;
 
 export interface Insn {
   readonly op: CoreOp | HostOp;
@@ -36,8 +45,11 @@ export interface Insn {
   readonly length: number;
   /** Operand size in bytes. For string instructions the element size; for movzx/movsx the destination size. */
   readonly size: Size;
-  /** movzx, movsx, movsxd, crc32-like: size of the source. Otherwise equal to `size`. */
-  readonly srcSize: Size;
+  /**
+   * movzx, movsx, movsxd, crc32-like: size of the source. MMX and SSE: bytes of the r/m operand, in memory. Otherwise
+   * equal to `size`.
+   */
+  readonly srcSize: Bytes;
   readonly dst: Operand | null;
   readonly src: Operand | null;
   /** imul with three operands, shld/shrd count, enter's level: the third operand. */
@@ -147,6 +159,7 @@ export const CORE_OPS = [
   'prefetch',
   'endbr64',
   'clflush',
+  ...VECTOR_OPS,
 ] as const;
 export type CoreOp = (typeof CORE_OPS)[number];
 
@@ -208,6 +221,8 @@ export const HOST_OPS = [
   'wrgsbase',
   'clac',
   'stac',
+  'maskmovq',
+  'maskmovdqu',
 ] as const;
 export type HostOp = (typeof HOST_OPS)[number];
 

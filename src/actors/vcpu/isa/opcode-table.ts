@@ -18,6 +18,8 @@
  *   I   immediate, sign-extended; Iz never 8       f64       8 whatever the prefixes
  *   U   immediate, unsigned
  *   O   64-bit (with 67: 32-bit) absolute address  word      what it says
+ *   V W xmm register by reg; by r/m, or memory      x         16
+ *   P Q mm register, likewise
  *   J   relative branch target                     ────────  ──────────────────────────────────
  *   AL rAX CL 1                                    lock      LOCK is legal when dst is memory
  *                                                  string    takes rep and a segment
@@ -30,25 +32,26 @@
  * @source Intel SDM vol. 2D, appendix A, "Opcode Map"
  */
 
-import type { CoreOp, HostOp } from './insn.ts';
+import {
+  bare,
+  byMod,
+  byPrefix,
+  byRexB,
+  byRexW,
+  byRm,
+  type Cell,
+  type Choice,
+  f3Or,
+  group,
+  LEAF,
+  type Op,
+  type Text,
+  times,
+} from './opcode-cells.ts';
+import { fillMap, VECTOR_0F, VECTOR_0F3A, VECTOR_0F38 } from './vector-opcodes.ts';
+import { isVectorOp } from './vector-ops.ts';
 
-type Op = CoreOp | HostOp;
-type Text = Op | `${Op} ${string}` | `!${string}`;
-type Cell = Text | Choice;
-
-interface Choice {
-  readonly by: number;
-  readonly cells: readonly Cell[];
-}
-
-/** Node kinds. Every kind but LEAF says which bits pick `next`. */
-export const LEAF = 0;
-export const BY_REG = 1;
-export const BY_MOD = 2;
-export const BY_RM = 3;
-export const BY_PREFIX = 4;
-export const BY_REX_B = 5;
-export const BY_REX_W = 6;
+export { BY_MOD, BY_PREFIX, BY_REG, BY_REX_B, BY_REX_W, BY_RM, LEAF } from './opcode-cells.ts';
 
 /** How a size is worked out from the prefixes. 1, 2, 4 and 8 stand for themselves. */
 export const SIZE_V = 16;
@@ -82,10 +85,14 @@ export const MOD_ANY = 0;
 export const MOD_MEM = 1;
 export const MOD_IGNORED = 2;
 
+/** Which registers a register operand is one of. */
+export type RegisterFile = 'gpr' | 'mm' | 'xmm';
+
 export interface Place {
   readonly at: number;
   /** Bytes or SIZE_*. */
   readonly size: number;
+  readonly file: RegisterFile;
 }
 
 export interface Leaf {
@@ -110,6 +117,10 @@ export interface Leaf {
   readonly repne: boolean;
   /** The low four bits of the opcode are a condition. */
   readonly cc: boolean;
+  /** MMX or SSE: `srcSize` of the instruction is the bytes of its memory operand. */
+  readonly vector: boolean;
+  /** Memory at RDI that a segment prefix applies to: MASKMOVQ, MASKMOVDQU. */
+  readonly implicit: boolean;
 }
 
 export interface Branch {
@@ -126,21 +137,6 @@ export function isLeaf(node: Node): node is Leaf {
 }
 
 // ── cells ───────────────────────────────────────────────────────────────────────────────────────
-
-const group = (...cells: Cell[]): Choice => ({ by: BY_REG, cells });
-const byMod = (memory: Cell, register: Cell): Choice => ({ by: BY_MOD, cells: [memory, register] });
-const byRm = (...cells: Cell[]): Choice => ({ by: BY_RM, cells });
-const byPrefix = (none: Cell, p66: Cell, f3: Cell, f2: Cell): Choice => ({
-  by: BY_PREFIX,
-  cells: [none, p66, f3, f2],
-});
-const byRexB = (clear: Cell, set: Cell): Choice => ({ by: BY_REX_B, cells: [clear, set] });
-const byRexW = (clear: Cell, set: Cell): Choice => ({ by: BY_REX_W, cells: [clear, set] });
-
-/** No 66, F3 or F2. */
-const bare = (cell: Cell): Choice => byPrefix(cell, '!', '!', '!');
-const f3Or = (f3: Cell, other: Cell): Choice => byPrefix(other, other, f3, other);
-const times = (count: number, cell: Cell): Cell[] => new Array<Cell>(count).fill(cell);
 
 const ARITHMETIC = ['add', 'or', 'adc', 'sbb', 'and', 'sub', 'xor', 'cmp'] as const;
 const SHIFTS = ['rol', 'ror', 'rcl', 'rcr', 'shl', 'shr', 'shl', 'sar'] as const;
@@ -321,12 +317,10 @@ const TWO_BYTE_CELLS: readonly Cell[] = [
 const MOVBE_LOAD = byPrefix('movbe Gv,Mv', 'movbe Gv,Mv', '!', '!crc32');
 const MOVBE_STORE = byPrefix('movbe Mv,Gv', 'movbe Mv,Gv', '!', '!crc32');
 
-const THREE_BYTE_38_CELLS: readonly Cell[] = [
-  ...times(0xf0, '!sse'),
-  MOVBE_LOAD,
-  MOVBE_STORE,
-  ...times(14, '!sse'),
-];
+const THREE_BYTE_38_CELLS: readonly Cell[] = fillMap(
+  { ...VECTOR_0F38, 240: MOVBE_LOAD, 241: MOVBE_STORE },
+  '!sse',
+);
 
 // ── compiling ───────────────────────────────────────────────────────────────────────────────────
 
@@ -338,6 +332,7 @@ const SIZES: { readonly [letter: string]: number } = {
   v: SIZE_V,
   y: SIZE_Y,
   z: SIZE_Z,
+  x: 16,
   d64: SIZE_D64,
   f64: 8,
 };
@@ -350,13 +345,18 @@ const PLACES: { readonly [letter: string]: number } = {
   I: AT_IMM,
   U: AT_UNSIGNED,
   O: AT_MOFFS,
+  V: AT_REG,
+  W: AT_RM,
+  P: AT_REG,
+  Q: AT_RM,
 };
+const FILES: { readonly [letter: string]: RegisterFile } = { V: 'xmm', W: 'xmm', P: 'mm', Q: 'mm' };
 const FIXED: { readonly [name: string]: Place } = {
-  '-': { at: AT_NONE, size: 0 },
-  AL: { at: AT_RAX, size: 1 },
-  rAX: { at: AT_RAX, size: SIZE_V },
-  CL: { at: AT_CL, size: 1 },
-  '1': { at: AT_ONE, size: 1 },
+  '-': { at: AT_NONE, size: 0, file: 'gpr' },
+  AL: { at: AT_RAX, size: 1, file: 'gpr' },
+  rAX: { at: AT_RAX, size: SIZE_V, file: 'gpr' },
+  CL: { at: AT_CL, size: 1, file: 'gpr' },
+  '1': { at: AT_ONE, size: 1, file: 'gpr' },
 };
 const NOWHERE: Place = FIXED['-']!;
 const EXTRAS: { readonly [name: string]: number } = {
@@ -366,9 +366,10 @@ const EXTRAS: { readonly [name: string]: number } = {
   '#Ub': EXTRA_BYTE,
   '#DX': EXTRA_DX,
 };
-const OPERANDS = /^(?:-|AL|rAX|[EMRGZIUO][bwdqvyz])(?:,(?:-|AL|rAX|CL|1|[EMRGZIUO][bwdqvyz]))*$/;
+const OPERANDS = /^(?:-|AL|rAX|[EMRGZIUOVWPQ][bwdqvyzx])(?:,(?:-|AL|rAX|CL|1|[EMRGZIUOVWPQ][bwdqvyzx]))*$/;
 const CONDITIONAL: readonly string[] = ['jcc', 'setcc', 'cmovcc'];
 const EXTENDING: readonly string[] = ['movzx', 'movsx', 'movsxd'];
+const IMPLICIT: readonly string[] = ['maskmovq', 'maskmovdqu'];
 const REPNE: readonly string[] = ['cmps', 'scas'];
 
 function compile(cell: Cell): Node {
@@ -395,15 +396,20 @@ function compileText(text: Text): Leaf {
     else if (/^#\d$/.test(word)) extra = EXTRA_CONST + Number(word[1]);
     else if (word in SIZES) size = SIZES[word]!;
     else if (OPERANDS.test(word)) {
-      if (/[EMRG]/.test(word)) modrm = true;
+      if (/[EMRGVWPQ]/.test(word)) modrm = true;
       if (word.includes('M')) mod = MOD_MEM;
       if (word.includes('R')) mod = MOD_IGNORED;
       for (const name of word.split(',')) {
-        places.push(FIXED[name] ?? { at: PLACES[name[0]!]!, size: SIZES[name[1]!]! });
+        const [letter, width] = name as unknown as [string, string];
+        const file = FILES[letter] ?? 'gpr';
+        places.push(FIXED[name] ?? { at: PLACES[letter]!, size: SIZES[width]!, file });
       }
     } else throw new Error(`opcode table: no meaning for '${word}' in '${text}'`);
   }
   const [dst = NOWHERE, src = NOWHERE, src2 = NOWHERE] = places;
+  const vector = op !== null && isVectorOp(op);
+  // Of a vector instruction only a general register, or the memory in its place, has an operand size.
+  if (vector) size = places.find((place) => place.size === SIZE_Y)?.size ?? 8;
   return {
     kind: LEAF,
     op,
@@ -421,10 +427,15 @@ function compileText(text: Text): Leaf {
     extend: op !== null && EXTENDING.includes(op),
     repne: op !== null && REPNE.includes(op),
     cc: op !== null && CONDITIONAL.includes(op),
+    vector,
+    implicit: op !== null && IMPLICIT.includes(op),
   };
 }
 
-/** Opcodes of one byte, after 0f, and after 0f 38: 256 nodes each. Nothing after 0f 3a is defined here. */
+/** Opcodes of one byte, after 0f, after 0f 38 and after 0f 3a: 256 nodes each. */
 export const ONE_BYTE: readonly Node[] = ONE_BYTE_CELLS.map(compile);
-export const TWO_BYTE: readonly Node[] = TWO_BYTE_CELLS.map(compile);
+export const TWO_BYTE: readonly Node[] = TWO_BYTE_CELLS.map((cell, opcode) =>
+  compile(VECTOR_0F[opcode] ?? cell),
+);
 export const THREE_BYTE_38: readonly Node[] = THREE_BYTE_38_CELLS.map(compile);
+export const THREE_BYTE_3A: readonly Node[] = fillMap(VECTOR_0F3A, '!sse').map(compile);

@@ -31,6 +31,7 @@ import type { Branch, Emitter } from './emitter.ts';
 import { carryOverflow, FLAGS_ADD, FLAGS_DEC, FLAGS_INC, FLAGS_RESULT, FLAGS_SUB, signBit } from './flags.ts';
 import { isMemory, type PseudoOp } from './forms.ts';
 import type { CoreOp } from './insn.ts';
+import { VECTOR_MEANINGS } from './vector-semantics.ts';
 import type { AtomicOperation } from './wasm-module.ts';
 
 type Meaning = (e: Emitter) => void;
@@ -46,9 +47,10 @@ export function emitInstruction(e: Emitter): void {
 const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
   // ── moves ─────────────────────────────────────────────────────────────────────────────────────────────────
   mov: then((e) => e.write('dst', e.read('src'))),
-  movzx: then((e) => e.write('dst', e.read('src', e.form.srcSize))),
+  movzx: then((e) => e.write('dst', e.read('src', e.form.srcSize as Size))),
   movsx: then((e) => {
-    const { size, srcSize } = e.form;
+    const { size } = e.form;
+    const srcSize = e.form.srcSize as Size;
     e.write('dst', e.read('src', srcSize).signed(srcSize).cut(size));
   }),
   lea: then((e) => e.write('dst', e.effectiveAddress('src'))),
@@ -471,6 +473,8 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
   // ── nothing to see ────────────────────────────────────────────────────────────────────────────────────────
   nop: (e) => e.next(),
   fence: then((e) => e.fn.fence()),
+
+  ...VECTOR_MEANINGS,
 };
 
 /** What PUSHF leaves out of the image: RF and VM. */

@@ -6,7 +6,7 @@ import { CPU } from '../../../shared/layout/cpu.ts';
 import type { Mem } from '../../../shared/mem.ts';
 import { i32, i64, struct, u8, u16 } from '../../../shared/struct.ts';
 import { type NormalInsn, recordImmediate } from './forms.ts';
-import type { MemOperand, Operand, RegOperand } from './insn.ts';
+import type { MemOperand, Operand } from './insn.ts';
 
 const OWN = 'this vCPU';
 
@@ -84,9 +84,16 @@ function memoryOperand(operand: Operand | null): MemOperand | null {
 }
 
 function registerAddress(cpu: number, operand: Operand | null): number | null {
-  if (operand?.kind !== 'reg') return null;
-  const register: RegOperand = operand;
-  return cpu + CPU.at.GPR + register.reg * 8 + (register.high ? 1 : 0);
+  switch (operand?.kind) {
+    case 'reg':
+      return cpu + CPU.at.GPR + operand.reg * 8 + (operand.high ? 1 : 0);
+    case 'xmm':
+      return cpu + CPU.at.XMM + operand.reg * 16;
+    case 'mm':
+      return cpu + CPU.at.ST + operand.reg * 16;
+    default:
+      return null;
+  }
 }
 
 function segmentAddress(cpu: number, segment: 'none' | 'fs' | 'gs'): number {

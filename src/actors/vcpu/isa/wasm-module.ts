@@ -7,8 +7,11 @@
 
 export const I32 = 0x7f;
 export const I64 = 0x7e;
+export const F32 = 0x7d;
+export const F64 = 0x7c;
+export const V128 = 0x7b;
 const EMPTY = 0x40;
-export type ValueType = typeof I32 | typeof I64;
+export type ValueType = typeof I32 | typeof I64 | typeof F32 | typeof F64 | typeof V128;
 
 const END = 0x0b;
 const FUNCREF = 0x70;
@@ -113,6 +116,7 @@ const OP = {
   i32Const: 0x41,
   i64Const: 0x42,
   bulk: 0xfc,
+  simd: 0xfd,
   atomic: 0xfe,
 } as const;
 
@@ -151,6 +155,53 @@ export const I64_EXTEND_I32_S = 0xac;
 export const I64_EXTEND_I32_U = 0xad;
 export const I64_EXTEND32_S = 0xc4;
 
+/** Vector instructions: bytes after 0xfd. Lane names as in the specification, of i8x16, i16x8, i32x4 and i64x2. */
+// biome-ignore format: table
+export const SIMD = {
+  load: 0x00, store: 0x0b, const: 0x0c, shuffle: 0x0d, swizzle: 0x0e,
+  splat8: 0x0f, splat16: 0x10, splat32: 0x11, splat64: 0x12,
+  extract8U: 0x16, extract16U: 0x19, extract32: 0x1b, replace32: 0x1c, extract64: 0x1d, replace64: 0x1e,
+  eq8: 0x23, gtS8: 0x27, eq16: 0x2d, gtS16: 0x31, eq32: 0x37, gtS32: 0x3b, eq64: 0xd6, gtS64: 0xd9,
+  not: 0x4d, and: 0x4e, andNot: 0x4f, or: 0x50, xor: 0x51, bitSelect: 0x52, anyTrue: 0x53,
+  abs8: 0x60, mask8: 0x64, narrowS16: 0x65, narrowU16: 0x66,
+  add8: 0x6e, addSatS8: 0x6f, addSatU8: 0x70, sub8: 0x71, subSatS8: 0x72, subSatU8: 0x73,
+  minS8: 0x76, minU8: 0x77, maxS8: 0x78, maxU8: 0x79, avgU8: 0x7b, pairsU8: 0x7d, pairsU16: 0x7f,
+  abs16: 0x80, mulRound16: 0x82, narrowS32: 0x85, narrowU32: 0x86,
+  extendLowS8: 0x87, extendHighS8: 0x88, extendLowU8: 0x89, extendHighU8: 0x8a,
+  shl16: 0x8b, shrS16: 0x8c, shrU16: 0x8d,
+  add16: 0x8e, addSatS16: 0x8f, addSatU16: 0x90, sub16: 0x91, subSatS16: 0x92, subSatU16: 0x93, mul16: 0x95,
+  minS16: 0x96, minU16: 0x97, maxS16: 0x98, maxU16: 0x99, avgU16: 0x9b,
+  abs32: 0xa0, mask32: 0xa4, extendLowS16: 0xa7, extendLowU16: 0xa9, shl32: 0xab, shrS32: 0xac, shrU32: 0xad,
+  add32: 0xae, sub32: 0xb1, mul32: 0xb5, minS32: 0xb6, minU32: 0xb7, maxS32: 0xb8, maxU32: 0xb9,
+  dotS16: 0xba, mulLowS16: 0xbc, mulHighS16: 0xbd, mulLowU16: 0xbe, mulHighU16: 0xbf,
+  mask64: 0xc4, extendLowS32: 0xc7, extendLowU32: 0xc9, shl64: 0xcb, shrS64: 0xcc, shrU64: 0xcd,
+  add64: 0xce, sub64: 0xd1, mul64: 0xd5,
+} as const;
+export type Simd = keyof typeof SIMD;
+
+/** Scalar float instructions: [for f32, for f64]. */
+// biome-ignore format: table
+export const FLOAT = {
+  eq: [0x5b, 0x61], ne: [0x5c, 0x62], lt: [0x5d, 0x63], gt: [0x5e, 0x64], le: [0x5f, 0x65], ge: [0x60, 0x66],
+  abs: [0x8b, 0x99], nearest: [0x90, 0x9e], sqrt: [0x91, 0x9f],
+  add: [0x92, 0xa0], sub: [0x93, 0xa1], mul: [0x94, 0xa2], div: [0x95, 0xa3],
+} as const;
+export type FloatOperation = keyof typeof FLOAT;
+
+/** Between number types. */
+export const CONVERT = {
+  truncateToI32: 0xaa,
+  truncateToI64: 0xb0,
+  f32FromI64: 0xb4,
+  f64FromI64: 0xb9,
+  demote: 0xb6,
+  promote: 0xbb,
+  i32Bits: 0xbc,
+  i64Bits: 0xbd,
+  f32Bits: 0xbe,
+  f64Bits: 0xbf,
+} as const;
+
 /** Loads by bytes: zero-extending to i64, and to i32. */
 const I64_LOAD: Readonly<Record<number, number>> = { 1: 0x31, 2: 0x33, 4: 0x35, 8: 0x29 };
 const I32_LOAD: Readonly<Record<number, number>> = { 1: 0x2d, 2: 0x2f, 4: 0x28 };
@@ -183,7 +234,7 @@ export class FunctionBody {
   readonly #locals: ValueType[] = [];
   readonly #parameterCount: number;
   /** Locals that a finished {@link scope} has left, by type. */
-  readonly #free: Record<ValueType, number[]> = { [I32]: [], [I64]: [] };
+  readonly #free: Record<ValueType, number[]> = { [I32]: [], [I64]: [], [F32]: [], [F64]: [], [V128]: [] };
   /** Locals of the scope being written. */
   #scoped: { type: ValueType; local: number }[] | null = null;
   #depth = 0;
@@ -232,15 +283,31 @@ export class FunctionBody {
     this.#withIndex(OP.localTee, local);
   }
   /** Zero-extending load to `type`. Alignment is a hint only, so 1 is always right. */
-  load(type: ValueType, bytes: Width, offset: number): void {
+  load(type: typeof I32 | typeof I64, bytes: Width, offset: number): void {
     const opcode = (type === I64 ? I64_LOAD : I32_LOAD)[bytes];
     if (opcode === undefined) throw new RangeError(`no i32 load of ${bytes} bytes`);
     this.#memory(opcode, 0, offset);
   }
   store(type: ValueType, bytes: Width, offset: number): void {
+    if (type !== I32 && type !== I64) throw new RangeError('a float or vector is stored by its bits');
     const opcode = (type === I64 ? I64_STORE : I32_STORE)[bytes];
     if (opcode === undefined) throw new RangeError(`no i32 store of ${bytes} bytes`);
     this.#memory(opcode, 0, offset);
+  }
+  /** A vector instruction, with the lanes or bytes that its encoding holds. */
+  simd(opcode: number, immediate: ArrayLike<number> = []): void {
+    this.code.u8(OP.simd);
+    this.code.unsigned(opcode);
+    this.code.bytes(immediate);
+  }
+  /** Load and store of all 128 bits. */
+  loadVector(offset: number): void {
+    this.code.u8(OP.simd);
+    this.#memory(SIMD.load, 0, offset);
+  }
+  storeVector(offset: number): void {
+    this.code.u8(OP.simd);
+    this.#memory(SIMD.store, 0, offset);
   }
   /** Atomic operation on zero-extended i64 values; the address has to be aligned or the module traps. */
   atomic(operation: AtomicOperation, bytes: Width): void {
@@ -350,11 +417,12 @@ export class FunctionBody {
   }
 }
 
-/** A module with one imported shared memory, one function table and any number of functions. */
+/** A module with one imported shared memory, imported functions, one function table and any number of functions. */
 export class ModuleBuilder {
   readonly #types: { params: readonly ValueType[]; results: readonly ValueType[] }[] = [];
   readonly #typeIndices = new Map<string, number>();
   readonly #functions: FunctionBody[] = [];
+  readonly #imports: { name: string; typeIndex: number }[] = [];
   readonly #exports: { name: string; index: number }[] = [];
   #table: readonly number[] = [];
 
@@ -367,8 +435,16 @@ export class ModuleBuilder {
     this.#typeIndices.set(key, index);
     return index;
   }
+  /** A function that whoever instantiates the module provides; all of them come before the module's own. */
+  importFunction(name: string, params: readonly ValueType[], results: readonly ValueType[]): FunctionBody {
+    if (this.#functions.length > 0) throw new Error(`import of ${name} after a function`);
+    const typeIndex = this.type(params, results);
+    this.#imports.push({ name, typeIndex });
+    return new FunctionBody(this.#imports.length - 1, typeIndex, params.length);
+  }
   function(params: readonly ValueType[], results: readonly ValueType[]): FunctionBody {
-    const body = new FunctionBody(this.#functions.length, this.type(params, results), params.length);
+    const index = this.#imports.length + this.#functions.length;
+    const body = new FunctionBody(index, this.type(params, results), params.length);
     this.#functions.push(body);
     return body;
   }
@@ -402,12 +478,18 @@ export class ModuleBuilder {
       }
     });
     section(2, (bytes) => {
-      bytes.unsigned(1);
+      bytes.unsigned(1 + this.#imports.length);
       bytes.name(memory.module);
       bytes.name(memory.name);
       bytes.bytes([2, MEMORY_SHARED]);
       bytes.unsigned(memory.min);
       bytes.unsigned(memory.max);
+      for (const { name, typeIndex } of this.#imports) {
+        bytes.name(memory.module);
+        bytes.name(name);
+        bytes.u8(0);
+        bytes.unsigned(typeIndex);
+      }
     });
     section(3, (bytes) => {
       bytes.unsigned(this.#functions.length);
