@@ -1,5 +1,5 @@
 /**
- * A KVMI tool's side of a session, wire-12, with types.
+ * A KVMI tool's side of a session, on either wire, with types.
  *
  * ```ts
  * const listener = await KvmiListener.at('/tmp/tool.sock');
@@ -10,16 +10,12 @@
  * ```
  */
 import type { Duplex } from 'node:stream';
+import type { WireVersion } from '../actors/introspector/introspector.api.ts';
 import {
-  KVMI_EVENT_ACTION_CONTINUE,
-  KVMI_EVENT_ACTION_CRASH,
-  KVMI_EVENT_ACTION_RETRY,
   KVMI_GET_VERSION,
-  KVMI_VCPU_CONTROL_CR,
   KVMI_VCPU_CONTROL_EVENTS,
   KVMI_VCPU_CONTROL_MSR,
   KVMI_VCPU_CONTROL_SINGLESTEP,
-  KVMI_VCPU_EVENT,
   KVMI_VCPU_GET_CPUID,
   KVMI_VCPU_GET_INFO,
   KVMI_VCPU_GET_MTRR_TYPE,
@@ -27,7 +23,6 @@ import {
   KVMI_VCPU_GET_XCR,
   KVMI_VCPU_GET_XSAVE,
   KVMI_VCPU_INJECT_EXCEPTION,
-  KVMI_VCPU_SET_REGISTERS,
   KVMI_VCPU_SET_XSAVE,
   KVMI_VCPU_TRANSLATE_GVA,
   KVMI_VM_CHECK_COMMAND,
@@ -36,22 +31,20 @@ import {
   KVMI_VM_CONTROL_EVENTS,
   KVMI_VM_EVENT_UNHOOK,
   KVMI_VM_GET_INFO,
-  KVMI_VM_PAUSE_VCPU,
-  KVMI_VM_READ_PHYSICAL,
-  KVMI_VM_SET_PAGE_ACCESS,
-  KVMI_VM_WRITE_PHYSICAL,
+  ONLY_7_CONTROL_CMD_RESPONSE,
+  ONLY_7_CONTROL_EPT_VIEW,
+  ONLY_7_CREATE_EPT_VIEW,
+  ONLY_7_DESTROY_EPT_VIEW,
+  ONLY_7_GET_EPT_VIEW,
+  ONLY_7_GET_MAX_GFN,
+  ONLY_7_SWITCH_EPT_VIEW,
 } from '../actors/introspector/kvmi/constants.ts';
+import { CMD_RESPONSE_WITH_EVENT } from '../actors/introspector/kvmi/constants-7.ts';
 import {
-  COMMANDS,
   kvm_msr_entry,
   kvmi_control_events,
-  kvmi_get_version_reply,
-  kvmi_page_access_entry,
-  kvmi_vcpu_control_cr,
   kvmi_vcpu_control_msr,
   kvmi_vcpu_control_singlestep,
-  kvmi_vcpu_event_reply,
-  kvmi_vcpu_event_reply_value,
   kvmi_vcpu_get_cpuid,
   kvmi_vcpu_get_cpuid_reply,
   kvmi_vcpu_get_info_reply,
@@ -61,22 +54,26 @@ import {
   kvmi_vcpu_get_registers_reply,
   kvmi_vcpu_get_xcr,
   kvmi_vcpu_get_xcr_reply,
-  kvmi_vcpu_hdr,
   kvmi_vcpu_inject_exception,
   kvmi_vcpu_translate_gva,
   kvmi_vcpu_translate_gva_reply,
-  kvmi_vm_access_physical,
   kvmi_vm_check_command,
   kvmi_vm_check_event,
   kvmi_vm_control_cleanup,
   kvmi_vm_get_info_reply,
-  kvmi_vm_pause_vcpu,
-  kvmi_vm_set_page_access,
 } from '../actors/introspector/kvmi/protocol.ts';
+import {
+  kvmi_control_cmd_response,
+  kvmi_control_ept_view,
+  kvmi_ept_view,
+  kvmi_get_max_gfn_reply,
+} from '../actors/introspector/kvmi/protocol-7.ts';
+import type { Wire } from '../actors/introspector/kvmi/wires.ts';
 import type { Registers } from '../actors/introspector/tool.ts';
-import { decodeRegisters, encodeRegisters } from '../actors/introspector/tool-values.ts';
+import { decodeRegisters } from '../actors/introspector/tool-values.ts';
 import { Connection, type ConnectionOptions, type VmIdentity } from './connection.ts';
 import { type AnyVcpuEvent, decodeKvmiEvent, type EventKind, eventId, type KvmiEvent } from './events.ts';
+import { type Action, type PfReply, type Request, Requests, type Version } from './requests.ts';
 
 /** A command that the machine has refused. */
 export class KvmiError extends Error {
@@ -84,8 +81,8 @@ export class KvmiError extends Error {
   /** Positive: 22 for EINVAL. */
   readonly errno: number;
 
-  constructor(id: number, errno: number) {
-    super(`${COMMANDS.get(id)?.name ?? `command ${id}`}: error ${errno}`);
+  constructor(wire: Wire, id: number, errno: number) {
+    super(`${wire.commands.get(id)?.name ?? `command ${id}`}: error ${errno}`);
     this.errno = errno;
   }
 }
@@ -100,30 +97,33 @@ export interface VcpuState {
   readonly msrs: readonly { readonly index: number; readonly data: bigint }[];
 }
 
-const ACTIONS = {
-  continue: KVMI_EVENT_ACTION_CONTINUE,
-  retry: KVMI_EVENT_ACTION_RETRY,
-  crash: KVMI_EVENT_ACTION_CRASH,
-} as const;
+export interface ClientOptions extends ConnectionOptions {
+  /** Which form of the protocol to speak. Default: 12. */
+  readonly wire?: WireVersion;
+}
 
 /** Every method of a command rejects with a {@link KvmiError} when it is refused, ConnectionClosed when nobody answers. */
 export class KvmiClient {
   readonly connection: Connection;
   readonly machine: VmIdentity;
 
-  private constructor(connection: Connection, machine: VmIdentity) {
+  /** Commands as messages, for {@link batch}. */
+  readonly requests: Requests;
+
+  private constructor(connection: Connection, machine: VmIdentity, wire: WireVersion) {
     this.connection = connection;
     this.machine = machine;
+    this.requests = new Requests(wire);
   }
 
   /** Shakes hands over a stream on which a machine has connected. */
-  static async open(stream: Duplex, options: ConnectionOptions = {}): Promise<KvmiClient> {
+  static async open(stream: Duplex, options: ClientOptions = {}): Promise<KvmiClient> {
     const { connection, machine } = await Connection.open(stream, options);
-    return new KvmiClient(connection, machine);
+    return new KvmiClient(connection, machine, options.wire ?? 12);
   }
 
-  async getVersion(): Promise<{ version: number; max_msg_size: number; singlestep: number }> {
-    return kvmi_get_version_reply.decode(await this.#vm(KVMI_GET_VERSION));
+  async getVersion(): Promise<Version> {
+    return this.requests.version(await this.#vm(KVMI_GET_VERSION));
   }
 
   async checkCommand(id: number): Promise<void> {
@@ -140,24 +140,31 @@ export class KvmiClient {
 
   /** The UNHOOK event. */
   async controlUnhookEvent(enable: boolean): Promise<void> {
-    const request = kvmi_control_events.encode({ event_id: KVMI_VM_EVENT_UNHOOK, enable: enable ? 1 : 0 });
+    const { id: event_id } = this.requests.wire.eventOf.get(KVMI_VM_EVENT_UNHOOK)!;
+    const request = kvmi_control_events.encode({ event_id, enable: enable ? 1 : 0 });
     await this.#vm(KVMI_VM_CONTROL_EVENTS, request);
+  }
+
+  /** The first frame behind the machine's memory. */
+  async getMaxGfn(): Promise<bigint> {
+    // Wire-12 has no command for it: the handshake says it.
+    if (this.requests.wire.version === 12) return this.machine.maxGpa / 4096n;
+    return kvmi_get_max_gfn_reply.decode(await this.#vm(ONLY_7_GET_MAX_GFN)).gfn;
   }
 
   /** Within one page. */
   readPhysical(gpa: bigint, size: number): Promise<Uint8Array> {
-    return this.#vm(KVMI_VM_READ_PHYSICAL, kvmi_vm_access_physical.encode({ gpa, size }));
+    return this.#ask(this.requests.readPhysical(gpa, size));
   }
 
   /** Within one page. */
   async writePhysical(gpa: bigint, data: Uint8Array): Promise<void> {
-    await this.#vm(KVMI_VM_WRITE_PHYSICAL, kvmi_vm_access_physical.encode({ gpa, size: data.length }), data);
+    await this.#ask(this.requests.writePhysical(gpa, data));
   }
 
   /** One PAUSE event will come for each call. */
   async pauseVcpu(vcpu: number, opts: { readonly wait?: boolean } = {}): Promise<void> {
-    const wait = opts.wait === true ? 1 : 0;
-    await this.#vm(KVMI_VM_PAUSE_VCPU, kvmi_vm_pause_vcpu.encode({ vcpu, wait }));
+    await this.#ask(this.requests.pauseVcpu(vcpu, opts));
   }
 
   async controlCleanup(enable: boolean): Promise<void> {
@@ -166,12 +173,7 @@ export class KvmiClient {
 
   /** `access`: KVMI_PAGE_ACCESS_* that stay allowed. All entries are processed; the error is the first one's. */
   async setPageAccess(pages: readonly { readonly gpa: bigint; readonly access: number }[]): Promise<void> {
-    const head = kvmi_vm_set_page_access.encode({ count: pages.length });
-    await this.#vm(
-      KVMI_VM_SET_PAGE_ACCESS,
-      head,
-      ...pages.map((page) => kvmi_page_access_entry.encode(page)),
-    );
+    await this.#ask(this.requests.setPageAccess(pages));
   }
 
   /** Hz; 0 when unknown. */
@@ -180,7 +182,8 @@ export class KvmiClient {
   }
 
   async controlEvents(vcpu: number, kind: EventKind, enable: boolean): Promise<void> {
-    const request = kvmi_control_events.encode({ event_id: eventId(kind), enable: enable ? 1 : 0 });
+    const event_id = eventId(kind, this.requests.wire);
+    const request = kvmi_control_events.encode({ event_id, enable: enable ? 1 : 0 });
     await this.#vcpu(KVMI_VCPU_CONTROL_EVENTS, vcpu, request);
   }
 
@@ -203,9 +206,7 @@ export class KvmiClient {
 
   /** For a vCPU that waits for a reply; holds from that reply on. @throws RangeError for what is no register */
   async setRegisters(vcpu: number, registers: Registers): Promise<void> {
-    const regs = encodeRegisters(registers);
-    if (regs === null) throw new RangeError('a register is no unsigned 64-bit bigint');
-    await this.#vcpu(KVMI_VCPU_SET_REGISTERS, vcpu, regs);
+    await this.#ask(this.requests.setRegisters(vcpu, registers));
   }
 
   async getCpuid(
@@ -218,7 +219,7 @@ export class KvmiClient {
   }
 
   async controlCr(vcpu: number, cr: number, enable: boolean): Promise<void> {
-    await this.#vcpu(KVMI_VCPU_CONTROL_CR, vcpu, kvmi_vcpu_control_cr.encode({ cr, enable: enable ? 1 : 0 }));
+    await this.#ask(this.requests.controlCr(vcpu, cr, enable));
   }
 
   async controlMsr(vcpu: number, msr: number, enable: boolean): Promise<void> {
@@ -269,28 +270,90 @@ export class KvmiClient {
   /** The next event; null when the session is over. */
   async nextEvent(): Promise<KvmiEvent | null> {
     const message = await this.connection.nextEvent();
-    return message === null ? null : decodeKvmiEvent(message);
+    return message === null ? null : decodeKvmiEvent(message, this.requests.wire);
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<KvmiEvent> {
     for (let event = await this.nextEvent(); event !== null; event = await this.nextEvent()) yield event;
   }
 
+  // ── wire-7 only: RangeError on the other ──────────────────────────────────────────────────────────────────
+
+  /**
+   * Whether commands are answered, from the next one on or (`now`) from this one. Unanswered, one that has more to say than
+   * an error closes the connection.
+   *
+   * @param opts.errorEvents  tell of errors by events
+   */
+  async controlCmdResponse(
+    enable: boolean,
+    opts: { readonly now?: boolean; readonly errorEvents?: boolean } = {},
+  ): Promise<void> {
+    const request = this.#cmdResponse(enable, opts.now === true, opts.errorEvents === true);
+    const answered = opts.now === true ? enable : this.#answered;
+    this.#answered = enable;
+    if (answered) await this.#ask(request);
+    else this.connection.send(request.id, this.connection.nextSeq(), ...request.parts);
+  }
+  #answered = true;
+
+  /**
+   * Sends commands of {@link requests} at once and without their replies, as libkvmi does. Settles when the machine has
+   * dealt with all that it answers itself; what was wrong with one of them is not told.
+   */
+  async batch(requests: readonly Request[]): Promise<void> {
+    const { connection } = this;
+    let last: Promise<Uint8Array> | null = null;
+    connection.together(() => {
+      for (const { id, parts } of [this.#cmdResponse(false, true), ...requests]) {
+        connection.send(id, connection.nextSeq(), ...parts);
+      }
+      last = this.#ask(this.#cmdResponse(true, true));
+    });
+    await last;
+  }
+
+  #cmdResponse(enable: boolean, now: boolean, errorEvents = false): Request {
+    const values = {
+      enable: enable ? 1 : 0,
+      now: now ? 1 : 0,
+      flags: errorEvents ? CMD_RESPONSE_WITH_EVENT : 0,
+    };
+    return this.requests.command(ONLY_7_CONTROL_CMD_RESPONSE, kvmi_control_cmd_response.encode(values));
+  }
+
+  async getEptView(vcpu: number): Promise<number> {
+    return kvmi_ept_view.decode(await this.#vcpu(ONLY_7_GET_EPT_VIEW, vcpu)).view;
+  }
+
+  async switchEptView(vcpu: number, view: number): Promise<void> {
+    await this.#vcpu(ONLY_7_SWITCH_EPT_VIEW, vcpu, kvmi_ept_view.encode({ view }));
+  }
+
+  async controlEptView(vcpu: number, view: number, visible: boolean): Promise<void> {
+    const request = kvmi_control_ept_view.encode({ view, visible: visible ? 1 : 0 });
+    await this.#vcpu(ONLY_7_CONTROL_EPT_VIEW, vcpu, request);
+  }
+
+  async createEptView(): Promise<number> {
+    return kvmi_ept_view.decode(await this.#vm(ONLY_7_CREATE_EPT_VIEW)).view;
+  }
+
+  async destroyEptView(view: number): Promise<void> {
+    await this.#vm(ONLY_7_DESTROY_EPT_VIEW, kvmi_ept_view.encode({ view }));
+  }
+
+  // ── answers ───────────────────────────────────────────────────────────────────────────────────────────────
+
   /**
    * Answers an event.
    *
-   * @param newValue  of a CR or MSR event: what the register gets; without it, what the guest wanted
+   * @param extra  of a CR or MSR event: what the register gets; without it, what the guest wanted. Of a PF event, on
+   *               wire-7: what the guest reads instead of its memory, and whether a REP instruction raises no more events
    */
-  reply(event: AnyVcpuEvent, action: keyof typeof ACTIONS, newValue?: bigint): void {
-    const { vcpu, id, seq } = event;
-    const parts = [
-      kvmi_vcpu_hdr.encode({ vcpu }),
-      kvmi_vcpu_event_reply.encode({ action: ACTIONS[action], event: id }),
-    ];
-    if (event.kind === 'cr' || event.kind === 'msr') {
-      parts.push(kvmi_vcpu_event_reply_value.encode({ new_val: newValue ?? event.data.new_value }));
-    }
-    this.connection.send(KVMI_VCPU_EVENT, seq, ...parts);
+  reply(event: AnyVcpuEvent, action: Action, extra?: bigint | PfReply): void {
+    const { id, parts } = this.requests.reply(event, action, extra);
+    this.connection.send(id, event.seq, ...parts);
   }
 
   /** Ends the session: vCPUs that wait go on, and the machine forgets all restrictions. */
@@ -299,13 +362,18 @@ export class KvmiClient {
     return this.connection.closed;
   }
 
-  async #vm(id: number, ...parts: readonly Uint8Array[]): Promise<Uint8Array> {
-    const { error, data } = await this.connection.request(id, ...parts);
-    if (error !== 0) throw new KvmiError(id, -error);
-    return data;
+  /** `machine`: the command by its number inside the machine, wire-12's. */
+  #vm(machine: number, ...parts: readonly Uint8Array[]): Promise<Uint8Array> {
+    return this.#ask(this.requests.command(machine, ...parts));
   }
 
-  #vcpu(id: number, vcpu: number, ...parts: readonly Uint8Array[]): Promise<Uint8Array> {
-    return this.#vm(id, kvmi_vcpu_hdr.encode({ vcpu }), ...parts);
+  #vcpu(machine: number, vcpu: number, ...parts: readonly Uint8Array[]): Promise<Uint8Array> {
+    return this.#ask(this.requests.ofVcpu(machine, vcpu, ...parts));
+  }
+
+  async #ask({ id, parts }: Request): Promise<Uint8Array> {
+    const { error, data } = await this.connection.request(id, ...parts);
+    if (error !== 0) throw new KvmiError(this.requests.wire, id, -error);
+    return data;
   }
 }

@@ -106,7 +106,7 @@ export class Connection {
 
   /** Sends a command. @throws ConnectionClosed (rejects) when no answer can come any more */
   request(id: number, ...parts: readonly Uint8Array[]): Promise<RawReply> {
-    const seq = this.#seq++;
+    const seq = this.nextSeq();
     return new Promise((resolve, reject) => {
       if (this.#over) {
         reject(new ConnectionClosed());
@@ -120,6 +120,18 @@ export class Connection {
   /** Sends a message that gets no answer: an event reply, or what a test likes. */
   send(id: number, seq: number, ...parts: readonly Uint8Array[]): void {
     this.#stream.write(frame(id, seq, ...parts));
+  }
+
+  /** A number for a message that gets no answer. */
+  nextSeq(): number {
+    return this.#seq++;
+  }
+
+  /** What is sent meanwhile goes out in one piece. */
+  together(send: () => void): void {
+    this.#stream.cork();
+    send();
+    this.#stream.uncork();
   }
 
   sendBytes(bytes: Uint8Array): void {

@@ -1,16 +1,15 @@
 /** Where a tool waits for machines: a unix socket. */
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { KvmiClient } from './client.ts';
-import type { ConnectionOptions } from './connection.ts';
+import { type ClientOptions, KvmiClient } from './client.ts';
 
 export class KvmiListener {
   readonly #server: Server;
-  readonly #options: ConnectionOptions;
+  readonly #options: ClientOptions;
   readonly #came: Socket[] = [];
   readonly #wanted: ((socket: Socket) => void)[] = [];
 
-  private constructor(server: Server, options: ConnectionOptions) {
+  private constructor(server: Server, options: ClientOptions) {
     this.#server = server;
     this.#options = options;
     server.on('connection', (socket) => {
@@ -22,7 +21,7 @@ export class KvmiListener {
   }
 
   /** Listens at `path`. Rejects when that cannot be. */
-  static async at(path: string, options: ConnectionOptions = {}): Promise<KvmiListener> {
+  static async at(path: string, options: ClientOptions = {}): Promise<KvmiListener> {
     const server = createServer({ pauseOnConnect: true });
     server.listen(path);
     await once(server, 'listening');
@@ -49,7 +48,7 @@ export class KvmiListener {
 }
 
 /** A machine that listens itself (`--kvmi listen:PATH`). Rejects when none does. */
-export async function connectTo(path: string, options: ConnectionOptions = {}): Promise<KvmiClient> {
+export async function connectTo(path: string, options: ClientOptions = {}): Promise<KvmiClient> {
   const socket = connect(path);
   await once(socket, 'connect');
   return KvmiClient.open(socket, options);

@@ -35,6 +35,12 @@ test.serial('what makes no sense is refused before anything starts', async (t) =
     [[...GUEST, '--kvmi', 'tcp:1234'], /no place for an introspection tool/],
     [[...GUEST, '--kvmi', `unix:/${'x'.repeat(120)}`], /has 121 bytes/],
     [[...GUEST, '--kvmi-key', 'x'], /--kvmi-key without --kvmi/],
+    [[...GUEST, '--wire', '7'], /--wire without --kvmi/],
+    [[...GUEST, '--kvmi', 'unix:/x', '--wire', '8'], /no KVMI wire '8'/],
+    [
+      [...GUEST, '--kvmi', 'unix:/x', '--wire', '7', '--kvmi-command', 'VM_GET_INFO'],
+      /no KVMI command 'VM_GET_INFO'/,
+    ],
     [[...GUEST, '--kvmi', 'unix:/x', '--kvmi-event', 'PF,PFF'], /no KVMI event 'PFF'/],
     [[...GUEST, '--kvmi', 'unix:/x', '--tool', 'x.mjs'], /beside one in process/],
     [[...GUEST, '--kvmi', 'listen:/no/such/folder/x'], /cannot listen at/],

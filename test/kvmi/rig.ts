@@ -9,6 +9,7 @@ import type { ExecutionContext } from 'ava';
 import { Machine, type MachineOptions } from '../../src/index.ts';
 import type { KvmiClient } from '../../src/kvmi-client/client.ts';
 import type { AnyVcpuEvent, EventKind, VcpuEvent } from '../../src/kvmi-client/events.ts';
+import type { WireVersion } from '../../src/kvmi-client/index.ts';
 import { KvmiListener } from '../../src/kvmi-client/listener.ts';
 
 // Error numbers of the wire.
@@ -62,6 +63,8 @@ export function at64(bytes: Uint8Array, offset: number): bigint {
 export interface RigOptions extends Omit<Partial<MachineOptions>, 'kvmi'> {
   readonly kvmi?: Omit<NonNullable<MachineOptions['kvmi']>, 'endpoint'>;
   readonly secret?: string;
+  /** Which form of the protocol both sides speak. Default 12. */
+  readonly wire?: WireVersion;
   /** Default true. */
   readonly started?: boolean;
 }
@@ -88,16 +91,16 @@ export interface Rig {
 }
 
 export async function rig(t: ExecutionContext, options: RigOptions = {}): Promise<Rig> {
-  const { kvmi, secret, started = true, ...rest } = options;
+  const { kvmi, secret, started = true, wire = 12, ...rest } = options;
   const folder = mkdtempSync(join(tmpdir(), 'faultline-kvmi-'));
   const socketPath = join(folder, 'tool.sock');
-  const listener = await KvmiListener.at(socketPath, secret === undefined ? {} : { secret });
+  const listener = await KvmiListener.at(socketPath, { wire, ...(secret === undefined ? {} : { secret }) });
   const machine = await Machine.create({
     vcpuCount: 1,
     ramBytes: 48 * 1024 ** 2,
     image: 'test/guests/images/kvmi-selftest.elf',
     ...rest,
-    kvmi: { reconnectMs: 5, ...kvmi, endpoint: `unix:${socketPath}` },
+    kvmi: { reconnectMs: 5, wire, ...kvmi, endpoint: `unix:${socketPath}` },
   });
   const remarks: string[] = [];
   machine.on('tool', ({ text }) => remarks.push(text));

@@ -1,16 +1,25 @@
 /** The life of a tool's connection: who may connect, what becomes of vCPUs when it ends, and several vCPUs at once. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { Machine } from '../../src/index.ts';
 import { KvmiClient } from '../../src/kvmi-client/client.ts';
 import type { AnyVcpuEvent } from '../../src/kvmi-client/events.ts';
+import type { WireVersion } from '../../src/kvmi-client/index.ts';
 import { connectTo } from '../../src/kvmi-client/listener.ts';
 import { until } from '../support/boot.ts';
 import { type Duplex, duplexPair } from './duplex-pair.ts';
 import { EINVAL, GUEST, join8, replyTo, rig, TEST_GPA, u8, u16, u32, u64, vcpuHdr, zeros } from './rig.ts';
 
 const PAGE = BigInt(TEST_GPA);
+
+/** Registers and what is before them, in an event. */
+const eventBytes = (wire: WireVersion) => (wire === 7 ? 544 : 552);
+
+function onBothWires(title: string, body: (t: ExecutionContext, wire: WireVersion) => Promise<void>): void {
+  test.serial(title, (t) => body(t, 12));
+  test.serial(`wire-7: ${title}`, (t) => body(t, 7));
+}
 
 test.serial('a tool that does not know the secret is sent away, and may try again', async (t) => {
   const { machine, listener, remarks, client } = await rig(t, { kvmi: { secret: 'right' }, secret: 'right' });
@@ -41,13 +50,13 @@ test.serial('a tool that is silent in the handshake is given up', async (t) => {
   t.is((await (await listener.next()).getVersion()).version, 1);
 });
 
-test.serial('a tool that goes away leaves nothing: events, restrictions, pauses, steps', async (t) => {
-  const { machine, client, listener, event, guest } = await rig(t);
+onBothWires('a tool that goes away leaves nothing: events, restrictions, pauses, steps', async (t, wire) => {
+  const { machine, client, listener, event, guest } = await rig(t, { wire });
   await client.controlEvents(0, 'pf', true);
   await client.setPageAccess([{ gpa: PAGE, access: 1 }]);
   await client.controlMsr(0, 0x140, true);
   await guest(GUEST.pf);
-  await event('pf', 576);
+  await event('pf', eventBytes(wire) + 24);
   await client.pauseVcpu(0);
   await client.pauseVcpu(0);
   // In the middle of a message.
@@ -67,8 +76,8 @@ test.serial('a tool that goes away leaves nothing: events, restrictions, pauses,
   t.deepEqual(check?.findings ?? [], []);
 });
 
-test.serial('twenty tools, one after the other, each in the middle of something', async (t) => {
-  const { client, listener } = await rig(t, { vcpuCount: 2 });
+onBothWires('twenty tools, one after the other, each in the middle of something', async (t, wire) => {
+  const { client, listener } = await rig(t, { wire, vcpuCount: 2 });
   await client.close();
   for (let round = 0; round < 20; round++) {
     const tool = await listener.next();
@@ -82,10 +91,10 @@ test.serial('twenty tools, one after the other, each in the middle of something'
   t.pass();
 });
 
-test.serial('CRASH ends the machine', async (t) => {
-  const { machine, client, event } = await rig(t);
+onBothWires('CRASH ends the machine', async (t, wire) => {
+  const { machine, client, event } = await rig(t, { wire });
   await client.pauseVcpu(0);
-  client.reply((await event('pause', 552)) as AnyVcpuEvent, 'crash');
+  client.reply((await event('pause', eventBytes(wire))) as AnyVcpuEvent, 'crash');
   const report = await machine.ended;
   t.is(report.ending, 'crashed');
   await client.connection.closed;
@@ -196,27 +205,30 @@ test.serial(
   },
 );
 
-test.serial('four vCPUs: a storm of pauses gives one event each, answered in the wrong order', async (t) => {
-  const { client } = await rig(t, { vcpuCount: 4 });
-  const EACH = 25;
-  for (let i = 0; i < EACH; i++) for (let vcpu = 0; vcpu < 4; vcpu++) await client.pauseVcpu(vcpu);
-  const counts = [0, 0, 0, 0];
-  for (let round = 0; round < EACH; round++) {
-    const held: AnyVcpuEvent[] = [];
-    for (let i = 0; i < 4; i++) held.push((await client.nextEvent()) as AnyVcpuEvent);
-    t.deepEqual(held.map(({ vcpu }) => vcpu).sort(), [0, 1, 2, 3]);
-    for (const event of held.reverse()) {
-      counts[event.vcpu]! += 1;
-      client.reply(event, 'continue');
+onBothWires(
+  'four vCPUs: a storm of pauses gives one event each, answered in the wrong order',
+  async (t, wire) => {
+    const { client } = await rig(t, { wire, vcpuCount: 4 });
+    const EACH = 25;
+    for (let i = 0; i < EACH; i++) for (let vcpu = 0; vcpu < 4; vcpu++) await client.pauseVcpu(vcpu);
+    const counts = [0, 0, 0, 0];
+    for (let round = 0; round < EACH; round++) {
+      const held: AnyVcpuEvent[] = [];
+      for (let i = 0; i < 4; i++) held.push((await client.nextEvent()) as AnyVcpuEvent);
+      t.deepEqual(held.map(({ vcpu }) => vcpu).sort(), [0, 1, 2, 3]);
+      for (const event of held.reverse()) {
+        counts[event.vcpu]! += 1;
+        client.reply(event, 'continue');
+      }
     }
-  }
-  t.deepEqual(counts, [EACH, EACH, EACH, EACH]);
-  await client.getRegisters(0);
-  t.is(client.connection.eventsWaiting, 0);
-});
+    t.deepEqual(counts, [EACH, EACH, EACH, EACH]);
+    await client.getRegisters(0);
+    t.is(client.connection.eventsWaiting, 0);
+  },
+);
 
-test.serial('four vCPUs fault at once; each is answered by itself', async (t) => {
-  const { client, guest } = await rig(t, { vcpuCount: 4 });
+onBothWires('four vCPUs fault at once; each is answered by itself', async (t, wire) => {
+  const { client, guest } = await rig(t, { wire, vcpuCount: 4 });
   await client.setPageAccess([{ gpa: PAGE, access: 1 }]);
   for (let vcpu = 0; vcpu < 4; vcpu++) await client.controlEvents(vcpu, 'pf', true);
   for (let round = 0; round < 5; round++) {
@@ -229,8 +241,8 @@ test.serial('four vCPUs fault at once; each is answered by itself', async (t) =>
   }
 });
 
-test.serial('unhook with vCPUs waiting, and the tool is there again at once', async (t) => {
-  const { machine, client, listener, guest } = await rig(t, { vcpuCount: 2 });
+onBothWires('unhook with vCPUs waiting, and the tool is there again at once', async (t, wire) => {
+  const { machine, client, listener, guest } = await rig(t, { wire, vcpuCount: 2 });
   await client.setPageAccess([{ gpa: PAGE, access: 1 }]);
   for (const vcpu of [0, 1]) await client.controlEvents(vcpu, 'pf', true);
   for (const vcpu of [0, 1]) await guest(GUEST.pf, vcpu);
@@ -242,11 +254,11 @@ test.serial('unhook with vCPUs waiting, and the tool is there again at once', as
   t.is((await next.getInfo()).vcpu_count, 2);
 });
 
-test.serial('a tool that does not read is not listened to, and the guest goes on', async (t) => {
-  const { machine, client, listener } = await rig(t);
+onBothWires('a tool that does not read is not listened to, and the guest goes on', async (t, wire) => {
+  const { machine, client, listener } = await rig(t, { wire });
   await client.close();
   const socket = await listener.nextSocket();
-  const tool = await KvmiClient.open(socket);
+  const tool = await KvmiClient.open(socket, { wire });
   await tool.getVersion();
   socket.pause();
   const reads = Array.from({ length: 2000 }, () => tool.readPhysical(0n, 4096));
