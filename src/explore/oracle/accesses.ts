@@ -64,8 +64,12 @@ const KIND_NAMES: Readonly<Record<number, string>> = { 1: 'read', 2: 'write', 4:
 
 export class AccessOracle implements Oracle {
   readonly kinds = [TRACE_EMULATE, TRACE_PF, TRACE_PAUSE, TRACE_FLUSH];
+  readonly looksAt = [READING, WRITING, UPDATING, STEPPING];
   readonly #world: World;
   readonly #policy: PolicyLedger;
+  readonly #ram: number;
+  readonly #sptes: number;
+  readonly #sptesEnd: number;
   /** Per actor: its vCPU, −1 for others. */
   readonly #vcpu: number[] = [];
   /** Per actor. */
@@ -87,8 +91,12 @@ export class AccessOracle implements Oracle {
   readonly #dying: boolean[] = [];
 
   constructor(world: World, policy: PolicyLedger) {
+    const { sptes, config, ram } = world.vm.layout;
     this.#world = world;
     this.#policy = policy;
+    this.#ram = ram;
+    this.#sptes = sptes;
+    this.#sptesEnd = sptes + ROOT_LIMIT * config.gfnCount * 8;
   }
 
   begin(execution: Execution): void {
@@ -153,9 +161,8 @@ export class AccessOracle implements Oracle {
       if (this.#inGuestMode(vcpu)) this.#lookAtTlb(execution, actor, vcpu);
       return;
     }
-    if (kind !== READING && kind !== WRITING && kind !== UPDATING) return;
     const cell = addressOf(point);
-    if (cell < this.#world.vm.layout.ram || !this.#inGuestMode(vcpu)) return;
+    if (cell < this.#ram || !this.#inGuestMode(vcpu)) return;
     this.#directAccess(execution, actor, vcpu, cell, kind !== READING);
   }
 
@@ -171,9 +178,8 @@ export class AccessOracle implements Oracle {
   #isSpte(point: number): boolean {
     const kind = kindOf(point);
     if (kind !== UPDATING && kind !== WRITING) return false;
-    const { sptes, config } = this.#world.vm.layout;
     const at = addressOf(point);
-    return at >= sptes && at < sptes + ROOT_LIMIT * config.gfnCount * 8;
+    return at >= this.#sptes && at < this.#sptesEnd;
   }
 
   effect(execution: Execution, actor: number, vcpu: number, gpa: number, access: number): void {

@@ -41,7 +41,7 @@ export class AgreementOracle implements Oracle {
   readonly #policy: PolicyLedger;
   readonly #sptes: { readonly from: number; readonly to: number };
   /** Addresses of sptes changed since mmu_lock was last free. */
-  readonly #changed = new Set<number>();
+  readonly #changed: number[] = [];
   /** Locks that guard tracking have been released since it was last looked at. */
   #released = false;
   /** Per actor: the fault it handles. */
@@ -57,7 +57,7 @@ export class AgreementOracle implements Oracle {
   }
 
   begin(execution: Execution): void {
-    this.#changed.clear();
+    this.#changed.length = 0;
     this.#released = false;
     for (const [actor, participant] of execution.participants.entries()) {
       this.#vcpu[actor] = vcpuOf(this.#world, participant);
@@ -95,13 +95,15 @@ export class AgreementOracle implements Oracle {
     const kind = kindOf(point);
     if (kind === UPDATING || kind === WRITING) {
       const cell = addressOf(point);
-      if (cell >= this.#sptes.from && cell < this.#sptes.to) this.#changed.add(cell);
+      if (cell >= this.#sptes.from && cell < this.#sptes.to) this.#changed.push(cell);
     }
-    if (this.#changed.size === 0 && !this.#released) return;
+    if (this.#changed.length === 0 && !this.#released) return;
     const { vm } = this.#world;
     if (isHeld(this.#load(vm.mmuLock.addr + RWLOCK.at.STATE))) return;
-    for (const address of this.#changed) this.#checkSpte(execution, address);
-    this.#changed.clear();
+    if (this.#changed.length > 0) {
+      for (const address of new Set(this.#changed)) this.#checkSpte(execution, address);
+      this.#changed.length = 0;
+    }
     if (!this.#released || holderOf(this.#load(vm.slotsLock.addr)) !== 0) return;
     this.#released = false;
     this.#checkTracking(execution);

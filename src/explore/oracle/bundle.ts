@@ -6,6 +6,7 @@
  */
 
 import type { LockTrace } from '../../shared/sync/actor.ts';
+import { kindOf, POINT_KINDS } from '../../shared/sync/point.ts';
 import { TRACE_KINDS } from '../../shared/trace/kinds.ts';
 import type { Execution, Observer } from '../engine/execution.ts';
 import type { World } from '../world/world.ts';
@@ -28,8 +29,8 @@ export class OracleBundle implements Observer {
   readonly #world: World;
   readonly #wires: Wires[] = [];
   /** By kind. */
-  readonly #facts: readonly (readonly Oracle[])[];
-  readonly #locks: readonly Oracle[];
+  readonly #facts: readonly (readonly NonNullable<Oracle['fact']>[])[];
+  readonly #locks: readonly NonNullable<Oracle['lock']>[];
   readonly #calls: readonly Oracle[];
   readonly #effects: readonly Oracle[];
   /** Null outside of an execution: what a check does afterwards concerns nobody. */
@@ -39,22 +40,28 @@ export class OracleBundle implements Observer {
     const having = (hook: keyof Oracle) => oracles.filter((oracle) => oracle[hook] !== undefined);
     this.oracles = oracles;
     this.#world = world;
-    this.#facts = TRACE_KINDS.map(({ id }) => having('fact').filter(({ kinds = [] }) => kinds.includes(id)));
-    this.#locks = having('lock');
+    this.#facts = TRACE_KINDS.map(({ id }) =>
+      having('fact')
+        .filter(({ kinds = [] }) => kinds.includes(id))
+        .map((oracle) => oracle.fact!.bind(oracle)),
+    );
+    this.#locks = having('lock').map((oracle) => oracle.lock!.bind(oracle));
     this.#calls = having('call');
     this.#effects = having('effect');
     const before = having('before');
     const after = having('after');
     const woken = having('woken');
     if (before.length > 0) {
+      const looks = byKind(before, (oracle) => oracle.before!.bind(oracle));
       this.before = (execution, actor, point) => {
-        for (const oracle of before) oracle.before!(execution, actor, point);
+        for (const look of looks[kindOf(point)]!) look(execution, actor, point);
       };
     }
     if (after.length > 0) {
+      // The last first: what began before the step as the last ends after it as the first.
+      const looks = byKind(after.toReversed(), (oracle) => oracle.after!.bind(oracle));
       this.after = (execution, actor, point) => {
-        // The last first: what began before the step as the last ends after it as the first.
-        for (let i = after.length - 1; i >= 0; i--) after[i]!.after!(execution, actor, point);
+        for (const look of looks[kindOf(point)]!) look(execution, actor, point);
       };
     }
     if (woken.length > 0) {
@@ -122,15 +129,25 @@ export class OracleBundle implements Observer {
     const tracer = new FactTracer(this.#world, (phase, kind, a, b, c) => {
       const running = this.#execution;
       if (running === null) return;
-      for (const oracle of this.#facts[kind]!) oracle.fact!(running, index, phase, kind, a, b, c);
+      for (const fact of this.#facts[kind]!) fact(running, index, phase, kind, a, b, c);
     });
     const locks: LockTrace = (event, cls, addr, mode, side) => {
       const running = this.#execution;
       if (running === null) return;
-      for (const oracle of this.#locks) oracle.lock!(running, index, event, cls, addr, mode, side);
+      for (const lock of this.#locks) lock(running, index, event, cls, addr, mode, side);
     };
     return { tracer, locks };
   }
+}
+
+type Look = (execution: Execution, actor: number, point: number) => void;
+
+/** By kind of point: the hooks of those that look at it. */
+function byKind(oracles: readonly Oracle[], hookOf: (oracle: Oracle) => Look): Look[][] {
+  const hooks = oracles.map((oracle) => ({ oracle, hook: hookOf(oracle) }));
+  return Array.from({ length: POINT_KINDS }, (_, kind) =>
+    hooks.filter(({ oracle }) => oracle.looksAt?.includes(kind) !== false).map(({ hook }) => hook),
+  );
 }
 
 /** Whoever listened before is told first. */

@@ -4,21 +4,22 @@
  * Looked for whenever an actor falls asleep, for that is what closes a cycle. When nobody can move and there is no
  * cycle, somebody sleeps who need not (a lost wake-up), or waits for what nobody is left to do.
  */
-import { kindOf, WAITING } from '../../shared/sync/point.ts';
+import { WAITING } from '../../shared/sync/point.ts';
 import type { Execution } from '../engine/execution.ts';
 import { generic } from '../engine/finding.ts';
 import type { Oracle } from './oracle.ts';
 import type { WaitGraph } from './wait-for.ts';
 
 export class DeadlockOracle implements Oracle {
+  readonly looksAt = [WAITING];
   readonly #graph: WaitGraph;
 
   constructor(graph: WaitGraph) {
     this.#graph = graph;
   }
 
-  after(execution: Execution, actor: number, point: number): void {
-    if (kindOf(point) !== WAITING || execution.sleepsOn(actor) < 0) return;
+  after(execution: Execution, actor: number): void {
+    if (execution.sleepsOn(actor) < 0) return;
     const cycle = this.#graph.cycleFrom(execution, actor);
     if (cycle !== null) this.#reportCycle(execution, cycle);
   }

@@ -20,14 +20,21 @@ export interface Wanted {
   readonly mode: LockMode;
 }
 
+interface Want {
+  cls: LockClass | null;
+  addr: number;
+  mode: LockMode;
+}
+
 export class HeldLocks implements Oracle {
   readonly #held: HeldSince[][] = [];
-  readonly #wanted: (Wanted | null)[] = [];
+  /** Per actor what it wants; of one that wants nothing the class is null. */
+  readonly #wanted: Want[] = [];
 
   begin(execution: Execution): void {
     for (let actor = 0; actor < execution.actorCount; actor++) {
       this.#held[actor] = [];
-      this.#wanted[actor] = null;
+      this.#wanted[actor] = { cls: null, addr: 0, mode: 'write' };
     }
   }
 
@@ -42,14 +49,18 @@ export class HeldLocks implements Oracle {
   ): void {
     switch (event) {
       case 'acquire':
-      case 'wait':
-        this.#wanted[actor] = { cls, addr, mode };
+      case 'wait': {
+        const want = this.#wanted[actor]!;
+        want.cls = cls;
+        want.addr = addr;
+        want.mode = mode;
         return;
+      }
       case 'wake':
-        this.#wanted[actor] = null;
+        this.#wanted[actor]!.cls = null;
         return;
       case 'acquired':
-        this.#wanted[actor] = null;
+        this.#wanted[actor]!.cls = null;
         this.#held[actor]!.push({ cls, addr, mode, side, step: execution.step });
         return;
       case 'release': {
@@ -57,7 +68,8 @@ export class HeldLocks implements Oracle {
         for (let i = held.length - 1; i >= 0; i--) {
           const own = held[i]!;
           if (own.addr !== addr || own.mode !== mode || own.side !== side) continue;
-          held.splice(i, 1);
+          if (i === held.length - 1) held.pop();
+          else held.splice(i, 1);
           return;
         }
       }
@@ -70,7 +82,8 @@ export class HeldLocks implements Oracle {
   }
 
   wantedBy(actor: number): Wanted | null {
-    return this.#wanted[actor] ?? null;
+    const want = this.#wanted[actor];
+    return want === undefined || want.cls === null ? null : (want as Wanted);
   }
 }
 

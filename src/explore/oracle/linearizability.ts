@@ -48,11 +48,23 @@ interface Change {
   readonly before: readonly Slot[];
 }
 
+/** One that is over: what it took away and what it put there. */
+interface Changed {
+  readonly called: number;
+  readonly returned: number;
+  readonly by: string;
+  readonly failed: boolean;
+  readonly old: Slot | undefined;
+  readonly fresh: Slot | undefined;
+}
+
 export class LinearizabilityOracle implements Oracle {
   readonly kinds = [TRACE_EMULATE, TRACE_SET_ACCESS, TRACE_PF, TRACE_UNHOOK, TRACE_MEMSLOT];
   readonly #world: World;
   readonly #policy: History = new Map();
+  /** What was found of each frame's slot; what was done to it follows from the changes. */
   readonly #slots: History = new Map();
+  readonly #changed: Changed[] = [];
   readonly #book: PolicyLedger;
   #slotsThen: readonly Slot[] | null = null;
   readonly #calls = new Map<SessionCall, Recorded | number>();
@@ -74,6 +86,7 @@ export class LinearizabilityOracle implements Oracle {
     this.#moments.length = 0;
     this.#policy.clear();
     this.#slots.clear();
+    this.#changed.length = 0;
     this.#calls.clear();
     this.#changes.length = 0;
     this.#setting.length = 0;
@@ -123,7 +136,7 @@ export class LinearizabilityOracle implements Oracle {
       case TRACE_MEMSLOT:
         if (phase === FACT_BEGIN) {
           this.#changes[actor] = { called: now, id: b, before: this.#visibleSlots() };
-        } else this.#changed(actor, now, by, a);
+        } else this.#changeEnds(actor, now, by, a);
     }
   }
 
@@ -162,8 +175,9 @@ export class LinearizabilityOracle implements Oracle {
     }
     // What a change that is not over has done to which frame is not known.
     if (this.#changes.some((change) => change !== null && change !== undefined)) return;
-    for (const [gfn, operations] of this.#slots) {
-      const visible = covers(this.#slotsThen!, gfn) ? VISIBLE : 0;
+    for (const [gfn, found] of this.#slots) {
+      const operations = [...this.#changesOf(gfn), ...found];
+      const visible = this.#slotsThen!.some((slot) => covers(slot, gfn)) ? VISIBLE : 0;
       this.#check(execution, 'slot', gfn, operations, visible, (s) => (s === VISIBLE ? 'visible' : 'none'));
     }
   }
@@ -186,7 +200,7 @@ export class LinearizabilityOracle implements Oracle {
     initial: number,
     name: (state: number) => string,
   ): void {
-    // Nobody was told anything: nothing can be wrong.
+    // Nobody was told anything that another one could contradict.
     if (operations.length < 2) return;
     const byCall = [...operations].sort((x, y) => x.called - y.called);
     const index = new Map(operations.map((op, i) => [i, byCall.indexOf(op)]));
@@ -209,12 +223,7 @@ export class LinearizabilityOracle implements Oracle {
   #add(
     history: History,
     gfn: number,
-    operation: {
-      called: number;
-      text: () => string;
-      apply: (state: number) => number | null;
-      after?: number;
-    },
+    operation: { called: number; text: () => string; apply: (state: number) => number | null },
   ): Recorded {
     let list = history.get(gfn);
     if (list === undefined) {
@@ -234,7 +243,7 @@ export class LinearizabilityOracle implements Oracle {
     }
   }
 
-  #changed(actor: number, now: number, by: string, error: number): void {
+  #changeEnds(actor: number, now: number, by: string, error: number): void {
     const change = this.#changes[actor];
     if (change === null || change === undefined) return;
     this.#changes[actor] = null;
@@ -244,20 +253,21 @@ export class LinearizabilityOracle implements Oracle {
     // The same place with other flags: its readers see one or the other.
     const stays = error === 0 && old !== undefined && fresh !== undefined && old.instance === fresh.instance;
     if (stays) return;
-    const frames = new Set([...framesOf(old), ...framesOf(fresh)]);
-    for (const gfn of frames) {
-      const { called } = change;
-      let last: number | undefined;
-      const write = (visible: number, text: string) => {
-        const add = { called, text: () => `${text} by ${by}`, apply: () => visible };
-        const recorded = this.#add(this.#slots, gfn, last === undefined ? add : { ...add, after: last });
-        recorded.returned = now;
-        last = this.#slots.get(gfn)!.length - 1;
-      };
-      if (covers(old === undefined ? [] : [old], gfn)) write(0, 'slot goes');
-      if (covers(fresh === undefined ? [] : [fresh], gfn))
-        write(VISIBLE, error === 0 ? 'slot comes' : 'slot comes back');
+    this.#changed.push({ called: change.called, returned: now, by, failed: error !== 0, old, fresh });
+  }
+
+  /** What memslot changes have done to a frame, in order: where one goes and comes, the second follows the first. */
+  #changesOf(gfn: number): Recorded[] {
+    const writes: Recorded[] = [];
+    for (const { called, returned, by, failed, old, fresh } of this.#changed) {
+      const goes = covers(old, gfn);
+      if (goes) writes.push({ called, returned, text: () => `slot goes by ${by}`, apply: () => 0 });
+      if (!covers(fresh, gfn)) continue;
+      const text = () => `slot comes${failed ? ' back' : ''} by ${by}`;
+      const comes = { called, returned, text, apply: () => VISIBLE };
+      writes.push(goes ? { ...comes, after: writes.length - 1 } : comes);
     }
+    return writes;
   }
 
   #visibleSlots(): readonly Slot[] {
@@ -266,11 +276,6 @@ export class LinearizabilityOracle implements Oracle {
   }
 }
 
-function covers(slots: readonly Slot[], gfn: number): boolean {
-  return slots.some((slot) => gfn >= slot.baseGfn && gfn < slot.baseGfn + slot.npages);
-}
-
-function framesOf(slot: Slot | undefined): number[] {
-  if (slot === undefined) return [];
-  return Array.from({ length: slot.npages }, (_, page) => slot.baseGfn + page);
+function covers(slot: Slot | undefined, gfn: number): boolean {
+  return slot !== undefined && gfn >= slot.baseGfn && gfn < slot.baseGfn + slot.npages;
 }

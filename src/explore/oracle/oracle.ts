@@ -17,6 +17,8 @@ export type FactPhase = typeof FACT_BEGIN | typeof FACT_END | typeof FACT_INSTAN
 export interface Oracle extends Observer {
   /** The kinds of facts it wants to be told. */
   readonly kinds?: readonly number[];
+  /** The kinds of points before and after which it looks. Default: all. */
+  readonly looksAt?: readonly number[];
   /** What the trace would record; `kind` is a TRACE_* of shared/trace/kinds.ts, where its arguments are described. */
   fact?(
     execution: Execution,

@@ -41,6 +41,9 @@ export interface RaceOptions {
 export class RaceOracle implements Oracle {
   readonly #world: World;
   readonly #stacksOn: boolean;
+  readonly #ram: number;
+  readonly #arena: { readonly from: number; readonly to: number };
+  readonly #sptes: { readonly from: number; readonly to: number };
   /** Per granule of two bytes: its class, 0 until it is asked for. */
   readonly #classes: Uint8Array;
   /** Per granule: `#base` + its record in this execution; less than `#base` if it has none. */
@@ -50,11 +53,11 @@ export class RaceOracle implements Oracle {
   /** Per record, actor and kind: the clock of the last such access, and the step. */
   #clock = new Int32Array(1024);
   #step = new Int32Array(1024);
-  /** Per record, if it was released to: a vector clock. */
-  #released: (Int32Array | null)[] = [];
-  readonly #spare: Int32Array[] = [];
-  /** Vector clock of each actor. */
-  #now: Int32Array[] = [];
+  /** Per record: was it released to, and with which vector clock. */
+  #isReleased = new Uint8Array(64);
+  #released = new Int32Array(256);
+  /** Per actor: its vector clock. */
+  #now = new Int32Array(0);
   #count = 0;
   readonly #stacks = new Map<number, string>();
   #execution: Execution | null = null;
@@ -63,11 +66,15 @@ export class RaceOracle implements Oracle {
   #announced = -1;
 
   constructor(world: World, options: RaceOptions = {}) {
+    const { ram, archArena, archArenaBytes, sptes, config } = world.vm.layout;
     this.#world = world;
     this.#stacksOn = options.stacks ?? false;
     // RAM is the last region; all before it has small addresses.
-    this.#classes = new Uint8Array(world.vm.layout.ram >>> 1);
-    this.#recordOf = new Int32Array(world.vm.layout.ram >>> 1);
+    this.#ram = ram;
+    this.#arena = { from: archArena, to: archArena + archArenaBytes };
+    this.#sptes = { from: sptes, to: sptes + ROOT_LIMIT * config.gfnCount * 8 };
+    this.#classes = new Uint8Array(ram >>> 1);
+    this.#recordOf = new Int32Array(ram >>> 1);
     watchMem(world.vm.mem, (kind, addr, bytes) => {
       if (this.#actor >= 0) this.#access(kind, addr, bytes);
     });
@@ -82,18 +89,13 @@ export class RaceOracle implements Oracle {
       this.#recordOf.fill(0);
       this.#base = 1;
     }
-    for (const clock of this.#released) if (clock !== null) this.#spare.push(clock);
-    this.#released.length = 0;
     if (count !== this.#count) {
       this.#count = count;
-      this.#spare.length = 0;
-      this.#now = Array.from({ length: count }, () => new Int32Array(count));
+      this.#now = new Int32Array(count * count);
     }
-    for (const [actor, clock] of this.#now.entries()) {
-      clock.fill(0);
-      clock[actor] = 1;
-    }
-    this.#stacks.clear();
+    this.#now.fill(0);
+    for (let actor = 0; actor < count; actor++) this.#now[actor * count + actor] = 1;
+    if (this.#stacksOn) this.#stacks.clear();
     this.#actor = -1;
   }
 
@@ -110,8 +112,9 @@ export class RaceOracle implements Oracle {
 
   woken(_execution: Execution, sleeper: number, waker: number): void {
     if (waker < 0) return;
-    join(this.#now[sleeper]!, this.#now[waker]!);
-    this.#now[waker]![waker]! += 1;
+    const count = this.#count;
+    join(this.#now, sleeper * count, this.#now, waker * count, count);
+    this.#now[waker * count + waker]! += 1;
   }
 
   atEnd(): void {
@@ -123,23 +126,17 @@ export class RaceOracle implements Oracle {
   }
 
   #access(kind: AccessKind, addr: number, bytes: number): void {
-    const { layout } = this.#world.vm;
-    if (addr >= layout.ram) return;
+    if (addr >= this.#ram) return;
     if (bytes > 8) {
-      const inArena = addr >= layout.archArena && addr < layout.archArena + layout.archArenaBytes;
+      const inArena = addr >= this.#arena.from && addr < this.#arena.to;
       const step = inArena ? 2 : kind === STORE ? 8 : 4;
       for (let at = addr; at < addr + bytes; at += step) this.#touch(kind, at, step);
       return;
     }
-    if (bytes < 8 && kind !== LOAD && kind !== PEEK && addr >= layout.sptes && addr < this.#sptesEnd) {
+    if (bytes < 8 && kind !== LOAD && kind !== PEEK && addr >= this.#sptes.from && addr < this.#sptes.to) {
       this.#reportTorn(addr);
     }
     this.#touch(kind, addr, bytes);
-  }
-
-  get #sptesEnd(): number {
-    const { layout } = this.#world.vm;
-    return layout.sptes + ROOT_LIMIT * layout.config.gfnCount * 8;
   }
 
   #touch(kind: AccessKind, addr: number, bytes: number): void {
@@ -158,9 +155,9 @@ export class RaceOracle implements Oracle {
     const marked = atomic && (announced || byClass || kind === UPDATE || (bytes === 2 && kind === LOAD));
     const reads = kind === LOAD || kind === PEEK;
     const orders = atomic && (cls === SYNC || (announced && (cls === NORMAL || cls === ATOMIC)));
-    if (orders && kind !== STORE) {
-      const released = this.#released[record];
-      if (released !== null && released !== undefined) join(this.#now[actor]!, released);
+    if (orders && kind !== STORE && this.#isReleased[record] === 1) {
+      const count = this.#count;
+      join(this.#now, actor * count, this.#released, record * count, count);
     }
     this.#note(actor, record, (reads ? 0 : 1) + (marked ? 2 : 0), addr);
     if (orders && kind !== LOAD) this.#release(actor, record, kind === UPDATE);
@@ -173,50 +170,55 @@ export class RaceOracle implements Oracle {
     this.#recordOf[granule] = this.#base + record;
     const width = this.#count * KINDS;
     if ((record + 1) * width > this.#clock.length) {
-      const longer = new Int32Array(this.#clock.length * 2 + width);
-      const steps = new Int32Array(longer.length);
-      longer.set(this.#clock);
-      steps.set(this.#step);
-      this.#clock = longer;
-      this.#step = steps;
+      this.#clock = longer(this.#clock, width);
+      this.#step = longer(this.#step, width);
+    }
+    if (record === this.#isReleased.length) {
+      const flags = new Uint8Array(2 * record);
+      flags.set(this.#isReleased);
+      this.#isReleased = flags;
+    }
+    if ((record + 1) * this.#count > this.#released.length) {
+      this.#released = longer(this.#released, this.#count);
     }
     const clock = this.#clock;
     for (let at = record * width; at < (record + 1) * width; at++) clock[at] = 0;
-    this.#released[record] = null;
+    this.#isReleased[record] = 0;
     return record;
   }
 
   /** A read-modify-write goes on with what was released before it; a store begins anew. */
   #release(actor: number, record: number, keeps: boolean): void {
-    let released = this.#released[record] ?? null;
-    if (released === null) {
-      released = this.#spare.pop() ?? new Int32Array(this.#count);
-      released.fill(0);
-      this.#released[record] = released;
-    }
-    const now = this.#now[actor]!;
-    if (keeps) join(released, now);
-    else released.set(now);
-    now[actor]! += 1;
+    const count = this.#count;
+    const now = this.#now;
+    const released = this.#released;
+    const own = actor * count;
+    const at = record * count;
+    if (keeps && this.#isReleased[record] === 1) join(released, at, now, own, count);
+    else for (let i = 0; i < count; i++) released[at + i] = now[own + i]!;
+    this.#isReleased[record] = 1;
+    now[own + actor]! += 1;
   }
 
   #note(actor: number, record: number, kind: number, addr: number): void {
-    const width = this.#count * KINDS;
+    const count = this.#count;
+    const width = count * KINDS;
     const own = record * width + actor * KINDS + kind;
-    const now = this.#now[actor]!;
+    const now = this.#now;
     const clock = this.#clock;
-    const seen = clock[own] === now[actor];
-    clock[own] = now[actor]!;
+    const mine = actor * count;
+    const seen = clock[own] === now[mine + actor];
+    clock[own] = now[mine + actor]!;
     this.#step[own] = this.#execution!.step - 1;
     if (this.#stacksOn) this.#stacks.set(own, stackHere());
     // Nothing can have come in between that was not compared with this access.
     if (seen) return;
     const write = (kind & 1) !== 0;
     const marked = (kind & 2) !== 0;
-    for (let other = 0; other < this.#count; other++) {
+    for (let other = 0; other < count; other++) {
       if (other === actor) continue;
       const at = record * width + other * KINDS;
-      const then = now[other]!;
+      const then = now[mine + other]!;
       if (clock[at + PLAIN_WRITE]! > then) this.#report(addr, own, at + PLAIN_WRITE);
       if (!marked && clock[at + MARKED_WRITE]! > then) this.#report(addr, own, at + MARKED_WRITE);
       if (!write) continue;
@@ -273,8 +275,16 @@ export class RaceOracle implements Oracle {
   }
 }
 
-function join(into: Int32Array, from: Int32Array): void {
-  for (let i = 0; i < into.length; i++) if (from[i]! > into[i]!) into[i] = from[i]!;
+/** Of two vector clocks, each `count` long, the later of each time, in place of the first. */
+function join(into: Int32Array, at: number, from: Int32Array, where: number, count: number): void {
+  for (let i = 0; i < count; i++) if (from[where + i]! > into[at + i]!) into[at + i] = from[where + i]!;
+}
+
+/** With room for as much again, and for `more`. */
+function longer(array: Int32Array, more: number): Int32Array<ArrayBuffer> {
+  const fresh = new Int32Array(array.length * 2 + more);
+  fresh.set(array);
+  return fresh;
 }
 
 const indented = (stack: string): string[] => stack.split('\n').map((line) => `    ${line}`);

@@ -50,6 +50,8 @@ export class WaitGraph {
   readonly #world: World;
   readonly #held: HeldLocks;
   readonly #events: EventLedger;
+  /** Of the search that is going on: a mask of actors. */
+  #seen = 0;
 
   constructor(world: World, held: HeldLocks, events: EventLedger) {
     this.#world = world;
@@ -59,12 +61,9 @@ export class WaitGraph {
 
   /** What `actor` sleeps for; null for one that does not sleep, or whose wait ends by itself. */
   waitOf(execution: Execution, actor: number): Wait | null {
+    const wait = this.#waitOf(execution, actor);
+    if (wait === null || wait.missed !== null) return wait;
     const cell = execution.sleepsOn(actor);
-    if (cell < 0 || (execution.timed & (1 << actor)) !== 0) return null;
-    const wanted = this.#held.wantedBy(actor);
-    const inside = wanted !== null && cell >= wanted.addr && cell < wanted.addr + LOCK_BYTES;
-    const wait = inside ? this.#lockWait(execution, actor, wanted, cell) : this.#cellWait(execution, cell);
-    if (wait.missed !== null) return wait;
     const { expect } = execution.participants[actor]!.waiter;
     const now = this.#load(cell);
     return now === expect
@@ -72,24 +71,35 @@ export class WaitGraph {
       : { ...wait, missed: `${this.#name(cell)} was ${expect} when it fell asleep and is ${now}` };
   }
 
+  /** Without a look at whether what it sleeps on has changed. */
+  #waitOf(execution: Execution, actor: number): Wait | null {
+    const cell = execution.sleepsOn(actor);
+    if (cell < 0 || (execution.timed & (1 << actor)) !== 0) return null;
+    const wanted = this.#held.wantedBy(actor);
+    const inside = wanted !== null && cell >= wanted.addr && cell < wanted.addr + LOCK_BYTES;
+    return inside ? this.#lockWait(execution, actor, wanted, cell) : this.#cellWait(execution, cell);
+  }
+
   /** Actors from `from` on, each waiting for the next and the last for the first; null if there is no such cycle. */
   cycleFrom(execution: Execution, from: number): number[] | null {
-    const path: number[] = [];
-    const seen = new Set<number>();
-    const visit = (actor: number): number[] | null => {
-      const at = path.indexOf(actor);
+    this.#seen = 0;
+    return this.#cycle(execution, from, []);
+  }
+
+  #cycle(execution: Execution, actor: number, path: number[]): number[] | null {
+    this.#seen |= 1 << actor;
+    const wait = this.#waitOf(execution, actor);
+    if (wait === null) return null;
+    path.push(actor);
+    for (const { to } of wait.edges) {
+      const at = path.indexOf(to);
       if (at >= 0) return path.slice(at);
-      if (seen.has(actor)) return null;
-      seen.add(actor);
-      path.push(actor);
-      for (const { to } of this.waitOf(execution, actor)?.edges ?? []) {
-        const cycle = visit(to);
-        if (cycle !== null) return cycle;
-      }
-      path.pop();
-      return null;
-    };
-    return visit(from);
+      if (to < 0 || (this.#seen & (1 << to)) !== 0) continue;
+      const cycle = this.#cycle(execution, to, path);
+      if (cycle !== null) return cycle;
+    }
+    path.pop();
+    return null;
   }
 
   /** What `actor` is doing, a line: where it stands, since when, and what it holds. */
