@@ -19,10 +19,12 @@ import { smp } from './smp.ts';
 import { start } from './start.ts';
 import { strategies } from './strategies.ts';
 import type { Row, Suite } from './suite.ts';
+import { system } from './system.ts';
 
 const SUITES: readonly Suite[] = [
   core,
   programs,
+  system,
   events,
   hooked,
   smp,
