@@ -11,7 +11,7 @@ import { CODE_BASE, CODE_BYTES, DATA_BASE, DATA_BYTES, PAGE_BYTES } from './aren
 import type { CaseState } from './case-state.ts';
 import type { Slot } from './encodings.ts';
 import { anyBits, division, operandValue, shiftCount } from './values.ts';
-import { vectorValue } from './vector-values.ts';
+import { controlOf, vectorValue } from './vector-values.ts';
 
 export type Operand =
   | { readonly kind: 'none'; readonly size: Size }
@@ -96,6 +96,7 @@ export function placeOperand(state: CaseState, slot: Slot, size: number): bigint
   }
   // AMD reads four bytes for MOVSXD with 66, Intel two.
   if (op === 'movsxd' && slot.size === 2) return state.placeAt('inside', size);
+  if (op === 'fxrstor') return fxArea(state);
   if (size === 16 && rng.chance(op === 'cmpxchg16b' ? 0.9 : 0.75)) return state.place(size) & ~15n;
   return state.place(size);
 }
@@ -321,7 +322,10 @@ function chooseVectors(state: CaseState, op: string, operands: readonly Operand[
   for (const operand of operands) {
     if (operand.kind === 'none' || operand.kind === 'imm') continue;
     const own = rng.chance(0.15) ? value : vectorValue(rng, op);
-    if (operand.kind === 'reg') set(state, operand, operandValue(rng, operand.size * 8));
+    if (op === 'ldmxcsr') {
+      // AMD has a bit 17.
+      set(state, operand, BigInt(controlOf(rng) | (rng.chance(0.2) ? 1 << rng.pick([16, 18, 24, 31]) : 0)));
+    } else if (operand.kind === 'reg') set(state, operand, operandValue(rng, operand.size * 8));
     else if (operand.kind === 'vector' && operand.register >= 16)
       set(state, operand, BigInt.asUintN(64, own) | (BigInt(rng.below(65536)) << 64n));
     else set(state, operand, own);
@@ -329,6 +333,15 @@ function chooseVectors(state: CaseState, op: string, operands: readonly Operand[
 }
 
 /** Whether bytes that are not stored are looked at, and when, is up to the processor: they are all there. */
+/** 512 bytes with an MXCSR that can be loaded, most of the time. */
+function fxArea(state: CaseState): bigint {
+  const { rng } = state;
+  const place = state.place(512);
+  const at = rng.chance(0.9) ? place & ~15n : place;
+  if (rng.chance(0.9)) state.setMemory(at + 24n, 4, BigInt(controlOf(rng)));
+  return at;
+}
+
 function placeMasked(state: CaseState): void {
   state.choose(RDI, state.placeAt('inside', 16));
 }

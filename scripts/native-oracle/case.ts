@@ -47,6 +47,11 @@ export interface Freedom {
   readonly memory: boolean;
 }
 export const NO_FREEDOM: Freedom = { flags: 0, register: -1, registerMask: 0n, memory: false };
+/** Operations whose results are singles that may be off by a relative error of this. */
+export const APPROXIMATE_ERROR = 1.5 * 2 ** -12;
+export function isApproximate(item: OracleCase): boolean {
+  return /^(rcp|rsqrt)[ps]s /.test(item.group);
+}
 
 export interface OracleCase {
   /** One instruction, or a straight line of them; INT3 follows. At most CODE_LIMIT bytes. */

@@ -7,7 +7,14 @@ import {
   READ_ONLY_BYTES,
   READ_ONLY_OFFSET,
 } from './arena.ts';
-import { type CaseResult, type OracleCase, VECTOR_BP, VECTOR_PF } from './case.ts';
+import {
+  APPROXIMATE_ERROR,
+  type CaseResult,
+  isApproximate,
+  type OracleCase,
+  VECTOR_BP,
+  VECTOR_PF,
+} from './case.ts';
 import { fpuDifferences } from './fpu-case.ts';
 
 export interface Difference {
@@ -61,7 +68,10 @@ export function differences(
   const flags = COMPARED_FLAGS & ~(free ? freedom.flags : 0);
   const wrong = (native.rflags ^ ours.rflags) & flags;
   if (wrong !== 0) note(flagsText(wrong), flagsText(native.rflags & flags), flagsText(ours.rflags & flags));
-  if (item.fpu !== null) found.push(...fpuDifferences(native.fpu, ours.fpu));
+  if (item.fpu !== null) {
+    const error = isApproximate(item) ? 2 * APPROXIMATE_ERROR : 0;
+    found.push(...fpuDifferences(native.fpu, ours.fpu, error));
+  }
   if (!(free && freedom.memory)) note('memory', changedText(native), changedText(ours));
   return found;
 }

@@ -65,7 +65,7 @@ export interface Slot {
 export const NOT_COVERED: { readonly [op in CoreOp]?: string } = {};
 
 /** Operations of TypeScript that a process may use, and so can be compared. */
-const HOST_OPS_COVERED: readonly HostOp[] = ['maskmovq', 'maskmovdqu'];
+const HOST_OPS_COVERED: readonly HostOp[] = ['maskmovq', 'maskmovdqu', 'fxrstor'];
 
 type Path = Omit<Encoding, 'op' | 'leaf' | 'map' | 'opcodes'>;
 const FREE: Path = { reg: -1, mod: 'any', rm: -1, prefix: -1, rexB: -1, rexW: -1 };

@@ -61,8 +61,12 @@ export interface FpuDifference {
   readonly ours: string;
 }
 
-/** What differs between two images, name by name. The pointers to the last x87 instruction are not compared. */
-export function fpuDifferences(native: Uint8Array, ours: Uint8Array): FpuDifference[] {
+/**
+ * What differs between two images, name by name. The pointers to the last x87 instruction are not compared.
+ *
+ * @param error  relative error that singles in XMM registers may have against each other
+ */
+export function fpuDifferences(native: Uint8Array, ours: Uint8Array, error = 0): FpuDifference[] {
   const found: FpuDifference[] = [];
   const compare = (what: string, at: number, bytes: number): void => {
     const [a, b] = [native, ours].map((image) => hexOf(image, at, bytes)) as [string, string];
@@ -73,8 +77,23 @@ export function fpuDifferences(native: Uint8Array, ours: Uint8Array): FpuDiffere
   compare('ftw', 4, 1);
   compare('mxcsr', 24, 4);
   for (let n = 0; n < 8; n++) compare(`st${n}`, FPU_ST + 16 * n, 10);
-  for (let n = 0; n < 16; n++) compare(`xmm${n}`, FPU_XMM + 16 * n, 16);
+  for (let n = 0; n < 16; n++) {
+    if (error === 0 || !areNear(native, ours, FPU_XMM + 16 * n, error))
+      compare(`xmm${n}`, FPU_XMM + 16 * n, 16);
+  }
   return found;
+}
+
+function areNear(native: Uint8Array, ours: Uint8Array, at: number, error: number): boolean {
+  const [a, b] = [native, ours].map((image) => new DataView(image.buffer, image.byteOffset)) as [
+    DataView,
+    DataView,
+  ];
+  return [0, 4, 8, 12].every((lane) => {
+    const [x, y] = [a, b].map((view) => view.getFloat32(at + lane, true)) as [number, number];
+    if (!Number.isFinite(x) || x === 0) return a.getUint32(at + lane) === b.getUint32(at + lane);
+    return Math.abs(x - y) <= error * Math.abs(x);
+  });
 }
 
 /** Most significant byte first. */

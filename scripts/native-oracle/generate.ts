@@ -44,6 +44,8 @@ import { freedomOf } from './undefined-flags.ts';
 import { controlOf } from './vector-values.ts';
 
 const RCX = 1;
+/** Of operations whose memory operand is longer than its letter says. */
+const AREA_BYTES: { readonly [op: string]: number } = { cmpxchg16b: 16, fxrstor: 512 };
 const CS_DS_ES_SS = [0x26, 0x2e, 0x36, 0x3e];
 
 /** One case of `slot`. Everything random comes from `rng`. */
@@ -167,7 +169,7 @@ class InstructionMaker {
       fsBase: state.fsBase,
       gsBase: state.gsBase,
       ...state.patch(),
-      fpu: isVectorOp(want.op) || this.#vector ? this.#fpu() : null,
+      fpu: isVectorOp(want.op) || this.#vector || want.op === 'fxrstor' ? this.#fpu() : null,
       freedom: freedomOf(insn, this.#shiftCountOf(insn), this.#sourceIsZero(insn)),
       group: groupOfCode(mapped, 1),
     };
@@ -217,7 +219,7 @@ class InstructionMaker {
     const { leaf, op } = encoding;
     const state = this.#state;
     const place = [leaf.dst, leaf.src, leaf.src2].find(({ at }) => at === AT_RM || at === AT_MOFFS);
-    const operandBytes = op === 'cmpxchg16b' ? 16 : place === undefined ? 1 : placeSize(place, size);
+    const operandBytes = AREA_BYTES[op] ?? (place === undefined ? 1 : placeSize(place, size));
     this.#linear = placeOperand(state, this.#slot, operandBytes);
     if (place?.at === AT_MOFFS) {
       let offset = this.#linear;

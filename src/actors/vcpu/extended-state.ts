@@ -50,10 +50,10 @@ function initialState(): Uint8Array {
   return state;
 }
 
-/** All components as an area in the standard format. */
-export function readXsave(vcpu: Vcpu): Uint8Array<ArrayBuffer> {
+/** All components as an area in the standard format. `wide`: x87's pointers have 64 bits. */
+export function readXsave(vcpu: Vcpu, wide = true): Uint8Array<ArrayBuffer> {
   const area = new Uint8Array(XSAVE_BYTES);
-  area.set(stateOf(vcpu));
+  storeFx(vcpu, area, FX_ALL, wide);
   new DataView(area.buffer).setBigUint64(XSTATE_BV, componentsInUse(vcpu), true);
   return area;
 }
@@ -79,7 +79,7 @@ export function acceptableXsave(area: Uint8Array, allowed: bigint, asked: bigint
 }
 
 /** Loads components from an acceptable area; those that it does not hold become as they are initially. */
-export function loadXsave(vcpu: Vcpu, area: Uint8Array, components: bigint): void {
+export function loadXsave(vcpu: Vcpu, area: Uint8Array, components: bigint, wide = true): void {
   const state = stateOf(vcpu);
   const present = new DataView(area.buffer, area.byteOffset).getBigUint64(XSTATE_BV, true);
   for (const [component, from, to] of PARTS) {
@@ -88,7 +88,7 @@ export function loadXsave(vcpu: Vcpu, area: Uint8Array, components: bigint): voi
   }
   // In the standard format MXCSR is loaded whether SSE is present or not.
   if ((components & XCR0_SSE) !== 0n) state.set(area.subarray(XSAVE_MXCSR, XSAVE_MXCSR_MASK), XSAVE_MXCSR);
-  loadFx(vcpu, state, FX_ALL);
+  loadFx(vcpu, state, FX_ALL, wide);
 }
 
 /** XINUSE: components that are not as they are initially. MXCSR does not count. */
@@ -101,9 +101,9 @@ export function componentsInUse(vcpu: Vcpu): bigint {
   return used;
 }
 
-/** The registers, as the legacy region has them. */
-function stateOf(vcpu: Vcpu): Uint8Array {
-  const legacy = new Uint8Array(XSAVE_LEGACY_BYTES);
-  storeFx(vcpu, legacy, FX_ALL);
-  return legacy;
+/** The registers as a legacy region. */
+function stateOf(vcpu: Vcpu): Uint8Array<ArrayBuffer> {
+  const state = new Uint8Array(XSAVE_LEGACY_BYTES);
+  storeFx(vcpu, state, FX_ALL);
+  return state;
 }

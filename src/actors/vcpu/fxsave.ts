@@ -8,7 +8,15 @@
  *         FXSAVE64 Map"
  */
 import { CPU } from '../../shared/layout/cpu.ts';
-import { FCW_ONES, FCW_WRITABLE, FSW_TOP_SHIFT, MXCSR_VALID } from '../../shared/x86/x87.ts';
+import {
+  FCW_ONES,
+  FCW_WRITABLE,
+  FP_EXCEPTIONS,
+  FSW_B,
+  FSW_ES,
+  FSW_TOP_SHIFT,
+  MXCSR_VALID,
+} from '../../shared/x86/x87.ts';
 import type { Vcpu } from './vcpu.ts';
 
 export const FXSAVE_BYTES = 512;
@@ -49,6 +57,12 @@ export function x87Top(vcpu: Vcpu): number {
   return (vcpu.get32('FSW') >> FSW_TOP_SHIFT) & 7;
 }
 
+/** A status word with ES and B as its exceptions and the masks of `control` have them. */
+export function withSummary(status: number, control: number): number {
+  const summary = FSW_ES | FSW_B;
+  return (status & ~control & FP_EXCEPTIONS) !== 0 ? status | summary : status & ~summary;
+}
+
 /** Writes the parts into `area`; with REX.W the pointers are 64 bits, else 32 and a selector of 0. */
 export function storeFx(vcpu: Vcpu, area: Uint8Array, parts: FxParts, wide = true): void {
   const view = new DataView(area.buffer, area.byteOffset, area.byteLength);
@@ -85,7 +99,7 @@ export function loadFx(vcpu: Vcpu, area: Uint8Array, parts: FxParts, wide = true
   const view = new DataView(area.buffer, area.byteOffset, area.byteLength);
   if (parts.x87) {
     vcpu.set32('FCW', (view.getUint16(0, true) & FCW_WRITABLE) | FCW_ONES);
-    vcpu.set32('FSW', view.getUint16(2, true));
+    vcpu.set32('FSW', withSummary(view.getUint16(2, true), vcpu.get32('FCW')));
     vcpu.set32('FTW', area[4]!);
     vcpu.set32('FOP', view.getUint16(6, true) & 0x7ff);
     const pointer = (at: number): bigint => view.getBigUint64(at, true) & (wide ? ~0n : 0xffff_ffffn);

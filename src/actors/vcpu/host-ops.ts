@@ -52,7 +52,7 @@ import { portIn, portOut, portString, repeats } from './port-io.ts';
 import { hasIoPrivilege, requireRing0 } from './privilege.ts';
 import { flushPage } from './tlb.ts';
 import { OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
-import { xgetbv, xrstor, xsave, xsetbv } from './xsave.ts';
+import { fxrstor, fxsave, xgetbv, xrstor, xsave, xsetbv } from './xsave.ts';
 
 const STACK = { stack: true };
 
@@ -161,9 +161,13 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
     case 'xsetbv':
       return yield* xsetbv(vcpu);
     case 'xsave':
-      return yield* xsave(vcpu, insn.dst as MemOperand);
+      return yield* xsave(vcpu, insn);
     case 'xrstor':
-      return yield* xrstor(vcpu, insn.src as MemOperand);
+      return yield* xrstor(vcpu, insn);
+    case 'fxsave':
+      return yield* fxsave(vcpu, insn);
+    case 'fxrstor':
+      return yield* fxrstor(vcpu, insn);
 
     case 'in':
       return yield* portIn(vcpu, insn);

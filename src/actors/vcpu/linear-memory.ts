@@ -39,7 +39,7 @@ const NO_OPTIONS: LinearOptions = {};
  * Reads `size` bytes into `vcpu.value`, zero extended.
  *
  * @param gva   unsigned 64 bits
- * @param size  1 … 16
+ * @param size  1 … 64
  * @locking inside kvm.srcu; may sleep for the introspector
  */
 export function* readLinear(
@@ -72,7 +72,7 @@ export function* readLinear(
  * Stores the low `size` bytes of `value`.
  *
  * @param gva   unsigned 64 bits
- * @param size  1 … 16
+ * @param size  1 … 64
  * @locking as {@link readLinear}
  */
 export function* writeLinear(

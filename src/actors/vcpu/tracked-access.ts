@@ -42,7 +42,7 @@ export type PieceResult =
 export interface Piece {
   readonly gpa: number;
   readonly gva: bigint;
-  /** 1 … 16; does not cross a page. */
+  /** 1 … 64; does not cross a page. */
   readonly size: number;
   /** ACCESS_R, ACCESS_W, or ACCESS_X for instruction bytes. */
   readonly access: number;
@@ -364,6 +364,10 @@ export function load(mem: Mem, at: number, size: number): bigint {
   if (size === 4 && at % 4 === 0) return BigInt(mem.u32[at / 4]!);
   if (size === 2 && at % 2 === 0) return BigInt(mem.u16[at / 2]!);
   let value = 0n;
+  if (size % 8 === 0 && at % 8 === 0) {
+    for (let i = size / 8 - 1; i >= 0; i--) value = (value << 64n) | mem.u64[at / 8 + i]!;
+    return value;
+  }
   for (let i = size - 1; i >= 0; i--) value = (value << 8n) | BigInt(mem.u8[at + i]!);
   return value;
 }
@@ -374,7 +378,9 @@ export function store(mem: Mem, at: number, size: number, value: bigint): void {
   else if (size === 8 && at % 8 === 0) mem.u64[at / 8] = value;
   else if (size === 4 && at % 4 === 0) mem.u32[at / 4] = Number(value & 0xffff_ffffn);
   else if (size === 2 && at % 2 === 0) mem.u16[at / 2] = Number(value & 0xffffn);
-  else for (let i = 0; i < size; i++) mem.u8[at + i] = Number((value >> BigInt(8 * i)) & 0xffn);
+  else if (size % 8 === 0 && at % 8 === 0) {
+    for (let i = 0; i < size / 8; i++) mem.u64[at / 8 + i] = value >> BigInt(64 * i);
+  } else for (let i = 0; i < size; i++) mem.u8[at + i] = Number((value >> BigInt(8 * i)) & 0xffn);
 }
 
 /** Atomic: aligned sizes only. Returns what was found. */

@@ -4,7 +4,6 @@
  *
  *   0x0000   CPU struct: registers, lazy flags, exit information, access log
  *   0x1000   soft TLB: 2 privilege sets × 3 kinds × 256 entries
- *   0x7000   x87 and SSE state
  *   0x8000   jump cache: 1024 entries, linear address → micro-op record
  *   0xc000   scratch record: the instruction that is single-stepped
  *   0x10000  micro-op arena (UOP_ARENA_BYTES)

@@ -63,6 +63,8 @@ const RENAMED: { readonly [mnemonic: string]: string } = {
   rdsspq: 'nop',
   cldemote: 'nop',
   vmmcall: 'vmcall',
+  fxsave64: 'fxsave',
+  fxrstor64: 'fxrstor',
   xsave64: 'xsave',
   xrstor64: 'xrstor',
   prefetchit0: 'nop',
@@ -115,7 +117,7 @@ function specialRegister(insn: Instruction, index: number): string {
 
 /** Ops whose size says nothing. */
 const SIZELESS = new Set(
-  'nop pause mfence lfence sfence prefetch endbr64 clflush invlpg ud hlt cpuid rdtsc rdtscp int int3 int1 syscall swapgs cli sti clts wbinvd rdmsr wrmsr vmcall xgetbv xsetbv xsave xrstor clac stac clc stc cmc cld std lahf sahf lgdt lidt sgdt sidt cmpxchg8b cmpxchg16b'.split(
+  'nop pause mfence lfence sfence prefetch endbr64 clflush invlpg ud hlt cpuid rdtsc rdtscp int int3 int1 syscall swapgs cli sti clts wbinvd rdmsr wrmsr vmcall xgetbv xsetbv xsave xrstor fxsave fxrstor clac stac clc stc cmc cld std lahf sahf lgdt lidt sgdt sidt cmpxchg8b cmpxchg16b'.split(
     ' ',
   ),
 );
@@ -652,7 +654,6 @@ test('undefined opcodes are named so that they can be counted', (t) => {
     'c5 f8 77': 'c5 (vex)',
     '62 f1': '62 (evex)',
     'f2 0f 6f 00': '0f 6f with f2',
-    'f3 0f 58 c1': '0f 58 (sse) with f3',
     '66 0f 3a ff c1 08': '0f 3a ff (sse) with 66',
     '0f 38 ff c0': '0f 38 ff (sse)',
     'f2 0f 38 f0 c0': '0f 38 f0 (crc32) with f2',
@@ -660,12 +661,12 @@ test('undefined opcodes are named so that they can be counted', (t) => {
     '0f 01 28': '0f 01 /5',
     '0f 00 e0': '0f 00 /4 (verr)',
     '8d c0': '8d register',
-    '0f ae 00': '0f ae /0 memory (fxsave)',
+    '0f ae 30': '0f ae /6 memory (xsave)',
     '0f 20 08': '0f 20 cr1',
     '44 0f 21 c0': '0f 21 dr8',
     '8e c8': '8e /1',
     'f0 89 00': '89 (lock)',
-    'f0 0f 58 00': '0f 58 (sse) with f0',
+    'f0 0f 58 00': '0f 58 (lock)',
   };
   for (const [bytes, name] of Object.entries(names)) {
     const result = of(bytes);

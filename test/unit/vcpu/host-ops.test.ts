@@ -455,6 +455,8 @@ test('xrstor loads what XSTATE_BV has and initialises the rest; xsave stores wha
   for (let i = 0; i < 512; i++) ram[i] = i;
   // FCW, FSW, FTW with its reserved byte, FOP of 11 bits; MXCSR; and what is reserved behind each ST.
   ram.set([0x7f, 0x03, 2, 3, 4, 0, 6, 7], 0);
+  // Without REX.W the pointers have 32 bits.
+  for (const at of [12, 13, 14, 15, 20, 21, 22, 23]) ram[at] = 0;
   ram.set([0x80, 0x1f, 0, 0], 24);
   for (let st = 32; st < 160; st += 16) ram.fill(0, st + 10, st + 16);
   ram.fill(0, 512);
@@ -490,6 +492,33 @@ test('xrstor loads what XSTATE_BV has and initialises the rest; xsave stores wha
   t.true(ram.slice(160, 416).every((byte) => byte === 0));
   t.deepEqual(ram.slice(24, 28), Uint8Array.of(0xa0, 0x1f, 0, 0));
   t.is(vcpu.get64('XCR0'), 3n);
+});
+
+test('fxrstor64 loads what fxsave64 stores; 16 bytes of alignment, TS clear, no bits that MXCSR lacks', (t) => {
+  const FXSAVE64 = [0x48, 0x0f, 0xae, 0x07];
+  const FXRSTOR64 = [0x48, 0x0f, 0xae, 0x0f];
+  const bed = new SystemBed();
+  const { vcpu, vm } = bed;
+  const ram = vm.mem.u8.subarray(vm.layout.ram + KERNEL_DATA, vm.layout.ram + KERNEL_DATA + 512);
+  vcpu.set64('CR4', vcpu.get64('CR4') | OSFXSR);
+  for (let i = 0; i < 512; i++) ram[i] = i;
+  ram.set([0x7f, 0x03, 2, 3, 4, 0, 6, 7], 0);
+  ram.set([0x80, 0x1f, 0, 0, 0xff, 0xff, 0, 0], 24);
+  for (let st = 32; st < 160; st += 16) ram.fill(0, st + 10, st + 16);
+  const image = ram.slice(0, 416);
+  vcpu.setGpr(RDI, AREA);
+  step(bed, ...FXRSTOR64);
+  ram.fill(0xee);
+  step(bed, ...FXSAVE64);
+  t.deepEqual(ram.slice(0, 416), image);
+  t.true(ram.slice(416).every((byte) => byte === 0xee));
+  ram[27] = 1;
+  t.deepEqual(faults(bed, ...FXRSTOR64), GP0, 'MXCSR');
+  vcpu.setGpr(RDI, AREA + 8n);
+  for (const bytes of [FXSAVE64, FXRSTOR64]) t.deepEqual(faults(bed, ...bytes), GP0, 'alignment');
+  vcpu.setGpr(RDI, AREA);
+  vcpu.set64('CR0', vcpu.get64('CR0') | 8n);
+  for (const bytes of [FXSAVE64, FXRSTOR64]) t.is(faults(bed, ...bytes).vector, 7, 'TS');
 });
 
 test('xsave and xrstor want 64 bytes of alignment, TS clear, and an area that makes sense', (t) => {

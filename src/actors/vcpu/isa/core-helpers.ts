@@ -4,11 +4,13 @@
 import { CPU, CPU_JUMP_CACHE, EXIT_ACCESS, EXIT_BLOCK, JUMP_ENTRIES } from '../../../shared/layout/cpu.ts';
 import { Code, type Value } from './code.ts';
 import { buildFlagHelpers, type FlagHelpers } from './flags.ts';
+import { buildFloatHelpers, type FloatHelpers, importSoft } from './float-helpers.ts';
 import { UOP } from './uop.ts';
 import { type FunctionBody, I32, I64, type ModuleBuilder, type ValueType } from './wasm-module.ts';
 
 /** Functions of the module that handlers call. Those that leave return −1. */
 export interface Helpers extends FlagHelpers {
+  readonly float: FloatHelpers;
   /** (uop, cpu, exit kind) → −1: RIP is the record's PC. */
   readonly leave: FunctionBody;
   /** (uop, cpu, exit kind, gva, size | access << 8) → −1. */
@@ -31,6 +33,7 @@ export interface Helpers extends FlagHelpers {
 
 /** Writes them all. */
 export function buildHelpers(module: ModuleBuilder): Helpers {
+  const soft = importSoft(module);
   const leaving = (extra: readonly ValueType[]) => module.function([I32, I32, ...extra], [I32]);
   const leave = leaving([I32]);
   writeLeave(leave);
@@ -53,6 +56,7 @@ export function buildHelpers(module: ModuleBuilder): Helpers {
   const flags = buildFlagHelpers(module);
   return {
     ...flags,
+    float: buildFloatHelpers(module, soft),
     leave,
     leaveAccess,
     leaveBlock,

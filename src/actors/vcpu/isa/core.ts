@@ -16,6 +16,7 @@
 import { CPU } from '../../../shared/layout/cpu.ts';
 import type { Mem } from '../../../shared/mem.ts';
 import { ARITHMETIC_FLAGS, RFLAGS_FIXED } from '../../../shared/x86/rflags.ts';
+import { softCalls } from '../float/soft-call.ts';
 import { buildHelpers } from './core-helpers.ts';
 import { EmulatedEmitter } from './emulated-emitter.ts';
 import { FastEmitter } from './fast-emitter.ts';
@@ -94,7 +95,10 @@ export class Core {
   constructor(module: WebAssembly.Module, mem: Mem) {
     this.#mem = mem;
     const instance = new WebAssembly.Instance(module, {
-      [ANY_SHARED_MEMORY.module]: { [ANY_SHARED_MEMORY.name]: mem.wasm },
+      [ANY_SHARED_MEMORY.module]: {
+        [ANY_SHARED_MEMORY.name]: mem.wasm,
+        soft: softCalls(mem),
+      },
     });
     this.#exports = instance.exports as unknown as CoreExports;
   }

@@ -449,7 +449,7 @@ function unreachable(at: number): never {
 const hex = (byte: number): string => byte.toString(16).padStart(2, '0');
 
 /**
- * The name under which an undefined opcode is counted: "0f 58 (sse) with f3", "d9 (x87)", "0f 01 /5", "89 (lock)".
+ * The name under which an undefined opcode is counted: "0f 7a with f3", "d9 (x87)", "0f 01 /5", "89 (lock)".
  *
  * @param choice  what chose among the meanings of the opcode, with a space before it, or nothing
  */

@@ -212,6 +212,8 @@ export const HOST_OPS = [
   'vmcall',
   'xgetbv',
   'xsetbv',
+  'fxsave',
+  'fxrstor',
   'xsave',
   'xrstor',
   'rdrand',

@@ -48,7 +48,7 @@ import {
   type Text,
   times,
 } from './opcode-cells.ts';
-import { fillMap, VECTOR_0F, VECTOR_0F3A, VECTOR_0F38 } from './vector-opcodes.ts';
+import { fillIn, fillMap, VECTOR_0F, VECTOR_0F3A, VECTOR_0F38 } from './vector-opcodes.ts';
 import { isVectorOp } from './vector-ops.ts';
 
 export { BY_MOD, BY_PREFIX, BY_REG, BY_REX_B, BY_REX_W, BY_RM, LEAF } from './opcode-cells.ts';
@@ -218,12 +218,12 @@ const GROUP9 = group(
 );
 
 const GROUP15 = group(
-  byMod('!fxsave', f3Or('rdfsbase Ey', '!')),
-  byMod('!fxrstor', f3Or('rdgsbase Ey', '!')),
-  byMod('!sse', f3Or('wrfsbase -,Ey', '!')),
-  byMod('!sse', f3Or('wrgsbase -,Ey', '!')),
-  byMod(bare('xsave Mb'), '!'),
-  byMod(bare('xrstor -,Mb'), bare('lfence modrm')),
+  byMod(bare('fxsave Mb y'), f3Or('rdfsbase Ey', '!')),
+  byMod(bare('fxrstor -,Mb y'), f3Or('rdgsbase Ey', '!')),
+  byMod(bare('ldmxcsr -,Md'), f3Or('wrfsbase -,Ey', '!')),
+  byMod(bare('stmxcsr Md'), f3Or('wrgsbase -,Ey', '!')),
+  byMod(bare('xsave Mb y'), '!'),
+  byMod(bare('xrstor -,Mb y'), bare('lfence modrm')),
   byMod(byPrefix('!xsave', '!clwb', '!cet', '!'), byPrefix('mfence modrm', '!tpause', '!', '!')),
   byMod(byPrefix('clflush -,Mb', '!clflushopt', '!', '!'), bare('sfence modrm')),
 );
@@ -318,7 +318,7 @@ const MOVBE_LOAD = byPrefix('movbe Gv,Mv', 'movbe Gv,Mv', '!', '!crc32');
 const MOVBE_STORE = byPrefix('movbe Mv,Gv', 'movbe Mv,Gv', '!', '!crc32');
 
 const THREE_BYTE_38_CELLS: readonly Cell[] = fillMap(
-  { ...VECTOR_0F38, 240: MOVBE_LOAD, 241: MOVBE_STORE },
+  [...VECTOR_0F38, [0xf0, MOVBE_LOAD], [0xf1, MOVBE_STORE]],
   '!sse',
 );
 
@@ -434,8 +434,6 @@ function compileText(text: Text): Leaf {
 
 /** Opcodes of one byte, after 0f, after 0f 38 and after 0f 3a: 256 nodes each. */
 export const ONE_BYTE: readonly Node[] = ONE_BYTE_CELLS.map(compile);
-export const TWO_BYTE: readonly Node[] = TWO_BYTE_CELLS.map((cell, opcode) =>
-  compile(VECTOR_0F[opcode] ?? cell),
-);
+export const TWO_BYTE: readonly Node[] = fillIn(VECTOR_0F, TWO_BYTE_CELLS).map(compile);
 export const THREE_BYTE_38: readonly Node[] = THREE_BYTE_38_CELLS.map(compile);
 export const THREE_BYTE_3A: readonly Node[] = fillMap(VECTOR_0F3A, '!sse').map(compile);

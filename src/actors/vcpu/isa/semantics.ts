@@ -29,6 +29,7 @@ import { VECTOR_DE, VECTOR_GP } from '../../../shared/x86/vectors.ts';
 import type { Size, Value } from './code.ts';
 import type { Branch, Emitter } from './emitter.ts';
 import { carryOverflow, FLAGS_ADD, FLAGS_DEC, FLAGS_INC, FLAGS_RESULT, FLAGS_SUB, signBit } from './flags.ts';
+import { FLOAT_MEANINGS } from './float-semantics.ts';
 import { isMemory, type PseudoOp } from './forms.ts';
 import type { CoreOp } from './insn.ts';
 import { VECTOR_MEANINGS } from './vector-semantics.ts';
@@ -475,6 +476,7 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
   fence: then((e) => e.fn.fence()),
 
   ...VECTOR_MEANINGS,
+  ...FLOAT_MEANINGS,
 };
 
 /** What PUSHF leaves out of the image: RF and VM. */

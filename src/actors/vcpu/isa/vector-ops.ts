@@ -21,6 +21,15 @@ export const VECTOR_OPS = [
   'pmovzxwd', 'pmovzxwq', 'pmovzxdq', 'pcmpgtq', 'pminsb', 'pminsd', 'pminuw', 'pminud', 'pmaxsb', 'pmaxsd',
   'pmaxuw', 'pmaxud', 'pmulld', 'phminposuw', 'blendps', 'blendpd', 'pblendw', 'palignr', 'pextrb', 'pextrd',
   'pextrq', 'extractps', 'pinsrb', 'insertps', 'pinsrd', 'pinsrq', 'mpsadbw',
+  // Floats.
+  'addps', 'addpd', 'addss', 'addsd', 'subps', 'subpd', 'subss', 'subsd', 'mulps', 'mulpd', 'mulss', 'mulsd',
+  'divps', 'divpd', 'divss', 'divsd', 'minps', 'minpd', 'minss', 'minsd', 'maxps', 'maxpd', 'maxss', 'maxsd',
+  'sqrtps', 'sqrtpd', 'sqrtss', 'sqrtsd', 'rcpps', 'rcpss', 'rsqrtps', 'rsqrtss', 'cmpps', 'cmppd', 'cmpss',
+  'cmpsd', 'roundps', 'roundpd', 'roundss', 'roundsd', 'haddps', 'haddpd', 'hsubps', 'hsubpd', 'addsubps',
+  'addsubpd', 'dpps', 'dppd', 'comiss', 'comisd', 'ucomiss', 'ucomisd', 'cvtsi2ss', 'cvtsi2sd', 'cvtss2si',
+  'cvtsd2si', 'cvttss2si', 'cvttsd2si', 'cvtss2sd', 'cvtsd2ss', 'cvtps2pd', 'cvtpd2ps', 'cvtdq2ps', 'cvtdq2pd',
+  'cvtps2dq', 'cvttps2dq', 'cvtpd2dq', 'cvttpd2dq', 'cvtpi2ps', 'cvtpi2pd', 'cvtps2pi', 'cvttps2pi', 'cvtpd2pi',
+  'cvttpd2pi', 'ldmxcsr', 'stmxcsr',
 ] as const;
 export type VectorOp = (typeof VECTOR_OPS)[number];
 

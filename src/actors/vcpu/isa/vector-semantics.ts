@@ -19,7 +19,7 @@ type Unary = (e: Emitter, source: Value) => Value;
 type Meanings = Partial<Record<VectorOp, VectorMeaning>>;
 
 /** Is an MMX register an operand? */
-function touchesMmx({ form }: Emitter): boolean {
+export function touchesMmx({ form }: Emitter): boolean {
   return [form.dst, form.src].includes('mm') || form.op === 'emms';
 }
 
