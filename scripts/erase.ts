@@ -37,7 +37,9 @@ const imports = new Map(
 const workers = files.filter((file) => /^actors\/.*\.worker\.js$/.test(file));
 const reachable = closure(workers, (file) => imports.get(file) ?? []);
 const importers = (file: string) => [...imports].filter(([, to]) => to.includes(file)).map(([from]) => from);
-const concerned = closure([POINT], importers);
+// A path that only delegates to others needs no point of its own, and so no import of them.
+const delegating = [...reachable].filter((file) => /\byield\s*\*/.test(texts.get(file) ?? ''));
+const concerned = closure([POINT, ...delegating], importers);
 const members = [...reachable].filter((file) => concerned.has(file) && file !== POINT).sort();
 
 const checked = members.map(eraseFile);

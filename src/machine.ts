@@ -31,6 +31,7 @@ import type { OracleFinding, Vm } from './actors/mmu/vm.ts';
 import { type ErrorNote, identify } from './actors/thread.ts';
 import { readGuestCrash } from './actors/vcpu/exceptions.ts';
 import { compileCore } from './actors/vcpu/isa/core.ts';
+import { alert, lapicWord } from './actors/vcpu/platform/interrupts.ts';
 import type { VcpuTask } from './actors/vcpu/vcpu.api.ts';
 import { ActorThread, type Launch, type Said, ThreadCalls } from './machine/actor-thread.ts';
 import { ControlFront } from './machine/control-front.ts';
@@ -38,6 +39,7 @@ import { boardGuest, guestRam } from './machine/guest.ts';
 import { IntrospectorFront } from './machine/introspector-front.ts';
 import { bury, buryControl, buryIntrospector, buryVcpu } from './machine/lost-actor.ts';
 import { describeRegion, type MachineOptions, type MachinePlan, planMachine } from './machine/options.ts';
+import { SerialInput } from './machine/serial-input.ts';
 import { Watchdog, whereabouts } from './machine/watchdog.ts';
 import { workerFile } from './machine/worker-file.ts';
 import {
@@ -65,7 +67,8 @@ import type { Actor } from './shared/sync/actor.ts';
 import { drive } from './shared/sync/point.ts';
 import { TRACE_DRAIN_MS, TraceCollector, type TraceSummary } from './shared/trace/collector.ts';
 import { hex } from './shared/units.ts';
-import { VECTOR_NAMES } from './shared/x86/vectors.ts';
+import { RFLAGS_IF } from './shared/x86/rflags.ts';
+import { VECTOR_NAMES, VECTOR_PF } from './shared/x86/vectors.ts';
 
 /** How the machine is doing, cheap enough to ask many times a second. */
 export interface MachineStatus {
@@ -118,6 +121,7 @@ export class Machine {
   readonly #introspectorCalls: ThreadCalls<IntrospectorApi>;
   readonly #controlCalls: ThreadCalls<ControlApi>;
   readonly #handlerPort: MessagePort;
+  readonly #serialInput: SerialInput;
   readonly #trace: TraceCollector | null;
   readonly #watchdog: Watchdog;
   readonly #drainer: ReturnType<typeof setInterval> | null;
@@ -139,6 +143,7 @@ export class Machine {
   #lastWatchMs = 0;
   #console = '';
   readonly #opcodes: Record<string, number> = {};
+  readonly #unknownPlaces: Record<string, number> = {};
   /** Threads that we ended by force, and the error that stands for it; null for those that did not end when told to. */
   readonly #forced = new Map<ActorThread, SimError | null>();
   /** A thread died, whoever ended it. */
@@ -186,6 +191,7 @@ export class Machine {
       'machine',
     ];
     const { mem, layout } = this.#vm;
+    this.#serialInput = new SerialInput(mem, layout);
     this.#trace =
       plan.trace === null ? null : new TraceCollector({ mem, layout, path: plan.trace, actors: names });
     this.#watchdog = new Watchdog(this.#vm, names.slice(0, -1));
@@ -259,6 +265,7 @@ export class Machine {
             seed: seeds.fork(`vcpu ${index}`).seed,
             program: plan.program,
             core,
+            platform: plan.platform,
             instructionLimit: plan.instructionLimit,
           },
           onMessage,
@@ -317,6 +324,23 @@ export class Machine {
       slotChanges: slots.created + slots.deleted + slots.moved + slots.reflagged,
       flushes: flushes.requests,
     };
+  }
+
+  /**
+   * Input for the guest's serial port.
+   *
+   * @returns how many bytes there was room for; the others are to be offered again
+   * @throws  SimError SIM_USAGE for a machine without a board
+   */
+  sendSerial(bytes: Uint8Array): number {
+    if (this.#plan.platform === null) {
+      throw new SimError('SIM_USAGE', 'serial input for a machine without a serial port', {
+        hint: 'give it a board',
+      });
+    }
+    const taken = this.#serialInput.put(bytes);
+    if (taken > 0) drive(this.#actor, alert(this.#vm, 0));
+    return taken;
   }
 
   /** One of VCPU_STATE_NAMES. @throws SimError SIM_CONFIG_RANGE when there is no such vCPU */
@@ -382,10 +406,9 @@ export class Machine {
     if (message.is === 'finding') this.#found(message.finding);
     else if (message.is === 'lockEdge') this.#learnLockEdge(message.edge);
     else if (message.is === 'failure') this.#fail(errorOf(message.error));
+    else if (message.is === 'unknown') count(this.#unknownPlaces, message.counts);
     else if (message.is === 'opcodes') {
-      for (const [name, count] of Object.entries(message.counts)) {
-        this.#opcodes[name] = (this.#opcodes[name] ?? 0) + count;
-      }
+      count(this.#opcodes, message.counts);
     } else {
       if (message.name === 'console') {
         const { text } = message.fact as MachineFacts['console'];
@@ -549,10 +572,20 @@ export class Machine {
     return 'limit';
   }
 
-  /** HLT with nothing left that could wake it: there are no interrupts between vCPUs. */
+  /** HLT with nothing left that could wake it: without a board nothing can, with one it takes IF. */
   #allHalted(): boolean {
+    if (this.#plan.platform !== null && this.#anyTakesInterrupts()) return false;
     const live = this.#vcpus.flatMap((thread, index) => (thread.ended ? [] : [this.stateOf(index)]));
     return live.length > 0 && live.every((state) => state === 'halted');
+  }
+
+  #anyTakesInterrupts(): boolean {
+    const { mem } = this.#vm;
+    return this.#vcpus.some((_, index) => {
+      const flags = mem.u64[(this.#vm.cpu(index) + CPU.at.RFLAGS) / 8]!;
+      const waits = mem.load(lapicWord(this.#vm, index, 'WAITING')) !== 0;
+      return !waits && (flags & BigInt(RFLAGS_IF)) !== 0n;
+    });
   }
 
   #crash(): SimError {
@@ -560,9 +593,11 @@ export class Machine {
     if (crash === null) return new SimError('SIM_GUEST_CRASH', 'the introspection tool answered CRASH');
     const rip = this.#vm.mem.u64[(this.#vm.cpu(crash.vcpu) + CPU.at.RIP) / 8]!;
     const event = VECTOR_NAMES[crash.vector] ?? `vector ${crash.vector}`;
+    const cr2 = this.#vm.mem.u64[(this.#vm.cpu(crash.vcpu) + CPU.at.CR2) / 8]!;
+    const where = crash.vector === VECTOR_PF ? `, address ${hex(cr2)}` : '';
     return new SimError(
       'SIM_GUEST_CRASH',
-      `vCPU ${crash.vcpu}: triple fault, begun by ${event} at rip ${hex(rip)}`,
+      `vCPU ${crash.vcpu}: triple fault, begun by ${event} at rip ${hex(rip)}${where}`,
       {
         hint: 'an exception came that the guest has no working handler for',
       },
@@ -709,6 +744,7 @@ export class Machine {
       seed: this.#plan.seed,
       checks: { rounds: this.#checkRounds, skipped: this.#checksSkipped, facts: this.#checkFacts },
       undefinedOpcodes: this.#opcodes,
+      unknownPlaces: this.#unknownPlaces,
       console: this.#console,
       trace,
       stateHash,
@@ -790,6 +826,10 @@ export class Machine {
       if (!(error instanceof SimError)) throw error;
     }
   }
+}
+
+function count(sums: Record<string, number>, counts: Readonly<Record<string, number>>): void {
+  for (const [name, more] of Object.entries(counts)) sums[name] = (sums[name] ?? 0) + more;
 }
 
 function errorOf({ code, message, hint, cause }: ErrorNote): SimError {

@@ -45,6 +45,8 @@ export type ThreadMessage =
   | { readonly is: 'lockEdge'; readonly edge: SeenEdge }
   /** Undefined opcodes that a vCPU has met, by name. */
   | { readonly is: 'opcodes'; readonly counts: Readonly<Record<string, number>> }
+  /** Ports and MSRs that are not there, and that a vCPU was asked for. */
+  | { readonly is: 'unknown'; readonly counts: Readonly<Record<string, number>> }
   /** The run goes on, but not as it was meant to. */
   | { readonly is: 'failure'; readonly error: ErrorNote };
 
@@ -56,6 +58,7 @@ export interface Identity {
 export interface Thread extends Identity {
   announce<Name extends keyof MachineFacts>(name: Name, fact: MachineFacts[Name]): void;
   opcodes(counts: Readonly<Record<string, number>>): void;
+  unknown(counts: Readonly<Record<string, number>>): void;
   fail(error: SimError): void;
 }
 
@@ -119,6 +122,7 @@ export function startThread(task: ThreadTask): Thread {
     ...identity,
     announce: (name, fact) => send({ is: 'fact', name, fact }),
     opcodes: (counts) => send({ is: 'opcodes', counts }),
+    unknown: (counts) => send({ is: 'unknown', counts }),
     fail: ({ code, message, hint, cause }) =>
       send({
         is: 'failure',

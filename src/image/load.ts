@@ -9,6 +9,7 @@ import { PAGE_BYTES, VCPU_LIMIT } from '../shared/layout/machine.ts';
 import { formatSize, type Gpa, hex } from '../shared/units.ts';
 import { IDENTITY_GPA_LIMIT_MAX, IMAGE_GPA_MIN } from './boot.ts';
 import { type ElfSegment, type ElfSymbol, isElf, parseElf } from './elf.ts';
+import { isBzImage } from './linux.ts';
 
 export interface LoadOptions {
   /** RAM from gpa 0 on. */
@@ -52,7 +53,7 @@ const MIB = 1024 ** 2;
  */
 export function loadImage(source: string | Uint8Array, options: LoadOptions): LoadedImage {
   checkOptions(options);
-  const file = typeof source === 'string' ? readImage(source) : source;
+  const file = readGuestFile(source, '--kernel');
   if (options.flat === true) return flatImage(file, options);
   if (!isElf(file)) throw notElf(file);
   if (options.baseGpa !== undefined) {
@@ -121,7 +122,16 @@ function checkOptions({ ramBytes, vcpuCount, baseGpa }: LoadOptions): void {
   }
 }
 
-function readImage(path: string): Uint8Array {
+/**
+ * A file that goes into the guest.
+ *
+ * @param source  a path, or the file's bytes
+ * @param flag    which says what file it is, for messages
+ * @throws        SimError SIM_IMAGE_MISSING if it cannot be read, SIM_IMAGE_FORMAT if it is too large
+ */
+export function readGuestFile(source: string | Uint8Array, flag: string): Uint8Array {
+  if (typeof source !== 'string') return source;
+  const path = source;
   try {
     const { size } = statSync(path);
     if (size > FILE_BYTES_MAX) {
@@ -133,7 +143,7 @@ function readImage(path: string): Uint8Array {
   } catch (error) {
     if (error instanceof SimError) throw error;
     throw new SimError('SIM_IMAGE_MISSING', `cannot read ${path}`, {
-      hint: 'the image is the file after --kernel',
+      hint: `it is the file after ${flag}`,
       cause: error,
     });
   }
@@ -224,7 +234,6 @@ function enoughRam(bytes: number): number {
 // ── what else a file may be ─────────────────────────────────────────────────────────────────────
 
 const BOOT_SECTOR_MAGIC = 0xaa55;
-const LINUX_HEADER_MAGIC = 0x53726448; // "HdrS"
 const MULTIBOOT_MAGIC = 0x1badb002;
 const MULTIBOOT_SEARCH_BYTES = 8192;
 const MULTIBOOT2_MAGIC = 0xe85250d6;
@@ -257,7 +266,9 @@ const KINDS: readonly { readonly magic: readonly number[]; readonly what: string
 function notElf(file: Uint8Array): SimError {
   const refuse = (message: string, hint: string) => new SimError('SIM_IMAGE_FORMAT', message, { hint });
   if (file.byteLength === 0) return refuse('the image is empty', ELF_HINT);
-  if (isBzImage(file)) return refuse('a Linux kernel (bzImage): not supported yet', ELF_HINT);
+  if (isBzImage(file)) {
+    return refuse('a Linux kernel (bzImage), which needs a PC', 'give it as `linux: { kernel }`');
+  }
   if (multiboot(file) !== null) return multibootRefused('an image for multiboot loaders', file);
   const kind = KINDS.find(({ magic }) => magic.every((byte, index) => file[index] === byte));
   if (kind !== undefined) return refuse(kind.what, kind.hint ?? ELF_HINT);
@@ -273,15 +284,6 @@ function multibootRefused(what: string, file: Uint8Array): SimError {
   return new SimError('SIM_IMAGE_FORMAT', `${what} (multiboot ${multiboot(file)}): not supported yet`, {
     hint: 'vCPUs start in 64-bit mode, such images in 32-bit mode; give one without a multiboot header',
   });
-}
-
-/** @source Linux, Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header" */
-function isBzImage(file: Uint8Array): boolean {
-  if (file.byteLength < 0x206) return false;
-  const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
-  return (
-    view.getUint16(0x1fe, true) === BOOT_SECTOR_MAGIC && view.getUint32(0x202, true) === LINUX_HEADER_MAGIC
-  );
 }
 
 /**

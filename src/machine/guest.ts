@@ -1,7 +1,8 @@
 /** What the vCPUs find when they start: the image and the boot tables in RAM, their registers. */
 import type { Vm } from '../actors/mmu/vm.ts';
 import { bootState, writeBootTables } from '../image/boot.ts';
-import { loadImage, writeImage } from '../image/load.ts';
+import { loadLinux } from '../image/linux.ts';
+import { loadImage, readGuestFile, writeImage } from '../image/load.ts';
 import { writeInitialState } from './initial-state.ts';
 import type { MachinePlan } from './options.ts';
 
@@ -11,7 +12,7 @@ import type { MachinePlan } from './options.ts';
  * @throws SimError SIM_IMAGE_MISSING, SIM_IMAGE_FORMAT, or SIM_CONFIG_RANGE for an image that does not fit
  */
 export function boardGuest(vm: Vm, plan: MachinePlan): void {
-  const { ramBytes, flat, contents } = plan;
+  const { ramBytes, flat, contents, linux } = plan;
   const { vcpuCount } = vm;
   const ram = guestRam(vm, plan);
   if (plan.image !== null) {
@@ -21,6 +22,16 @@ export function boardGuest(vm: Vm, plan: MachinePlan): void {
     for (let index = 0; index < vcpuCount; index++) {
       writeInitialState(vm, index, bootState(index, vcpuCount, image.entry));
     }
+  }
+  if (linux !== null) {
+    const { kernel, initrd, commandLine } = linux;
+    const state = loadLinux(readGuestFile(kernel, '--kernel'), ram, {
+      ramBytes,
+      vcpuCount,
+      ...(initrd === undefined ? {} : { initrd: readGuestFile(initrd, '--initrd') }),
+      ...(commandLine === undefined ? {} : { commandLine }),
+    });
+    writeInitialState(vm, 0, state);
   }
   for (const { offset, data } of contents) ram.set(data, offset);
 }

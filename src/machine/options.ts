@@ -5,7 +5,7 @@ import type { Allowed, KvmiPlan, ToolSource } from '../actors/introspector/intro
 import type { ScriptSource } from '../actors/mmu/control.api.ts';
 import type { SlotRequest } from '../actors/mmu/memslots.ts';
 import type { OracleFinding } from '../actors/mmu/vm.ts';
-import type { ProgramSource } from '../actors/vcpu/vcpu.api.ts';
+import type { PlatformOptions, ProgramSource } from '../actors/vcpu/vcpu.api.ts';
 import { SimError } from '../shared/errors.ts';
 import { type LayoutConfig, machineLayout, PAGE_BYTES, VCPU_LIMIT } from '../shared/layout/machine.ts';
 import { SLOT_LOG_DIRTY, SLOT_READONLY } from '../shared/layout/memslot.ts';
@@ -36,6 +36,13 @@ export interface GuestEnd {
   readonly exited: readonly boolean[];
 }
 
+/** What a boot loader would be told. Paths, or the files' bytes. */
+export interface LinuxBoot {
+  readonly kernel: string | Uint8Array;
+  readonly initrd?: string | Uint8Array;
+  readonly commandLine?: string;
+}
+
 export interface MachineOptions {
   /** 1 … 16. */
   readonly vcpuCount: number;
@@ -48,6 +55,15 @@ export interface MachineOptions {
   /** The program: a path, or the file's bytes. A static ELF64 file, or plain code with `flat`. */
   readonly image?: string | Uint8Array;
   readonly flat?: boolean;
+  /** A Linux kernel (bzImage) in place of an image; the machine is a PC then. */
+  readonly linux?: LinuxBoot;
+  /** A PC: APICs, timers, a serial port, ACPI. Default: false, but true with `linux`. */
+  readonly board?: boolean;
+  /**
+   * Course of time on a PC. 'real' (the default): the host's. 'virtual': a nanosecond per instruction, idle time passed
+   * over, so that a run repeats; for one vCPU.
+   */
+  readonly clock?: 'real' | 'virtual';
   /** Written into RAM after the image; `offset` is into RAM, bytes. */
   readonly contents?: readonly { readonly offset: number; readonly data: Uint8Array }[];
   /**
@@ -98,6 +114,9 @@ export interface MachinePlan {
   readonly memory: readonly SlotRequest[];
   readonly image: string | Uint8Array | null;
   readonly flat: boolean;
+  readonly linux: LinuxBoot | null;
+  /** Null: the machine is bare. */
+  readonly platform: PlatformOptions | null;
   readonly contents: NonNullable<MachineOptions['contents']>;
   readonly stopWord: number | null;
   readonly oracle: MachineOptions['oracle'] | null;
@@ -122,6 +141,7 @@ export interface MachinePlan {
 
 const MIB = 1024 ** 2;
 export const RAM_BYTES_DEFAULT = 64 * MIB;
+export const LINUX_RAM_BYTES_DEFAULT = 256 * MIB;
 export const RAM_BYTES_MIN = MIB;
 /** Host addresses are 31-bit numbers in the emulator core, and the tables need room below 2 GiB as well. */
 export const RAM_BYTES_MAX = 1024 * MIB;
@@ -133,7 +153,11 @@ export const OTHER_ACTORS = 3;
 
 /** @throws SimError SIM_CONFIG_RANGE for a number out of range, SIM_USAGE for a combination that makes no sense */
 export function planMachine(options: MachineOptions, traceBytes: number): MachinePlan {
-  const { vcpuCount, ramBytes = RAM_BYTES_DEFAULT, gpaBytes = 2 * ramBytes } = options;
+  const { vcpuCount, linux } = options;
+  const board = options.board ?? linux !== undefined;
+  const { ramBytes = linux === undefined ? RAM_BYTES_DEFAULT : LINUX_RAM_BYTES_DEFAULT } = options;
+  // The devices of a PC are above all RAM that there can be, and have no memory slots.
+  const { gpaBytes = board ? ramBytes : 2 * ramBytes } = options;
   range('vCPUs', vcpuCount, 1, VCPU_LIMIT);
   size('RAM', ramBytes, options.program === undefined ? RAM_BYTES_MIN : PAGE_BYTES, RAM_BYTES_MAX);
   size('guest physical address space', gpaBytes, PAGE_BYTES, 4 * RAM_BYTES_MAX);
@@ -157,6 +181,7 @@ export function planMachine(options: MachineOptions, traceBytes: number): Machin
     accessLimit: Math.min(gfnCount, ACCESS_LIMIT_MAX),
     traceBytes,
     actorCount: vcpuCount + OTHER_ACTORS,
+    board,
   };
   const { bytes } = machineLayout(config);
   if (bytes >= MEMORY_BYTES_MAX) {
@@ -175,6 +200,8 @@ export function planMachine(options: MachineOptions, traceBytes: number): Machin
     memory,
     image: options.image ?? null,
     flat: options.flat ?? false,
+    linux: linux ?? null,
+    platform: board ? planPlatform(options) : null,
     contents: (options.contents ?? []).map((part) => inside(part, ramBytes)),
     stopWord: options.stopWord ?? null,
     oracle: options.oracle ?? null,
@@ -196,6 +223,12 @@ export function planMachine(options: MachineOptions, traceBytes: number): Machin
     seed,
     trace: options.trace ?? null,
   };
+}
+
+/** @source the epoch of virtual time: any would do, as long as it is always the same */
+function planPlatform({ clock = 'real' }: MachineOptions): PlatformOptions {
+  if (clock === 'virtual') return { clock: { kind: 'virtual' }, epochMs: Date.UTC(2026, 0, 1) };
+  return { clock: { kind: 'real', base: process.hrtime.bigint() }, epochMs: Date.now() };
 }
 
 /** A region as the kernel's classification takes it. What is not a whole page becomes a fraction, which it refuses. */
@@ -227,7 +260,26 @@ function contradictions(options: MachineOptions, introspected: boolean): void {
   if (options.image !== undefined && options.program !== undefined) {
     throw new SimError('SIM_USAGE', 'both an image and an access program', { hint: 'give one of them' });
   }
-  if (options.image === undefined && options.program === undefined) {
+  const { linux, board, clock } = options;
+  if (linux !== undefined && (options.image !== undefined || options.program !== undefined)) {
+    throw new SimError('SIM_USAGE', 'a Linux kernel beside another program', { hint: 'give one of them' });
+  }
+  if (linux !== undefined && board === false) {
+    throw new SimError('SIM_USAGE', 'a Linux kernel for a machine without a board', {
+      hint: 'leave out `board: false`',
+    });
+  }
+  if (clock !== undefined && linux === undefined && board !== true) {
+    throw new SimError('SIM_USAGE', `a ${clock} clock for a machine without one`, {
+      hint: 'give it a board as well',
+    });
+  }
+  if (clock === 'virtual' && options.vcpuCount > 1) {
+    throw new SimError('SIM_USAGE', `virtual time for ${options.vcpuCount} vCPUs`, {
+      hint: 'give one vCPU: several would each have their own time',
+    });
+  }
+  if (options.image === undefined && options.program === undefined && linux === undefined) {
     throw new SimError('SIM_USAGE', 'nothing to run', { hint: 'give an image' });
   }
   if (!introspected && options.tool !== undefined) {

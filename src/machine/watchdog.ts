@@ -7,6 +7,7 @@ import { CPU } from '../shared/layout/cpu.ts';
 import { VCPU_RUNNING, VCPU_STATE_NAMES } from '../shared/layout/vcpu.ts';
 import { LOCK_CLASSES } from '../shared/sync/lock-class.ts';
 import { STATS, STATS_BYTES, statsAddress } from '../shared/sync/stats.ts';
+import { RCX } from '../shared/x86/registers.ts';
 
 /** A wait or a standstill of this long is a finding. */
 export const STALL_MS = 10_000;
@@ -56,7 +57,9 @@ export class Watchdog {
     if (mem.load(this.#vm.vcpuWord(vcpu, 'PARKED')) !== 0) return '';
     const retired = mem.u64[(this.#vm.cpu(vcpu) + CPU.at.RETIRED) / 8]!;
     const jobs = mem.i64[this.#vm.vcpuWord(vcpu, 'JOBS_RUN') / 8]!;
-    return `${retired} ${jobs}`;
+    // A REP that copies megabytes is one instruction, and its count goes down.
+    const left = mem.u64[(this.#vm.cpu(vcpu) + CPU.at.GPR) / 8 + RCX]!;
+    return `${retired} ${jobs} ${left}`;
   }
 
   /** An empty mark is progress. */

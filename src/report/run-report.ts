@@ -84,6 +84,8 @@ export interface RunReport extends Counters {
   readonly checks: CheckReport;
   /** Instructions that the machine does not know, by name: the guest got #UD for them. */
   readonly undefinedOpcodes: Readonly<Record<string, number>>;
+  /** Ports and MSRs that are not there and were asked for, by name: how often. */
+  readonly unknownPlaces: Readonly<Record<string, number>>;
   /** What the guest wrote to its console, vCPUs mixed as their lines came. */
   readonly console: string;
   readonly trace: TraceSummary | null;

@@ -81,10 +81,15 @@ function checkText({ checks }: RunReport): string {
   return `${checks.rounds} times${skipped}: ${ids.map(([id, count]) => `${id} ${formatCount(count)}`).join('  ')}`;
 }
 
-function opcodeLines({ undefinedOpcodes }: RunReport): string[] {
-  const names = Object.entries(undefinedOpcodes).sort(([, a], [, b]) => b - a);
+function opcodeLines({ undefinedOpcodes, unknownPlaces }: RunReport): string[] {
+  return [...namesLine('unknown', undefinedOpcodes), ...namesLine('absent', unknownPlaces)];
+}
+
+/** The most frequent first. */
+function namesLine(title: string, counts: Readonly<Record<string, number>>): string[] {
+  const names = Object.entries(counts).sort(([, a], [, b]) => b - a);
   if (names.length === 0) return [];
-  return [`unknown  ${names.map(([name, count]) => `${name} ${formatCount(count)}`).join('  ')}`];
+  return [`${title.padEnd(8)} ${names.map(([name, count]) => `${name} ${formatCount(count)}`).join('  ')}`];
 }
 
 function traceText({ trace }: RunReport): string {

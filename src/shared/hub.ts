@@ -35,6 +35,8 @@ export interface MachineFacts {
   };
   /** The guest wrote to its console. */
   console: { readonly vcpu: number; readonly text: string };
+  /** The guest's serial port has sent something. */
+  serial: { readonly bytes: Uint8Array };
   /** An oracle fired. */
   finding: { readonly id: string; readonly title: string };
   /** The introspector connected or left. */

@@ -13,6 +13,7 @@ import { Completion } from '../../shared/sync/completion.ts';
 import {
   DONE_KVMI,
   LOCK_ACCESS_TREE,
+  LOCK_BOARD,
   LOCK_BYTES,
   LOCK_CONNECTION,
   LOCK_JOB,
@@ -52,6 +53,7 @@ export class Vm {
   readonly mnInvalidateLock: SpinLock;
   readonly connectionLock: Mutex;
   readonly splitLock: SpinLock;
+  readonly boardLock: SpinLock;
   readonly srcu: Srcu;
   readonly trackSrcu: Srcu;
   readonly kvmiComplete: Completion;
@@ -79,6 +81,7 @@ export class Vm {
     this.mnInvalidateLock = new SpinLock(at('mn_invalidate_lock'), LOCK_MN_INVALIDATE);
     this.connectionLock = new Mutex(at('connection_lock'), LOCK_CONNECTION);
     this.splitLock = new SpinLock(at('split_lock'), LOCK_SPLIT);
+    this.boardLock = new SpinLock(at('board_lock'), LOCK_BOARD);
     this.srcu = new Srcu(at('kvm.srcu'), SRCU_KVM);
     this.trackSrcu = new Srcu(at('track_srcu'), SRCU_TRACK);
     this.kvmiComplete = new Completion(at('kvmi_complete'), DONE_KVMI);

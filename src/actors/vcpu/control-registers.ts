@@ -63,6 +63,10 @@ export function* writeControl(vcpu: Vcpu, number: number, value: bigint): Path<O
   const privileged = requireRing0(vcpu);
   if (privileged !== OUTCOME_OK) return privileged;
   if (!acceptsControl(number, value)) return vcpu.raise(VECTOR_GP, 0);
+  if (number === 8 && vcpu.platform !== null) {
+    vcpu.platform.apic.setPriority(Number(value));
+    return OUTCOME_OK;
+  }
   if (number === 2 || number === 8) {
     vcpu.set64(controlName(number), value);
     return OUTCOME_OK;

@@ -86,9 +86,12 @@ export function* sleepHalted(vcpu: Vcpu): Path<boolean> {
     if (vcpu.intercepts.injection !== null) mem.store(vcpu.word('STATE'), VCPU_RUNNING);
     return goesOn;
   }
+  const sleepMs = vcpu.platform?.sleepMs() ?? Number.POSITIVE_INFINITY;
+  if (sleepMs === 0) return true;
   yield* vcpu.leaveSrcu();
   actor.checks?.mayBlock('a kick');
   actor.expect = seen;
+  actor.timeoutMs = sleepMs;
   yield waiting(vcpu.word('WAKE_SEQ'));
   yield* vcpu.enterSrcu();
   return true;

@@ -71,18 +71,20 @@ import { OUTCOME_DEAD, OUTCOME_FAULT, OUTCOME_OK, type Outcome, type Vcpu } from
 export interface DeliverOptions {
   /**
    * Where the event comes from. 'int' (INT n, INT3) needs a gate whose DPL admits the caller; 'int1' (INT1) and
-   * 'exception', the default, do not.
+   * 'exception', the default, do not. 'external' is an interrupt.
    */
-  readonly source?: 'exception' | 'int' | 'int1';
+  readonly source?: EventSource;
   /** What the handler returns to; RIP when absent, as for a fault. A trap or INT n gives the next instruction. */
   readonly returnRip?: bigint;
 }
+
+export type EventSource = 'exception' | 'int' | 'int1' | 'external';
 
 interface Event {
   readonly vector: number;
   /** −1 when the vector pushes none. */
   readonly errorCode: number;
-  readonly source: 'exception' | 'int' | 'int1';
+  readonly source: EventSource;
   readonly returnRip: bigint;
 }
 
@@ -111,7 +113,11 @@ export function* deliver(vcpu: Vcpu, options: DeliverOptions = {}): Path<Outcome
     }
     if (outcome !== OUTCOME_FAULT) return outcome;
     const combined = combine(event, vcpu.fault.vector);
-    if (combined === 'shutdown') return yield* tripleFault(vcpu, first);
+    if (combined === 'shutdown') {
+      const last = vcpu.fault.vector === VECTOR_PF ? vcpu.fault.address : cr2;
+      if (last !== null) vcpu.set64('CR2', last);
+      return yield* tripleFault(vcpu, first);
+    }
     // The second fault is one of the instruction that was being executed: it returns to its start.
     const faulted: Event = {
       vector: vcpu.fault.vector,
@@ -142,7 +148,7 @@ const PAGE_FAULTS: readonly number[] = [VECTOR_PF, VECTOR_VE];
 function combine(first: Event, second: number): 'serially' | 'double' | 'shutdown' {
   const contributory = CONTRIBUTORY.includes(second);
   const page = PAGE_FAULTS.includes(second);
-  // A software interrupt is benign, whatever its number.
+  // An interrupt is benign, whatever its number.
   if (first.source !== 'exception' || !(contributory || page)) return 'serially';
   if (first.vector === VECTOR_DF) return 'shutdown';
   if (PAGE_FAULTS.includes(first.vector)) return 'double';

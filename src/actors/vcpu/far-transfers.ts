@@ -133,6 +133,7 @@ export function* interruptReturn(vcpu: Vcpu, insn: Insn): Path<Outcome> {
   const loaded = Number(newFlags & 0xffff_ffffn) & writable;
   vcpu.flags.setRflags(BigInt((flags & ~(writable | RFLAGS_RF)) | loaded | RFLAGS_FIXED));
   commitReturn(vcpu, { rip, cs: selector, rsp, ss: stackSelector });
+  vcpu.platform?.unblockNmi();
   return OUTCOME_OK;
 }
 

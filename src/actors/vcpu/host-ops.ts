@@ -9,7 +9,7 @@
 import { VCPU_HALTED } from '../../shared/layout/vcpu.ts';
 import { type Path, writing } from '../../shared/sync/point.ts';
 import { CR4_FSGSBASE } from '../../shared/x86/control-registers.ts';
-import { SEG_LDTR, SEG_TR } from '../../shared/x86/descriptors.ts';
+import { SEG_LDTR, SEG_SS, SEG_TR } from '../../shared/x86/descriptors.ts';
 import { MISC_FEATURES_CPUID_FAULT } from '../../shared/x86/msr.ts';
 import { RAX, RBX, RCX, RDI, RDX, RSI, RSP } from '../../shared/x86/registers.ts';
 import { ARITHMETIC_FLAGS, CF, RFLAGS_IF } from '../../shared/x86/rflags.ts';
@@ -31,7 +31,7 @@ import {
   writeControl,
   writeDebug,
 } from './control-registers.ts';
-import { cpuid } from './cpuid.ts';
+import { type CpuidResult, cpuid } from './cpuid.ts';
 import { loadLdt, loadSegment, loadTable, loadTaskRegister, storeTable } from './descriptors.ts';
 import { deliver } from './exceptions.ts';
 import { farCall, farJump, farReturn, interruptReturn, systemCall, systemReturn } from './far-transfers.ts';
@@ -55,6 +55,7 @@ import { OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 import { fxrstor, fxsave, xgetbv, xrstor, xsave, xsetbv } from './xsave.ts';
 
 const STACK = { stack: true };
+const LOW_32 = 0xffff_ffffn;
 
 /**
  * Carries out one host operation.
@@ -211,7 +212,10 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
       return yield* storeWord(vcpu, insn, BigInt(vcpu.selector(insn.extra)));
     case 'movtoseg': {
       const read = yield* readOperand(vcpu, insn.src as GeneralOperand, 2);
-      return read === OUTCOME_OK ? yield* loadSegment(vcpu, insn.extra, Number(vcpu.value)) : read;
+      if (read !== OUTCOME_OK) return read;
+      const loaded = yield* loadSegment(vcpu, insn.extra, Number(vcpu.value));
+      if (loaded === OUTCOME_OK && insn.extra === SEG_SS) castShadow(vcpu);
+      return loaded;
     }
     case 'pushseg':
       return yield* pushSegment(vcpu, insn);
@@ -288,16 +292,22 @@ function* halt(vcpu: Vcpu): Path<Outcome> {
 function* identify(vcpu: Vcpu, insn: Insn): Path<Outcome> {
   const faulting = (vcpu.get64('MISC_FEATURES') & MISC_FEATURES_CPUID_FAULT) !== 0n;
   if (faulting && vcpu.get32('CPL') > 0) return vcpu.raise(VECTOR_GP, 0);
-  const leaf = Number(vcpu.gpr(RAX) & 0xffff_ffffn);
-  const subleaf = Number(vcpu.gpr(RCX) & 0xffff_ffffn);
+  const leaf = Number(vcpu.gpr(RAX) & LOW_32);
+  const subleaf = Number(vcpu.gpr(RCX) & LOW_32);
   const verdict = yield* cpuidEvent(vcpu, leaf, subleaf, insn.length);
   if (verdict === 'retry') return OUTCOME_RETRY;
-  const { eax, ebx, ecx, edx } = cpuid(leaf, subleaf, vcpu);
+  const { eax, ebx, ecx, edx } = cpuidOf(vcpu, leaf, subleaf);
   vcpu.setGpr(RAX, BigInt(eax));
   vcpu.setGpr(RBX, BigInt(ebx));
   vcpu.setGpr(RCX, BigInt(ecx));
   vcpu.setGpr(RDX, BigInt(edx));
   return OUTCOME_OK;
+}
+
+/** With what the board adds. A leaf beyond the last answers as the last basic one. */
+function cpuidOf(vcpu: Vcpu, leaf: number, subleaf: number): CpuidResult {
+  const board = vcpu.platform === null ? null : vcpu.cpuid(leaf, subleaf);
+  return board ?? cpuid(leaf, subleaf, vcpu);
 }
 
 /** RDRAND: always has a number, CF 1 and the other flags 0. */
@@ -334,8 +344,14 @@ function setInterruptFlag(vcpu: Vcpu, on: boolean): Outcome {
   if (!hasIoPrivilege(vcpu)) return vcpu.raise(VECTOR_GP, 0);
   const flag = BigInt(RFLAGS_IF);
   const flags = vcpu.flags.rflags();
+  if (on && (flags & flag) === 0n) castShadow(vcpu);
   vcpu.flags.setRflags(on ? flags | flag : flags & ~flag);
   return OUTCOME_OK;
+}
+
+/** No interrupt is taken before the next instruction is complete: that is, while so many have retired. */
+function castShadow(vcpu: Vcpu): void {
+  vcpu.set64('SHADOW', vcpu.get64('RETIRED') + 1n);
 }
 
 /** `vcpu.value` into the 64-bit destination register, if the read went well. */

@@ -59,8 +59,7 @@ export function* readLinear(
     const piece = { gpa, gva: at, size: bytes, access: ACCESS_R, value: 0n, expect: null };
     const result = yield* accessPiece(vcpu, piece);
     if (result.kind === 'retry') return OUTCOME_RETRY;
-    if (result.kind === 'mmio') yield* countMmio(vcpu);
-    const got = result.kind === 'mmio' ? allOnes(bytes) : result.value;
+    const got = result.kind === 'mmio' ? yield* loadMmio(vcpu, gpa, bytes) : result.value;
     value |= got << BigInt(8 * skip);
     skip += bytes;
   }
@@ -98,7 +97,7 @@ export function* writeLinear(
     if (gpa < 0) return outcomeOf(gpa);
     const part = (value >> BigInt(8 * skip)) & allOnes(bytes);
     const piece = { gpa, gva: at, size: bytes, access: ACCESS_W, value: part, expect: null };
-    const outcome = yield* stored(vcpu, (yield* accessPiece(vcpu, piece)).kind);
+    const outcome = yield* stored(vcpu, piece, (yield* accessPiece(vcpu, piece)).kind);
     if (outcome !== OUTCOME_OK) return outcome;
     skip += bytes;
   }
@@ -131,14 +130,36 @@ function* writeWhole(
 ): Path<Outcome> {
   const parts = yield* translateParts(vcpu, gva, size, ACCESS_W, options);
   if (typeof parts === 'number') return parts;
-  return yield* stored(vcpu, yield* accessSplit(vcpu, parts, { expect: null, value: value & allOnes(size) }));
+  const operand = { expect: null, value: value & allOnes(size) };
+  return yield* stored(vcpu, null, yield* accessSplit(vcpu, parts, operand));
 }
 
-/** The outcome of a store: one that found no RAM is lost, and counted. */
-function* stored(vcpu: Vcpu, result: 'done' | 'retry' | 'mmio'): Path<Outcome> {
+/**
+ * The outcome of a store. One that found no RAM goes to the device that is there; without one it is lost, and counted.
+ *
+ * @param piece  null: stored with others, and no device takes part in that
+ */
+function* stored(
+  vcpu: Vcpu,
+  piece: { readonly gpa: number; readonly size: number; readonly value: bigint } | null,
+  result: 'done' | 'retry' | 'mmio',
+): Path<Outcome> {
   if (result === 'retry') return OUTCOME_RETRY;
-  if (result === 'mmio') yield* countMmio(vcpu);
+  if (result !== 'mmio') return OUTCOME_OK;
+  const { platform } = vcpu;
+  const taken =
+    platform !== null && piece !== null && (yield* platform.storeMmio(piece.gpa, piece.size, piece.value));
+  if (!taken) yield* countMmio(vcpu);
   return OUTCOME_OK;
+}
+
+/** A load that found no RAM: from the device that is there, or all ones, and counted. */
+function* loadMmio(vcpu: Vcpu, gpa: number, size: number): Path<bigint> {
+  const { platform } = vcpu;
+  const value = platform === null ? null : yield* platform.loadMmio(gpa, size);
+  if (value !== null) return value;
+  yield* countMmio(vcpu);
+  return allOnes(size);
 }
 
 /** Every piece of an access, or the outcome that ends it. */
@@ -191,9 +212,9 @@ export function* lockedLinear(
   if (typeof parts === 'number') return parts;
   if (size <= 8 && gva % BigInt(size) === 0n) {
     const piece = { ...parts[0]!, access: ACCESS_W, value, expect };
-    return yield* stored(vcpu, (yield* accessPiece(vcpu, piece)).kind);
+    return yield* stored(vcpu, piece, (yield* accessPiece(vcpu, piece)).kind);
   }
-  return yield* stored(vcpu, yield* accessSplit(vcpu, parts, { expect, value }));
+  return yield* stored(vcpu, null, yield* accessSplit(vcpu, parts, { expect, value }));
 }
 
 /**

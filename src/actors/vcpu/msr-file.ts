@@ -1,9 +1,11 @@
 /**
  * Model-specific registers and the time stamp counter: which there are, and what they hold.
  *
- * The time stamp counter counts retired instructions, so that a run has one course of time whatever the machine does.
+ * The time stamp counter of a bare machine counts retired instructions, so that a run has one course of time whatever the
+ * machine does. That of a PC counts the nanoseconds of its clock, as all its timers do. MSRs that come with the board have
+ * a file of their own (platform/platform-msrs.ts).
  *
- * LIMIT: APIC_BASE and PAT are stored; there is no APIC and no cache that they could change.
+ * LIMIT: PAT is stored; there is no cache that it could change.
  *
  * @source Intel SDM vol. 4, "Architectural MSRs"
  */
@@ -32,6 +34,7 @@ import {
 } from '../../shared/x86/msr.ts';
 import { PHYSICAL_ADDRESS_BITS } from '../../shared/x86/paging.ts';
 import { isCanonical } from './canonical.ts';
+import { readPlatformMsr } from './platform/platform-msrs.ts';
 import { flushTlb } from './tlb.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -105,7 +108,7 @@ export function readMsr(vcpu: Vcpu, number: number): bigint | null {
       return PLATFORM_INFO_CPUID_FAULT;
     default: {
       const plain = PLAIN.get(number);
-      return plain === undefined ? null : vcpu.get64(plain.word);
+      return plain === undefined ? readPlatformMsr(vcpu, number) : vcpu.get64(plain.word);
     }
   }
 }
@@ -114,7 +117,8 @@ export function readMsr(vcpu: Vcpu, number: number): bigint | null {
 export function writeMsr(vcpu: Vcpu, number: number, value: bigint): boolean {
   switch (number) {
     case MSR_TSC:
-      vcpu.set64('TSC_OFFSET', BigInt.asUintN(64, value - vcpu.get64('RETIRED')));
+      vcpu.set64('TSC_OFFSET', BigInt.asUintN(64, value - ticks(vcpu)));
+      vcpu.platform?.apic.tscChanged();
       return true;
     case MSR_EFER:
       return writeEfer(vcpu, value);
@@ -138,5 +142,9 @@ function writeEfer(vcpu: Vcpu, value: bigint): boolean {
 }
 
 export function timeStamp(vcpu: Vcpu): bigint {
-  return BigInt.asUintN(64, vcpu.get64('RETIRED') + vcpu.get64('TSC_OFFSET'));
+  return BigInt.asUintN(64, ticks(vcpu) + vcpu.get64('TSC_OFFSET'));
+}
+
+function ticks(vcpu: Vcpu): bigint {
+  return vcpu.platform === null ? vcpu.get64('RETIRED') : BigInt(vcpu.platform.clock.now());
 }

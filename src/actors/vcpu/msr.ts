@@ -9,6 +9,7 @@ import { RAX, RCX, RDX } from '../../shared/x86/registers.ts';
 import { VECTOR_GP } from '../../shared/x86/vectors.ts';
 import { msrEvent } from '../introspector/vcpu-events.ts';
 import { readMsr, timeStamp, writeMsr } from './msr-file.ts';
+import { writePlatformMsr } from './platform/platform-msrs.ts';
 import { requireRing0 } from './privilege.ts';
 import { OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 
@@ -18,8 +19,9 @@ const LOW_32 = 0xffff_ffffn;
 export function rdmsr(vcpu: Vcpu): Outcome {
   const privileged = requireRing0(vcpu);
   if (privileged !== OUTCOME_OK) return privileged;
-  const value = readMsr(vcpu, Number(vcpu.gpr(RCX) & LOW_32));
-  if (value === null) return vcpu.raise(VECTOR_GP, 0);
+  const number = Number(vcpu.gpr(RCX) & LOW_32);
+  const value = readMsr(vcpu, number);
+  if (value === null) return noMsr(vcpu, 'rdmsr', number);
   setPair(vcpu, value);
   return OUTCOME_OK;
 }
@@ -35,7 +37,13 @@ export function* wrmsr(vcpu: Vcpu): Path<Outcome> {
   const number = Number(vcpu.gpr(RCX) & LOW_32);
   const value = yield* msrEvent(vcpu, number, ((vcpu.gpr(RDX) & LOW_32) << 32n) | (vcpu.gpr(RAX) & LOW_32));
   if (value < 0n) return OUTCOME_RETRY;
-  return writeMsr(vcpu, number, value) ? OUTCOME_OK : vcpu.raise(VECTOR_GP, 0);
+  const done = (yield* writePlatformMsr(vcpu, number, value)) ?? writeMsr(vcpu, number, value);
+  return done ? OUTCOME_OK : noMsr(vcpu, 'wrmsr', number);
+}
+
+function noMsr(vcpu: Vcpu, what: 'rdmsr' | 'wrmsr', number: number): Outcome {
+  vcpu.noteUnknown(`${what} 0x${number.toString(16)}`);
+  return vcpu.raise(VECTOR_GP, 0);
 }
 
 /** RDTSC, and RDTSCP with TSC_AUX in ECX. */

@@ -3,7 +3,6 @@
  *
  * @source Intel SDM vol. 1, "I/O Privilege Level", "I/O Permission Bit Map"; vol. 2A, "IN", "INS"; vol. 2B, "OUT", "OUTS"
  */
-import { VCPU_EXITED } from '../../shared/layout/vcpu.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { TSS_BYTES, TSS_IO_MAP_BASE } from '../../shared/x86/descriptors.ts';
 import { RAX, RCX, RDI, RDX, RSI } from '../../shared/x86/registers.ts';
@@ -23,7 +22,7 @@ export function* portIn(vcpu: Vcpu, insn: Insn): Path<Outcome> {
   const port = portOf(vcpu, insn);
   const allowed = yield* checkPort(vcpu, port, insn.size);
   if (allowed !== OUTCOME_OK) return allowed;
-  writeRegister(vcpu, ACCUMULATOR, insn.size, BigInt(vcpu.ports.read(port, insn.size)));
+  writeRegister(vcpu, ACCUMULATOR, insn.size, BigInt(yield* vcpu.ports.inPort(port, insn.size)));
   return OUTCOME_OK;
 }
 
@@ -32,7 +31,12 @@ export function* portOut(vcpu: Vcpu, insn: Insn): Path<Outcome> {
   const port = portOf(vcpu, insn);
   const allowed = yield* checkPort(vcpu, port, insn.size);
   if (allowed !== OUTCOME_OK) return allowed;
-  return writePort(vcpu, port, insn.size, readRegister(vcpu, ACCUMULATOR, insn.size));
+  const ended = yield* vcpu.ports.outPort(
+    port,
+    insn.size,
+    Number(readRegister(vcpu, ACCUMULATOR, insn.size)),
+  );
+  return ended ? OUTCOME_DEAD : OUTCOME_OK;
 }
 
 /**
@@ -55,11 +59,13 @@ export function* portString(vcpu: Vcpu, insn: Insn): Path<Outcome> {
   const offset = BigInt.asUintN(width, vcpu.gpr(index));
   let outcome: Outcome;
   if (insn.op === 'ins') {
-    outcome = yield* writeLinear(vcpu, offset, size, BigInt(vcpu.ports.read(port, size)));
+    outcome = yield* writeLinear(vcpu, offset, size, BigInt(yield* vcpu.ports.inPort(port, size)));
   } else {
     const address = BigInt.asUintN(64, offset + segmentBase(vcpu, insn.seg));
     outcome = yield* readLinear(vcpu, address, size);
-    if (outcome === OUTCOME_OK) outcome = writePort(vcpu, port, size, vcpu.value);
+    if (outcome === OUTCOME_OK && (yield* vcpu.ports.outPort(port, size, Number(vcpu.value)))) {
+      return OUTCOME_DEAD;
+    }
   }
   if (outcome !== OUTCOME_OK) return outcome;
   const down = (Number(vcpu.flags.rflags()) & RFLAGS_DF) !== 0;
@@ -80,11 +86,6 @@ function setByAddressSize(vcpu: Vcpu, reg: number, insn: Insn, value: bigint): v
 /** The immediate, or DX. */
 function portOf(vcpu: Vcpu, insn: Insn): number {
   return insn.extra >= 0 ? insn.extra : Number(vcpu.gpr(RDX) & 0xffffn);
-}
-
-function writePort(vcpu: Vcpu, port: number, size: number, value: bigint): Outcome {
-  vcpu.ports.write(port, size, Number(value));
-  return vcpu.mem.load(vcpu.word('STATE')) === VCPU_EXITED ? OUTCOME_DEAD : OUTCOME_OK;
 }
 
 /** By privilege level, or by the bitmap of the TSS: a clear bit for every byte of the port. Two bytes are read, always. */

@@ -14,7 +14,13 @@ import {
   EXIT_MEMORY,
   EXIT_STEP,
 } from '../../shared/layout/cpu.ts';
-import { VCPU_CRASHED, VCPU_HALTED, VCPU_RUNNING, VCPU_STOPPED } from '../../shared/layout/vcpu.ts';
+import {
+  VCPU_CRASHED,
+  VCPU_EXITED,
+  VCPU_HALTED,
+  VCPU_RUNNING,
+  VCPU_STOPPED,
+} from '../../shared/layout/vcpu.ts';
 import { type Path, stepping } from '../../shared/sync/point.ts';
 import {
   VECTOR_AC,
@@ -34,6 +40,7 @@ import { enterGuest, exitGuest, sleepHalted } from './entry.ts';
 import { deliver } from './exceptions.ts';
 import { UOP } from './isa/uop.ts';
 import { crossesPage } from './linear-address.ts';
+import type { Platform } from './platform/platform.ts';
 import { handleMiss } from './tlb-fill.ts';
 import { OUTCOME_DEAD, OUTCOME_FAULT, OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 import { watchedInsn } from './watched-access.ts';
@@ -51,6 +58,7 @@ export interface RunLimits {
 /** Why the core was not even entered, beside the EXIT_* kinds, which begin at 1. */
 const NO_BLOCK = 0;
 const SINGLE_STEP = -1;
+const INTERRUPTED = -2;
 
 /**
  * Runs the vCPU until it must stop; VCPU.STATE says why: exited, crashed, or stopped (told to, or a limit).
@@ -70,14 +78,20 @@ export function* runVcpu(vcpu: Vcpu, limits: RunLimits = {}): Path<void> {
   vcpu.settleFlags();
   const left = mem.load(state);
   if (left === VCPU_RUNNING || left === VCPU_HALTED) {
-    mem.store(state, mem.load(vm.word('DEAD')) !== 0 ? VCPU_CRASHED : VCPU_STOPPED);
+    const off = vcpu.platform !== null && !vcpu.platform.board.isOn;
+    mem.store(state, mem.load(vm.word('DEAD')) !== 0 ? VCPU_CRASHED : off ? VCPU_EXITED : VCPU_STOPPED);
   }
 }
 
 /** One entry, one exit, and what the exit asks for. False when the vCPU must stop. */
 function* turn(vcpu: Vcpu, limits: RunLimits): Path<boolean> {
-  if (vcpu.mem.load(vcpu.word('STATE')) === VCPU_HALTED) return yield* sleepHalted(vcpu);
-  let budget = limits.slice ?? SLICE;
+  const { platform } = vcpu;
+  if (platform !== null) yield* platform.tick();
+  if (vcpu.mem.load(vcpu.word('STATE')) === VCPU_HALTED) {
+    if (platform === null || platform.waitsForStart || !platform.wakes) return yield* sleepHalted(vcpu);
+    vcpu.mem.store(vcpu.word('STATE'), VCPU_RUNNING);
+  }
+  let budget = limits.slice ?? platform?.slice ?? SLICE;
   if (limits.instructions !== undefined) {
     const left = limits.instructions - vcpu.get64('RETIRED');
     if (left <= 0n) return false;
@@ -89,14 +103,31 @@ function* turn(vcpu: Vcpu, limits: RunLimits): Path<boolean> {
     yield* exitGuest(vcpu);
     return (yield* inject(vcpu, intercepts.injection)) !== OUTCOME_DEAD;
   }
-  // A block is executed whole or not at all, so what does not fill one is single-stepped.
-  const whole = budget >= BLOCK_INSNS_MAX && !intercepts.singleStep;
+  // Looked at in guest mode: whoever posts one from now on finds a request word that the core sees.
+  const interrupted = platform?.interrupted === true;
+  if (interrupted && platform?.inShadow === false) {
+    yield* exitGuest(vcpu);
+    return (yield* interrupt(vcpu, platform)) !== OUTCOME_DEAD;
+  }
+  // A block is executed whole or not at all, so what does not fill one is single-stepped; so is an instruction that an
+  // interrupt waits behind.
+  const whole = budget >= BLOCK_INSNS_MAX && !intercepts.singleStep && !interrupted;
   const exit = whole ? yield* runGuest(vcpu, budget) : SINGLE_STEP;
   yield* exitGuest(vcpu);
   let outcome = yield* handleExit(vcpu, exit);
   if (outcome === OUTCOME_FAULT) outcome = yield* takeFault(vcpu);
   if (exit === SINGLE_STEP && outcome === OUTCOME_OK) yield* singlestepEvent(vcpu);
   return outcome !== OUTCOME_DEAD;
+}
+
+/** The guest takes an interrupt. A RETRY on the way to the handler: the same vector once more. */
+function* interrupt(vcpu: Vcpu, platform: Platform): Path<Outcome> {
+  const vector = yield* platform.takeInterrupt();
+  if (vector === null) return OUTCOME_RETRY;
+  vcpu.raise(vector);
+  const outcome = yield* deliver(vcpu, { source: 'external' });
+  if (outcome !== OUTCOME_RETRY) platform.interruptTaken();
+  return outcome;
 }
 
 /** The guest takes what the instruction has raised. */
@@ -133,7 +164,7 @@ function* inject(vcpu: Vcpu, injection: InjectedException): Path<Outcome> {
 
 /** In guest mode: block after block, until something has to be done outside. */
 function* runGuest(vcpu: Vcpu, budget: number): Path<number> {
-  const { mem, core, blocks, cpu } = vcpu;
+  const { mem, core, blocks, cpu, platform } = vcpu;
   vcpu.set32('BUDGET', budget);
   let exit = NO_BLOCK;
   let link = 0;
@@ -155,10 +186,15 @@ function* runGuest(vcpu: Vcpu, budget: number): Path<number> {
     }
     if (exit !== EXIT_BLOCK) break;
     link = vcpu.get32('EXIT_LINK');
+    // POPF may have let an interrupt in that waited.
+    if (link === 0 && platform?.interrupted === true) {
+      exit = INTERRUPTED;
+      break;
+    }
   }
   // A block is paid for when it is entered: what was not executed is given back.
   let left = vcpu.get32('BUDGET');
-  if (exit !== NO_BLOCK) left += mem.u8[vcpu.get32('EXIT_UOP') + UOP.at.REMAIN]!;
+  if (exit > NO_BLOCK) left += mem.u8[vcpu.get32('EXIT_UOP') + UOP.at.REMAIN]!;
   vcpu.retire(budget - left);
   return exit;
 }
@@ -214,6 +250,7 @@ function* findBlock(vcpu: Vcpu): Path<Outcome> {
 }
 
 function* missed(vcpu: Vcpu, gva: bigint, access: number): Path<Outcome> {
+  if (vcpu.missesAgain()) return yield* emulateInstruction(vcpu);
   switch (yield* handleMiss(vcpu, gva, access)) {
     case 'emulate':
       return yield* emulateInstruction(vcpu);

@@ -16,7 +16,7 @@ import { leaveGuestMode, requestWord } from '../mmu/requests.ts';
 import { isPresent, spteAccess, spteAddress, sptePfn } from '../mmu/spte.ts';
 import { isCanonical } from './canonical.ts';
 import { walkLinear } from './linear-address.ts';
-import { flushTlb, insert } from './tlb.ts';
+import { flushTlb, insert, wouldEvict } from './tlb.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** What became of a miss. */
@@ -122,6 +122,8 @@ export function* fillTlb(vcpu: Vcpu, fill: TlbFill): Path<boolean> {
   const blocked = !writable && (wanted & access & ACCESS_W) !== 0;
   for (const bit of blocked ? [] : [ACCESS_R, ACCESS_W, ACCESS_X]) {
     if ((wanted & bit) === 0 || (bit === ACCESS_W && !writable)) continue;
+    // MOVS between two pages whose entries share a place would never have both, if each threw out the other's.
+    if ((access & bit) === 0 && wouldEvict(mem, vcpu.cpu, user, bit, gva)) continue;
     const slow = bit !== ACCESS_X && vcpu.watches(gfn);
     insert(mem, vcpu.cpu, { user, access: bit, gva, host: vm.ramPage(page), gfn, slow });
   }

@@ -20,6 +20,8 @@ import {
 import { PAGE_BYTES } from '../../shared/layout/machine.ts';
 import type { Mem } from '../../shared/mem.ts';
 
+const EMPTY = 0xffff_ffff_ffff_ffffn;
+
 /** The table that answers for one ACCESS_* bit. */
 export function tableOf(access: number): number {
   if (access === ACCESS_R) return TLB_READ;
@@ -70,6 +72,12 @@ export function lookup(mem: Mem, cpu: number, user: boolean, access: number, gva
   const tag = mem.u64[at / 8]!;
   if (tag !== page && tag !== (page | TLB_SLOW)) return -1;
   return (Number(gva & 0xffff_ffffn) + mem.i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) >>> 0;
+}
+
+/** Would an entry for `gva` take the place of another page's? */
+export function wouldEvict(mem: Mem, cpu: number, user: boolean, access: number, gva: bigint): boolean {
+  const tag = mem.u64[entryAddress(cpu, user, tableOf(access), gva) / 8]!;
+  return tag !== EMPTY && (tag & ~0xfffn) !== (gva & ~0xfffn);
 }
 
 /** Enters gva's page → the RAM page at `host`, for one kind of access; `slow` keeps the core from using it. */

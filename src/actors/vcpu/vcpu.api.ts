@@ -1,6 +1,9 @@
 /** What the machine gives a vCPU's thread. Types only: a vCPU is asked things through shared memory. */
 import type { ThreadTask } from '../thread.ts';
 import type { Access } from './access-program.ts';
+import type { PlatformOptions } from './platform/platform.ts';
+
+export type { PlatformOptions };
 
 export interface VcpuTask extends ThreadTask {
   readonly index: number;
@@ -9,6 +12,8 @@ export interface VcpuTask extends ThreadTask {
   readonly program: ProgramSource | null;
   /** The emulator core, compiled once for all vCPUs; null when there is a program. */
   readonly core: WebAssembly.Module | null;
+  /** The machine is a PC; null: it is bare. */
+  readonly platform: PlatformOptions | null;
   /** Stop after so many instructions; Infinity for no limit. */
   readonly instructionLimit: number;
 }

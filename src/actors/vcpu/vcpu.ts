@@ -26,6 +26,8 @@ import { type CpuidResult, cpuid, hasLeaf } from './cpuid.ts';
 import { readXsave, writeXsave } from './extended-state.ts';
 import type { Core } from './isa/core.ts';
 import { readMsr } from './msr-file.ts';
+import type { Platform } from './platform/platform.ts';
+import { withPlatform } from './platform/platform-cpuid.ts';
 import { MachinePorts, type PortBus } from './port-bus.ts';
 
 /** What became of a step that touched guest memory or privileged state. */
@@ -76,6 +78,8 @@ type Word64 =
   | 'XCR0'
   | 'FIP'
   | 'FDP'
+  | 'SHADOW'
+  | 'TIME_SKIPPED'
   | 'EXIT_GVA';
 type Word32 =
   | 'CPL'
@@ -118,6 +122,12 @@ export interface VcpuSurroundings {
   readonly watched?: (gfn: number) => boolean;
 }
 
+// LIMIT: names of ports and MSRs that are kept; a guest that tries them all is none to diagnose.
+const UNKNOWN_PLACES_MAX = 256;
+
+/** Misses of one instruction until it is emulated: more than it has pages, and A, D and dirty logging to see to. */
+const MISSES_MAX = 16;
+
 /** Looks for the answer to an event: longer than a tool that answers at once takes. */
 const REPLY_SPIN_NS_MAX = 30_000;
 
@@ -144,6 +154,8 @@ export class Vcpu implements IntrospectedVcpu {
   /** Bytes that the last fetch put into FETCH_BYTES. */
   fetched = 0;
   readonly ports: PortBus;
+  /** Local APIC, devices and clock; null on a bare machine. Set before the first instruction. */
+  platform: Platform | null = null;
 
   /** Is each access to this guest frame to be a scheduling point? */
   readonly watches: (gfn: number) => boolean;
@@ -151,6 +163,9 @@ export class Vcpu implements IntrospectedVcpu {
   readonly intercepts = new Intercepts();
   /** Undefined opcodes met, by name. */
   readonly undefinedOpcodes = new Map<string, number>();
+  /** Ports and MSRs that are not there and were asked for, by name. */
+  readonly unknownPlaces = new Map<string, number>();
+  #missed = { rip: 0n, retired: 0n, times: 0 };
   readonly #seed: bigint;
   #random: Prng | null = null;
   readonly #core: Core | null;
@@ -215,6 +230,25 @@ export class Vcpu implements IntrospectedVcpu {
   /** Counts instructions that are complete. */
   retire(count: number): void {
     this.set64('RETIRED', this.get64('RETIRED') + BigInt(count));
+  }
+  /** Notes a port or an MSR that is not there, for whoever wonders what a guest was looking for. */
+  noteUnknown(name: string): void {
+    const count = this.unknownPlaces.get(name);
+    if (count === undefined && this.unknownPlaces.size >= UNKNOWN_PLACES_MAX) return;
+    this.unknownPlaces.set(name, (count ?? 0) + 1);
+  }
+  /**
+   * Called for each miss: has the same instruction missed so often that it needs two pages whose entries share a place,
+   * as CMPS may? Then it has to do without the TLB.
+   */
+  missesAgain(): boolean {
+    const rip = this.get64('RIP');
+    const retired = this.get64('RETIRED');
+    const same = rip === this.#missed.rip && retired === this.#missed.retired;
+    this.#missed = { rip, retired, times: same ? this.#missed.times + 1 : 1 };
+    if (this.#missed.times <= MISSES_MAX) return false;
+    this.#missed.times = 0;
+    return true;
   }
   countUndefined(name: string): void {
     this.undefinedOpcodes.set(name, (this.undefinedOpcodes.get(name) ?? 0) + 1);
@@ -287,7 +321,8 @@ export class Vcpu implements IntrospectedVcpu {
   }
 
   cpuid(leaf: number, subleaf: number): CpuidResult | null {
-    return hasLeaf(leaf, subleaf) ? cpuid(leaf, subleaf, this) : null;
+    const processor = hasLeaf(leaf, subleaf) ? cpuid(leaf, subleaf, this) : null;
+    return this.platform === null ? processor : withPlatform(this, leaf, subleaf, processor);
   }
 
   get xcr0(): bigint {

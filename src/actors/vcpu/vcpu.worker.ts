@@ -17,13 +17,14 @@ import { ConsoleLines } from './console.ts';
 import { serveRequests } from './entry.ts';
 import { Core } from './isa/core.ts';
 import { resetMsrs } from './msr-file.ts';
+import { Platform } from './platform/platform.ts';
 import { runVcpu } from './run-loop.ts';
 import { flushTlb } from './tlb.ts';
 import type { ProgramModule, VcpuTask } from './vcpu.api.ts';
 import { Vcpu } from './vcpu.ts';
 
 export default async function vcpuThread(task: VcpuTask): Promise<void> {
-  const { vm, actor, announce, opcodes } = startThread(task);
+  const { vm, actor, announce, opcodes, unknown } = startThread(task);
   const { mem } = vm;
   const console = new ConsoleLines((text) => announce('console', { vcpu: task.index, text }));
   const vcpu = new Vcpu(vm, task.index, actor, {
@@ -39,12 +40,18 @@ export default async function vcpuThread(task: VcpuTask): Promise<void> {
   const guest = await guestOf(task, vcpu);
   flushTlb(mem, vcpu.cpu);
   resetMsrs(vcpu);
+  if (task.platform !== null) {
+    vcpu.platform = new Platform(vcpu, task.platform, (bytes) => announce('serial', { bytes }));
+    vcpu.platform.reset();
+  }
   if (drive(actor, untilStarted(vcpu))) {
     mem.store(vcpu.word('STATE'), VCPU_RUNNING);
     say();
     drive(actor, guest());
   }
   console.flush();
+  vcpu.platform?.flushSerial();
+  if (vcpu.unknownPlaces.size > 0) unknown(Object.fromEntries(vcpu.unknownPlaces));
   if (vcpu.undefinedOpcodes.size > 0) opcodes(Object.fromEntries(vcpu.undefinedOpcodes));
   if (mem.load(vcpu.word('STATE')) < VCPU_EXITED) {
     mem.store(vcpu.word('STATE'), mem.load(vm.word('DEAD')) === 1 ? VCPU_CRASHED : VCPU_STOPPED);

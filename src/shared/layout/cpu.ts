@@ -18,6 +18,11 @@ export const ACCESS_LOG_LIMIT = 10;
 
 const OWN = 'this vCPU';
 
+/** Default type, fixed ranges, variable ranges (base and mask). */
+export const MTRR_FIXED = 11;
+export const MTRR_VARIABLE = 8;
+export const MTRR_WORDS = 1 + MTRR_FIXED + 2 * MTRR_VARIABLE;
+
 export const CPU = struct(
   'cpu',
   {
@@ -88,6 +93,9 @@ export const CPU = struct(
     APIC_BASE: i64(OWN, 'MSR 0000001B'),
     TSC_AUX: i64(OWN, 'MSR C0000103'),
     XCR0: i64(OWN, 'extended control register 0: state components that are on'),
+    MTRR: i64(OWN, 'MTRRs: default type, 11 fixed ones, 8 pairs of base and mask', MTRR_WORDS),
+    SHADOW: i64(OWN, 'RETIRED at which no interrupt is taken: before the instruction after STI or MOV SS'),
+    TIME_SKIPPED: i64(OWN, 'virtual time passed over while halted, ns'),
     TLB_EMPTY: volatile(i32(OWN, '1: the TLB is known to hold nothing')),
     JUMPS_EMPTY: volatile(i32(OWN, '1: the jump cache is known to hold nothing')),
     FETCH_BYTES: volatile(u8(OWN, 'instruction bytes fetched for an emulated step', 16)),

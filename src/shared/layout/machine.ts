@@ -14,6 +14,7 @@ import { SPINLOCK } from '../sync/spinlock.ts';
 import { SRCU } from '../sync/srcu.ts';
 import { STATS, STATS_BYTES } from '../sync/stats.ts';
 import { MEM_ACCESS, NOTIFIER, NOTIFIER_LIMIT, POOL, POOL_NAMES, TREE_NODE } from './access-tree.ts';
+import { BOARD, LAPIC, PIC, PIT_CHANNEL, SERIAL_INPUT } from './board.ts';
 import {
   CPU,
   CPU_AREA_BYTES,
@@ -49,6 +50,8 @@ export interface LayoutConfig {
   readonly traceBytes: number;
   /** Actors with statistics and a trace ring: the vCPUs, the introspector, VM control, the machine. */
   readonly actorCount: number;
+  /** A PC with APICs, timers and a serial port; absent for a bare machine: vCPUs, RAM, two ports. */
+  readonly board?: boolean;
 }
 
 /** Locks and SRCU domains, LOCK_BYTES each, in this order; per-vCPU ones follow (see Vm). */
@@ -65,6 +68,7 @@ export const VM_LOCKS = [
   'kvm.srcu',
   'track_srcu',
   'kvmi_complete',
+  'board_lock',
 ] as const;
 export type VmLockName = (typeof VM_LOCKS)[number];
 const VCPU_LOCK_NAMES = ['vcpu.mutex', 'job_lock'] as const;
@@ -84,6 +88,7 @@ const LOCK_STRUCTS: Readonly<Record<VmLockName | (typeof VCPU_LOCK_NAMES)[number
   'kvm.srcu': SRCU,
   track_srcu: SRCU,
   kvmi_complete: COMPLETION,
+  board_lock: SPINLOCK,
   'vcpu.mutex': MUTEX,
   job_lock: SPINLOCK,
 };
@@ -151,6 +156,12 @@ export interface MachineLayout {
   readonly messageRings: number;
   readonly stats: number;
   readonly traces: number;
+  /** Of vCPU 0, LAPIC.bytes apart; without a board there are none. */
+  readonly lapics: number;
+  readonly board: number;
+  readonly pics: number;
+  readonly pitChannels: number;
+  readonly serialInput: number;
   readonly cpus: number;
   readonly cpuStride: number;
   readonly ram: number;
@@ -172,6 +183,8 @@ export function machineLayout(config: LayoutConfig): MachineLayout {
   ) => {
     const base = roundUp(next, align);
     next = base + stride * count;
+    // A machine without a board has no regions for one.
+    if (count === 0) return base;
     const parts = 'fields' in what ? [{ struct: what, offset: 0, count: 1 }] : what;
     regions.push({ name, base, stride, count, parts, hashed });
     return base;
@@ -239,6 +252,12 @@ export function machineLayout(config: LayoutConfig): MachineLayout {
   }));
   const stats = region('lock-statistics', STATS_BYTES, actorCount, false, statsParts);
   const traces = region('trace-rings', traceBytes, actorCount, false, traceParts(traceBytes));
+  const boards = config.board === true ? 1 : 0;
+  const lapics = region('lapics', LAPIC.bytes, boards * vcpuCount, true, LAPIC);
+  const board = region('board', BOARD.bytes, boards, true, BOARD);
+  const pics = region('pics', PIC.bytes, boards * 2, true, PIC);
+  const pitChannels = region('pit-channels', PIT_CHANNEL.bytes, boards * 3, true, PIT_CHANNEL);
+  const serialInput = region('serial-input', SERIAL_INPUT.bytes, boards, true, SERIAL_INPUT);
   const cpuStride = roundUp(CPU_AREA_BYTES, PAGE_BYTES);
   const cpus = region('cpus', cpuStride, vcpuCount, true, CPU_PARTS, PAGE_BYTES);
   const ram = region('ram', PAGE_BYTES, ramPages, true, RAM_PAGE, 65536);
@@ -269,6 +288,11 @@ export function machineLayout(config: LayoutConfig): MachineLayout {
     messageRings,
     stats,
     traces,
+    lapics,
+    board,
+    pics,
+    pitChannels,
+    serialInput,
     cpus,
     cpuStride,
     ram,

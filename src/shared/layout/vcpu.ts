@@ -46,7 +46,6 @@ export const VCPU = struct(
 
     PARKED: volatile(i32(OWN, '1 while it is counted in VM.PARKED')),
     ENDED: i32('this vCPU; machine (cas 0 → 1)', '1: it is no longer counted in VM.LIVE_VCPUS'),
-    INTERRUPTS: i32('anyone', 'reserved for the local APIC'),
     EXIT_CODE: i32(OWN, 'value written to the exit port, when STATE is VCPU_EXITED'),
     FAULTS_FAST: volatile(i64(OWN, 'page faults fixed without mmu_lock')),
     FAULTS_SLOW: volatile(i64(OWN, 'page faults fixed under mmu_lock')),
@@ -115,3 +114,5 @@ export const REQ_CODE_FLUSH = 32;
 export const REQ_STOP = 64;
 /** Quiescence: park until VM-wide release (see mmu/quiesce.ts). */
 export const REQ_PARK = 128;
+/** Something has come for its local APIC: look before the next entry. */
+export const REQ_INTERRUPT = 256;

@@ -112,6 +112,8 @@ export const WAIT_TURN = lockClass(NO_RANK, 'end of a turn', 'event', SLEEP);
 export const WAIT_PARKED = lockClass(NO_RANK, 'parked vCPUs', 'event', SLEEP);
 /** A host invalidation in progress. */
 export const HOST_INVALIDATION = lockClass(NO_RANK, 'host invalidation', 'event', SLEEP);
+/** The devices of a PC; nothing is waited for under it. */
+export const LOCK_BOARD = lockClass(7, 'board_lock', 'spinlock', NO_SLEEP);
 // biome-ignore-end format: table
 
 /** Every class, indexed by its id. */

@@ -156,7 +156,7 @@ test('other kinds of files are told by name, with what to do', (t) => {
   new DataView(kernel.buffer).setUint16(0x1fe, 0xaa55, true);
   kind(kernel, /PE file/);
   kernel.set(Buffer.from('HdrS'), 0x202);
-  kind(kernel, /bzImage\): not supported yet/);
+  kind(kernel, /bzImage\), which needs a PC/, /linux: /);
   const sector = file([0xeb, 0x3c], 512);
   new DataView(sector.buffer).setUint16(0x1fe, 0xaa55, true);
   kind(sector, /boot sector/);

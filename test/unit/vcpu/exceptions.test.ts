@@ -420,7 +420,9 @@ test('a contributory fault or a page fault while #DF is delivered ends the machi
     t.deepEqual(readGuestCrash(vm), { vcpu: 0, vector: PF });
     t.is(bed.vcpus[1]!.get32('REQUESTS') & REQ_VM_DEAD, REQ_VM_DEAD);
     t.is(vcpu.get32('REQUESTS'), REQ_VM_DEAD);
-    t.deepEqual(bed.cpuState(), before, 'registers still show the instruction');
+    t.is(vcpu.get64('CR2'), second === 'page' ? 0xdead_0000n - 8n : 0x1234n);
+    vcpu.set64('CR2', 0n);
+    t.deepEqual(bed.cpuState(), before, 'all other registers still show the instruction');
   }
 });
 
