@@ -264,6 +264,17 @@ test.serial('single steps need the command and the event', async (t) => {
   await refused(63, EINVAL, VCPU_0, u8(1), u8(1), zeros(6));
 });
 
+test.serial('XSETBV says that XCR0 has changed, and not how', async (t) => {
+  const { client, command, event, guest } = await rig7(t);
+  await command(9, 0, VCPU_0, control(3, 1));
+  const change = await guest(GUEST.xcr);
+  const told = await event('xsetbv', 544);
+  t.deepEqual([told.id, told.data], [3, {}]);
+  t.is(await client.getXcr(0, 0), 3n);
+  client.reply(told, 'continue');
+  await change.done();
+});
+
 test.serial('CPUID asks before it is carried out', async (t) => {
   const given = await rig7(t);
   const { client, command } = given;
