@@ -642,12 +642,22 @@ export class Machine {
     this.#phase = 'ending';
     if (this.#ticker !== null) clearInterval(this.#ticker);
     this.#endedMs = performance.now();
-    void this.#shutDown()
+    void this.#leaveTool(ending)
+      .then(() => this.#shutDown())
       .then(() => this.#report(ending))
       .then((report) => {
         this.#phase = 'ended';
         this.#resolveEnded(report);
       });
+  }
+
+  /** A machine that is told to end, while its guest would go on, gives a tool on the wire the time to undo what it did. */
+  async #leaveTool(ending: Ending): Promise<void> {
+    const { unhookMs } = this.#plan;
+    if (unhookMs === null || this.#blocked || (ending !== 'stopped' && ending !== 'time')) return;
+    const left = this.#quiet(this.#introspectorCalls, (i) => i.leave(unhookMs));
+    const over = Promise.all(this.#vcpus.map(({ exit }) => exit));
+    await within(unhookMs + END_GRACE_MS, Promise.race([left, over]));
   }
 
   /** VM control first, then the vCPUs, then the introspector: nobody is left waiting for one who has gone. */

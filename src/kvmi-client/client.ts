@@ -10,6 +10,7 @@
  * ```
  */
 import type { Duplex } from 'node:stream';
+import { errnoName } from '../actors/introspector/command-error.ts';
 import type { WireVersion } from '../actors/introspector/introspector.api.ts';
 import {
   KVMI_GET_VERSION,
@@ -31,6 +32,9 @@ import {
   KVMI_VM_CONTROL_EVENTS,
   KVMI_VM_EVENT_UNHOOK,
   KVMI_VM_GET_INFO,
+} from '../actors/introspector/kvmi/constants.ts';
+import { CMD_RESPONSE_WITH_EVENT } from '../actors/introspector/kvmi/constants-7.ts';
+import {
   ONLY_7_CONTROL_CMD_RESPONSE,
   ONLY_7_CONTROL_EPT_VIEW,
   ONLY_7_CREATE_EPT_VIEW,
@@ -38,8 +42,7 @@ import {
   ONLY_7_GET_EPT_VIEW,
   ONLY_7_GET_MAX_GFN,
   ONLY_7_SWITCH_EPT_VIEW,
-} from '../actors/introspector/kvmi/constants.ts';
-import { CMD_RESPONSE_WITH_EVENT } from '../actors/introspector/kvmi/constants-7.ts';
+} from '../actors/introspector/kvmi/machine-ids.ts';
 import {
   kvm_msr_entry,
   kvmi_control_events,
@@ -78,12 +81,14 @@ import { type Action, type PfReply, type Request, Requests, type Version } from 
 /** A command that the machine has refused. */
 export class KvmiError extends Error {
   override readonly name = 'KvmiError';
-  /** Positive: 22 for EINVAL. */
+  /** Positive: 22 for EINVAL, 1000 for KVM's ENOSYS. */
   readonly errno: number;
+  readonly errnoName: string;
 
   constructor(wire: Wire, id: number, errno: number) {
-    super(`${wire.commands.get(id)?.name ?? `command ${id}`}: error ${errno}`);
+    super(`${wire.commands.get(id)?.name ?? `command ${id}`}: ${errnoName(errno)}`);
     this.errno = errno;
+    this.errnoName = errnoName(errno);
   }
 }
 

@@ -3,9 +3,12 @@
  * Knows no command by name.
  */
 import type { Duplex } from 'node:stream';
+import { kvmi_error_code } from '../actors/introspector/kvmi/protocol.ts';
 import { Framing, frame, type WireMessage } from '../actors/introspector/wire/framing.ts';
 import {
   cookieHash,
+  HALF_BYTES_MAX,
+  IDENTITY_BYTES_MIN,
   qemu_vmi_from_introspector,
   qemu_vmi_to_introspector,
 } from '../actors/introspector/wire/handshake.ts';
@@ -36,8 +39,8 @@ export interface ConnectionOptions {
 /** The connection has ended before the answer came. */
 export class ConnectionClosed extends Error {
   override readonly name = 'ConnectionClosed';
-  constructor() {
-    super('the connection to the machine is closed');
+  constructor(why = 'the connection to the machine is closed') {
+    super(why);
   }
 }
 
@@ -61,7 +64,7 @@ export class Connection {
   #seq = 0;
   #over = false;
 
-  private constructor(stream: Duplex, early: Uint8Array) {
+  private constructor(stream: Duplex) {
     this.#stream = stream;
     this.closed = new Promise((resolve) => {
       stream.once('close', () => {
@@ -70,14 +73,15 @@ export class Connection {
       });
     });
     stream.on('data', (bytes: Buffer) => this.#received(bytes));
-    if (early.length > 0) this.#received(early);
+    // A machine that says nothing more has gone, even where the other direction could stay open.
+    stream.on('end', () => stream.destroy());
     if (stream.destroyed) this.#close();
   }
 
   /**
    * Reads who the machine is and answers. The stream belongs to the connection from now on.
    *
-   * @throws ConnectionClosed
+   * @throws ConnectionClosed  the other side has gone, or is no machine
    */
   static async open(
     stream: Duplex,
@@ -85,9 +89,12 @@ export class Connection {
   ): Promise<{ readonly connection: Connection; readonly machine: VmIdentity }> {
     stream.on('error', () => {});
     const { struct_size: size } = qemu_vmi_to_introspector.decode(await readBytes(stream, 4));
-    const rest = await readBytes(stream, size - 4);
+    if (size < IDENTITY_BYTES_MIN || size > HALF_BYTES_MAX) {
+      stream.destroy();
+      throw new ConnectionClosed(`no machine: its half of the handshake is said to have ${size} bytes`);
+    }
     const whole = new Uint8Array(size);
-    whole.set(rest, 4);
+    whole.set(await readBytes(stream, size - 4), 4);
     const { uuid, name, start_time, max_gpa } = qemu_vmi_to_introspector.decode(whole);
     stream.write(
       qemu_vmi_from_introspector.encode({
@@ -101,7 +108,7 @@ export class Connection {
       startTime: Number(start_time),
       maxGpa: max_gpa,
     };
-    return { connection: new Connection(stream, new Uint8Array(0)), machine };
+    return { connection: new Connection(stream), machine };
   }
 
   /** Sends a command. @throws ConnectionClosed (rejects) when no answer can come any more */
@@ -163,10 +170,10 @@ export class Connection {
   #deliver(message: WireMessage): boolean {
     const { id, seq, payload } = message;
     const waiting = this.#waiting.get(seq);
-    if (waiting !== undefined && waiting.id === id) {
+    if (waiting !== undefined && waiting.id === id && payload.length >= kvmi_error_code.bytes) {
       this.#waiting.delete(seq);
-      const error = new DataView(payload.buffer, payload.byteOffset).getInt32(0, true);
-      waiting.resolve({ error, data: payload.subarray(8), size: payload.length });
+      const { err: error } = kvmi_error_code.decode(payload);
+      waiting.resolve({ error, data: payload.subarray(kvmi_error_code.bytes), size: payload.length });
       return true;
     }
     if (!EVENT_IDS.includes(id)) return false;
@@ -192,7 +199,9 @@ function readBytes(stream: Duplex, count: number): Promise<Uint8Array> {
       const bytes = stream.read(count) as Buffer | null;
       if (bytes === null) return;
       done();
-      resolve(bytes);
+      // At its end a stream gives less than was asked for.
+      if (bytes.length === count) resolve(bytes);
+      else reject(new ConnectionClosed());
     };
     const fail = () => {
       done();
@@ -201,9 +210,12 @@ function readBytes(stream: Duplex, count: number): Promise<Uint8Array> {
     const done = () => {
       stream.off('readable', look);
       stream.off('close', fail);
+      stream.off('end', fail);
     };
     stream.on('readable', look);
     stream.on('close', fail);
-    look();
+    stream.on('end', fail);
+    if (stream.destroyed || stream.readableEnded) fail();
+    else look();
   });
 }

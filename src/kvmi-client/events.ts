@@ -12,10 +12,9 @@ import {
   KVMI_VCPU_EVENT_SINGLESTEP,
   KVMI_VCPU_EVENT_TRAP,
   KVMI_VCPU_EVENT_XSETBV,
-  ONLY_7_EVENT_CPUID,
-  ONLY_7_EVENT_CREATE_VCPU,
 } from '../actors/introspector/kvmi/constants.ts';
 import { KVMI_EVENT_CMD_ERROR, KVMI_EVENT_UNHOOK } from '../actors/introspector/kvmi/constants-7.ts';
+import { ONLY_7_EVENT_CPUID, ONLY_7_EVENT_CREATE_VCPU } from '../actors/introspector/kvmi/machine-ids.ts';
 import {
   kvmi_event_hdr,
   kvmi_vcpu_event,

@@ -1,6 +1,7 @@
 /** Public API of `faultline/kvmi-client`: re-exports, nothing else. */
 
 export type { WireVersion } from '../actors/introspector/introspector.api.ts';
+/** Ids and values of wire-12, as the kernel's headers have them. */
 export * from '../actors/introspector/kvmi/constants.ts';
 /** Ids of wire-7. */
 export * as wire7 from '../actors/introspector/kvmi/constants-7.ts';
@@ -8,7 +9,13 @@ export { COMMANDS, type CommandSpec, EVENTS, type EventSpec } from '../actors/in
 export { COMMANDS_7, EVENTS_7 } from '../actors/introspector/kvmi/protocol-7.ts';
 export type { Registers } from '../actors/introspector/tool.ts';
 export { type ClientOptions, KvmiClient, KvmiError, type VcpuState } from './client.ts';
-export { ConnectionClosed, type ConnectionOptions, type VmIdentity } from './connection.ts';
+export {
+  type Connection,
+  ConnectionClosed,
+  type ConnectionOptions,
+  type RawReply,
+  type VmIdentity,
+} from './connection.ts';
 export type {
   AnyVcpuEvent,
   CommandErrorEvent,

@@ -1,13 +1,16 @@
 /** Where a tool waits for machines: a unix socket. */
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { cannotListen, clearPlace } from '../actors/introspector/wire/unix-socket.ts';
 import { type ClientOptions, KvmiClient } from './client.ts';
+import { ConnectionClosed } from './connection.ts';
 
 export class KvmiListener {
   readonly #server: Server;
   readonly #options: ClientOptions;
   readonly #came: Socket[] = [];
-  readonly #wanted: ((socket: Socket) => void)[] = [];
+  readonly #wanted: { resolve(socket: Socket): void; reject(error: Error): void }[] = [];
+  #closed = false;
 
   private constructor(server: Server, options: ClientOptions) {
     this.#server = server;
@@ -16,19 +19,28 @@ export class KvmiListener {
       socket.on('error', () => {});
       const wanted = this.#wanted.shift();
       if (wanted === undefined) this.#came.push(socket);
-      else wanted(socket);
+      else wanted.resolve(socket);
     });
   }
 
-  /** Listens at `path`. Rejects when that cannot be. */
+  /**
+   * Listens at `path`. A socket that nobody listens at any more is replaced.
+   *
+   * @throws SimError SIM_FILE when that cannot be
+   */
   static async at(path: string, options: ClientOptions = {}): Promise<KvmiListener> {
+    await clearPlace(path);
     const server = createServer({ pauseOnConnect: true });
     server.listen(path);
-    await once(server, 'listening');
+    try {
+      await once(server, 'listening');
+    } catch (cause) {
+      throw cannotListen(path, cause);
+    }
     return new KvmiListener(server, options);
   }
 
-  /** The next machine that connects, after the handshake. */
+  /** The next machine that connects, after the handshake. @throws ConnectionClosed, also when the listener is closed */
   async next(): Promise<KvmiClient> {
     return KvmiClient.open(await this.nextSocket(), this.#options);
   }
@@ -36,14 +48,17 @@ export class KvmiListener {
   /** The same before it. */
   nextSocket(): Promise<Socket> {
     const socket = this.#came.shift();
-    return socket === undefined
-      ? new Promise((resolve) => this.#wanted.push(resolve))
-      : Promise.resolve(socket);
+    if (socket !== undefined) return Promise.resolve(socket);
+    if (this.#closed) return Promise.reject(new ConnectionClosed('the listener is closed'));
+    return new Promise((resolve, reject) => this.#wanted.push({ resolve, reject }));
   }
 
-  /** Connections stay. */
+  /** Nobody else comes, and whoever has not been taken is sent away. Connections that were taken stay. */
   close(): void {
+    this.#closed = true;
     this.#server.close();
+    for (const socket of this.#came.splice(0)) socket.destroy();
+    for (const { reject } of this.#wanted.splice(0)) reject(new ConnectionClosed('the listener is closed'));
   }
 }
 

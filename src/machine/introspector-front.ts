@@ -110,12 +110,24 @@ export class IntrospectorFront implements ToolSession {
   // ── tools on the wire ─────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Serves a tool at the other end of a stream, handshake and all: one after the other. For a machine made with `kvmi`;
-   * the stream belongs to it from now on.
+   * Serves a tool at the other end of a stream of bytes, handshake and all: one after the other. The stream belongs to the
+   * machine from now on.
+   *
+   * @throws SimError SIM_USAGE for a machine that was not made with `kvmi`, or a stream of something else than bytes;
+   *         SIM_CLOSED when the machine has ended
    */
-  serve(stream: Duplex): Promise<void> {
+  async serve(stream: Duplex): Promise<void> {
     const port = relay(stream);
-    return this.#calls.call((remote) => remote.accept(transfer(port, [port])));
+    try {
+      const served = await this.#calls.call((remote) => remote.accept(transfer(port, [port])));
+      if (served) return;
+    } catch (error) {
+      stream.destroy();
+      throw error;
+    }
+    throw new SimError('SIM_USAGE', 'this machine serves no tool on a wire', {
+      hint: 'make it with { kvmi: {} }',
+    });
   }
 
   /** Settles when a tool on the wire has begun the first session. */

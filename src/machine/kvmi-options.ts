@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { Allowed, KvmiEndpoint, KvmiPlan, WireChoice } from '../actors/introspector/introspector.api.ts';
 import { WIRE_7, WIRE_12, type Wire } from '../actors/introspector/kvmi/wires.ts';
+import { NAME_BYTES_MAX } from '../actors/introspector/wire/handshake.ts';
 import { SimError } from '../shared/errors.ts';
 import { COMMAND_WORDS } from '../shared/layout/vm.ts';
 
@@ -32,11 +33,43 @@ export interface KvmiOptions {
   readonly reconnectMs?: number;
   /** File to write all that goes over the wire to, as pcapng. */
   readonly pcap?: string;
+  /** How long a tool that has enabled the UNHOOK event may take to leave when the machine is stopped, ms. Default: 5 000. */
+  readonly unhookMs?: number;
 }
 
-/** @throws SimError SIM_USAGE */
+const UNHOOK_MS = 5_000;
+
+/** How long the end of a machine waits for its tool, ms. @throws SimError SIM_CONFIG_RANGE */
+export function unhookMsOf({ unhookMs = UNHOOK_MS }: KvmiOptions): number {
+  checkMs({ unhookMs });
+  return unhookMs;
+}
+
+// LIMIT: twelve days. Timers of Node count to twice that.
+const MS_MAX = 2 ** 30;
+
+function checkMs(durations: Readonly<Record<string, number>>): void {
+  for (const [name, ms] of Object.entries(durations)) {
+    if (ms >= 0 && ms <= MS_MAX) continue;
+    throw new SimError('SIM_CONFIG_RANGE', `kvmi.${name}: ${ms}`, {
+      hint: `give 0 to ${MS_MAX} milliseconds`,
+    });
+  }
+}
+
+function checkName(name: string): void {
+  const bytes = Buffer.byteLength(name);
+  if (bytes <= NAME_BYTES_MAX && !name.includes('\0')) return;
+  throw new SimError('SIM_CONFIG_RANGE', `kvmi.name has ${bytes} bytes`, {
+    hint: `the handshake has room for ${NAME_BYTES_MAX}, none of them NUL`,
+  });
+}
+
+/** @throws SimError SIM_USAGE, SIM_CONFIG_RANGE */
 export function planKvmi(options: KvmiOptions, maxGpa: number): KvmiPlan {
   const { name = 'faultline', handshakeMs = 10_000, reconnectMs = 200 } = options;
+  checkName(name);
+  checkMs({ handshakeMs, reconnectMs });
   return {
     wire: wireChoice(options.wire),
     endpoint: options.endpoint === undefined ? null : parseEndpoint(options.endpoint),

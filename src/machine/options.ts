@@ -11,7 +11,7 @@ import { type LayoutConfig, machineLayout, PAGE_BYTES, VCPU_LIMIT } from '../sha
 import { SLOT_LOG_DIRTY, SLOT_READONLY } from '../shared/layout/memslot.ts';
 import { ADDRESS_SPACES } from '../shared/layout/vm.ts';
 import { DURATION_LIMIT_MS, formatSize } from '../shared/units.ts';
-import { type KvmiOptions, planAllowed, planKvmi } from './kvmi-options.ts';
+import { type KvmiOptions, planAllowed, planKvmi, unhookMsOf } from './kvmi-options.ts';
 
 /** A stretch of guest physical memory: KVM_SET_USER_MEMORY_REGION, in bytes. All of it in whole pages of 4096. */
 export interface MemoryRegion {
@@ -124,6 +124,8 @@ export interface MachinePlan {
   readonly introspected: boolean;
   readonly tool: ToolSource | null;
   readonly kvmi: KvmiPlan | null;
+  /** How long the end of the machine waits for a tool on the wire, ms; null without one. */
+  readonly unhookMs: number | null;
   readonly allowed: Allowed;
   readonly script: ScriptSource | null;
   readonly replyTimeoutMs: number;
@@ -209,6 +211,7 @@ export function planMachine(options: MachineOptions, traceBytes: number): Machin
     introspected,
     tool: options.tool === undefined ? null : source(options.tool),
     kvmi: options.kvmi === undefined ? null : planKvmi(options.kvmi, maxGpa(memory)),
+    unhookMs: options.kvmi === undefined ? null : unhookMsOf(options.kvmi),
     allowed: planAllowed(options.kvmi),
     script: script === undefined ? null : { ...source(script), seed },
     replyTimeoutMs,

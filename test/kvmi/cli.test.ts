@@ -1,19 +1,15 @@
 /** `faultline run --kvmi`, as a process. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import test from 'ava';
 import { KvmiListener } from '../../src/kvmi-client/listener.ts';
-import { faultline } from '../support/cli.ts';
+import { faultline, start } from '../support/cli.ts';
+import { socketPlace } from './rig.ts';
 
 const GUEST = ['--kernel', 'test/guests/images/kvmi-selftest.elf', '--smp', '1', '--mem', '48M'];
 
 test.serial(
   'the guest starts with the tool, which ends it; the secret is nowhere in the output',
   async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'faultline-kvmi-'));
-    t.teardown(() => rmSync(folder, { recursive: true }));
-    const path = join(folder, 'tool.sock');
+    const path = socketPlace(t);
     const words = [...GUEST, '--quiet', '--json', '--kvmi', `unix:${path}`, '--kvmi-key', 's3cret'];
     const run = faultline(t, 'run', ...words, '--kvmi-command', 'GET_INFO,READ_PHYSICAL,WRITE_PHYSICAL');
     // It tries again until somebody listens.
@@ -21,7 +17,7 @@ test.serial(
     t.teardown(() => listener.close());
     const tool = await listener.next();
     t.is((await tool.getInfo()).vcpu_count, 1);
-    await t.throwsAsync(tool.pauseVcpu(0), { message: /KVMI_VM_PAUSE_VCPU: error 1$/ });
+    await t.throwsAsync(tool.pauseVcpu(0), { message: 'KVMI_VM_PAUSE_VCPU: EPERM' });
     await tool.writePhysical(0x1ff000n, Uint8Array.of(0xff, 0, 0, 0));
     const { code, out, err } = await run;
     t.is(code, 0);
@@ -29,6 +25,38 @@ test.serial(
     t.false(`${out}${err}`.includes('s3cret'));
   },
 );
+
+test.serial('a tool that speaks the other wire is named on stderr, with what will go wrong', async (t) => {
+  const path = socketPlace(t);
+  const listener = await KvmiListener.at(path);
+  t.teardown(() => listener.close());
+  const run = faultline(t, 'run', ...GUEST, '--quiet', '--kvmi', `unix:${path}`);
+  const tool = await listener.next();
+  await tool.getVersion();
+  // GET_GUEST_INFO of wire-7.
+  t.is((await tool.connection.request(5)).error, -22);
+  await tool.writePhysical(0x1ff000n, Uint8Array.of(0xff, 0, 0, 0));
+  const { code, err } = await run;
+  t.is(code, 0);
+  t.regex(err, /kvmi: it speaks wire-7 .*GET_GUEST_INFO is no command here/);
+});
+
+test.serial('Ctrl-C lets the tool leave first', async (t) => {
+  const path = socketPlace(t);
+  const listener = await KvmiListener.at(path);
+  t.teardown(() => listener.close());
+  const { child, ended } = start(t, 'run', ...GUEST, '--quiet', '--kvmi', `unix:${path}`);
+  const tool = await listener.next();
+  await tool.controlUnhookEvent(true);
+  await tool.setPageAccess([{ gpa: 0x2000000n, access: 1 }]);
+  child.kill('SIGINT');
+  t.is((await tool.nextEvent())?.kind, 'unhook');
+  await tool.setPageAccess([{ gpa: 0x2000000n, access: 7 }]);
+  await tool.close();
+  const { code, err } = await ended;
+  t.is(code, 130);
+  t.regex(err, /kvmi: the machine is to end: the tool is asked to leave\nkvmi: session over/);
+});
 
 test.serial('what makes no sense is refused before anything starts', async (t) => {
   for (const [words, message] of [

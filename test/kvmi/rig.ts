@@ -90,26 +90,43 @@ export interface Rig {
   ready(): Promise<void>;
 }
 
-export async function rig(t: ExecutionContext, options: RigOptions = {}): Promise<Rig> {
-  const { kvmi, secret, started = true, wire = 12, ...rest } = options;
+/** A place for a unix socket, until the test ends. */
+export function socketPlace(t: ExecutionContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'faultline-kvmi-'));
-  const socketPath = join(folder, 'tool.sock');
-  const listener = await KvmiListener.at(socketPath, { wire, ...(secret === undefined ? {} : { secret }) });
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  return join(folder, 'tool.sock');
+}
+
+/** The rig's machine, whose findings fail the test. */
+export async function machineOf(
+  t: ExecutionContext,
+  options: Partial<MachineOptions> & Pick<MachineOptions, 'kvmi'>,
+): Promise<{ readonly machine: Machine; readonly remarks: string[] }> {
   const machine = await Machine.create({
     vcpuCount: 1,
     ramBytes: 48 * 1024 ** 2,
     image: 'test/guests/images/kvmi-selftest.elf',
-    ...rest,
-    kvmi: { reconnectMs: 5, wire, ...kvmi, endpoint: `unix:${socketPath}` },
+    ...options,
   });
   const remarks: string[] = [];
   machine.on('tool', ({ text }) => remarks.push(text));
   t.teardown(async () => {
     const report = await machine.stop();
-    listener.close();
-    rmSync(folder, { recursive: true });
     const found = report.findings.map(({ id, detail }) => `${id}: ${detail}`);
     if (found.length > 0) throw new Error(found.join('\n'));
+  });
+  return { machine, remarks };
+}
+
+export async function rig(t: ExecutionContext, options: RigOptions = {}): Promise<Rig> {
+  const { kvmi, secret, started = true, wire = 12, ...rest } = options;
+  const socketPath = socketPlace(t);
+  const listener = await KvmiListener.at(socketPath, { wire, ...(secret === undefined ? {} : { secret }) });
+  t.teardown(() => listener.close());
+  const endpoint = `unix:${socketPath}`;
+  const { machine, remarks } = await machineOf(t, {
+    ...rest,
+    kvmi: { reconnectMs: 5, wire, ...kvmi, endpoint },
   });
   const client = await listener.next();
   await machine.introspector.connected();

@@ -9,6 +9,7 @@ import {
   EINVAL,
   ENOENT,
   ENOMEM,
+  ENOSYS,
   EOPNOTSUPP,
   EPERM,
 } from '../mmu/errno.ts';
@@ -24,6 +25,7 @@ const NAMES: ReadonlyMap<number, string> = new Map([
   [EEXIST, 'EEXIST'],
   [EINVAL, 'EINVAL'],
   [EOPNOTSUPP, 'EOPNOTSUPP'],
+  [ENOSYS, 'ENOSYS'],
 ]);
 
 /** `EINVAL` for 22 and for −22. */

@@ -63,10 +63,15 @@ export interface IntrospectorApi extends ToolSession {
   load(): Promise<readonly ToolEventKind[]>;
   /** Begins to look for tools on the wire. Throws what keeps it from listening. */
   link(): Promise<void>;
-  /** A tool at the other end of a port that carries bytes, see wire/port-channel.ts. */
-  accept(port: MessagePort): void;
+  /** A tool at the other end of a port that carries bytes, see wire/port-channel.ts. @returns false: no tool can come */
+  accept(port: MessagePort): boolean;
   /** Asks the tool on the wire to end its session. @returns 0, −EFAULT without one, −ENOENT if it does not listen to that */
   preUnhook(): number;
+  /**
+   * Lets no further tool come. One that has enabled the UNHOOK event is asked to go; settles when it has, or when it has
+   * taken `waitMs` for it.
+   */
+  leave(waitMs: number): Promise<void>;
   /** The machine has been hooked: begins a session, and returns when the tool is ready. Throws what it did wrong. */
   attach(): Promise<void>;
   /** Events of this kind are (no longer) answered by the main thread. */

@@ -103,8 +103,20 @@ export default async function introspectorThread(task: IntrospectorTask): Promis
       return TOOL_EVENT_KINDS.filter((kind) => module[kind] !== undefined);
     },
     link: async () => link?.open(),
-    accept: (port) => link?.accept(new PortChannel(port)),
+    accept: (port) => {
+      if (link === null) port.close();
+      else link.accept(new PortChannel(port));
+      return link !== null;
+    },
     preUnhook: () => wire?.preUnhook() ?? -EFAULT,
+    leave: async (waitMs) => {
+      const gone = link?.retire();
+      if (wire === null || wire.preUnhook() < 0) return;
+      remark('the machine is to end: the tool is asked to leave');
+      const late = setTimeout(() => detach('the tool was asked to leave, and stayed'), waitMs);
+      await gone;
+      clearTimeout(late);
+    },
     attach,
     handle: async (kind, on) => {
       if (on) forwarded[kind] = (event: never) => remote.event(event) as never;

@@ -34,15 +34,14 @@ import { activeIndexWord, activeSet, gfnToSlot, isVisible, slotsOf } from '../mm
 import type { Vm } from '../mmu/vm.ts';
 import { shutConnection } from './hook.ts';
 import {
-  JOB_RELEASE,
   KVMI_MAX_MSG_SIZE,
   KVMI_VCPU_CONTROL_EVENTS,
   KVMI_VCPU_EVENT,
   KVMI_VCPU_EVENT_PF,
   KVMI_VCPU_GET_REGISTERS,
   KVMI_VCPU_SET_REGISTERS,
-  PAUSE_REQUESTS_MAX,
 } from './kvmi/constants.ts';
+import { JOB_RELEASE } from './kvmi/machine-ids.ts';
 import {
   decodeEvent,
   decodePf,
@@ -83,6 +82,9 @@ export type SessionMessage =
 // answers can fill a ring, and there is always room for an event, a reply and the release at the end.
 const OUTSTANDING_MAX = 64;
 const OUTSTANDING_BYTES_MAX = 48 * 1024;
+
+/** Pending pauses of one vCPU above this: EBUSY. */
+const PAUSE_REQUESTS_MAX = 1001;
 
 export class Session {
   readonly #actor: Actor;

@@ -23,12 +23,14 @@ import {
   KVMI_VCPU_INJECT_EXCEPTION,
   KVMI_VCPU_SET_XSAVE,
   KVMI_VCPU_TRANSLATE_GVA,
+} from './kvmi/constants.ts';
+import { KVM_MAX_EPT_VIEWS } from './kvmi/constants-7.ts';
+import {
   ONLY_7_CONTROL_EPT_VIEW,
   ONLY_7_DISABLE_VE,
   ONLY_7_GET_EPT_VIEW,
   ONLY_7_SWITCH_EPT_VIEW,
-} from './kvmi/constants.ts';
-import { KVM_MAX_EPT_VIEWS } from './kvmi/constants-7.ts';
+} from './kvmi/machine-ids.ts';
 import {
   kvm_msr_entry,
   kvm_xsave,

@@ -26,8 +26,8 @@ import {
   KVMI_VCPU_EVENT_SINGLESTEP,
   KVMI_VCPU_EVENT_TRAP,
   KVMI_VCPU_EVENT_XSETBV,
-  ONLY_7_EVENT_CPUID,
 } from './kvmi/constants.ts';
+import { ONLY_7_EVENT_CPUID } from './kvmi/machine-ids.ts';
 import { vcpuEventBit } from './kvmi/messages.ts';
 import {
   kvmi_vcpu_event_breakpoint,

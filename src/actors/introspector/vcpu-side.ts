@@ -52,8 +52,6 @@ import { declareDead } from '../mmu/vm-dead.ts';
 import { eventAllowed, ringBell, shutConnection } from './hook.ts';
 import type { Intercepts } from './intercepts.ts';
 import {
-  JOB_RELEASE,
-  JOB_STRAY_REPLY,
   KVMI_EVENT_ACTION_CONTINUE,
   KVMI_EVENT_ACTION_CRASH,
   KVMI_EVENT_ACTION_RETRY,
@@ -64,6 +62,7 @@ import {
   KVMI_VCPU_GET_REGISTERS,
   KVMI_VCPU_SET_REGISTERS,
 } from './kvmi/constants.ts';
+import { JOB_RELEASE, JOB_STRAY_REPLY } from './kvmi/machine-ids.ts';
 import {
   decodeEventReply,
   decodePf,

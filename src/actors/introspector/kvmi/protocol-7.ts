@@ -10,6 +10,7 @@
 
 import * as machine from './constants.ts';
 import * as id from './constants-7.ts';
+import * as beyond from './machine-ids.ts';
 import {
   type CommandSpec,
   type EventSpec,
@@ -178,20 +179,20 @@ export const COMMANDS_7: ReadonlyMap<number, CommandSpec> = new Map([
   command(id.KVMI_INJECT_EXCEPTION,        'KVMI_INJECT_EXCEPTION',        machine.KVMI_VCPU_INJECT_EXCEPTION,   kvmi_vcpu_inject_exception,   null),
   command(id.KVMI_SET_PAGE_ACCESS,         'KVMI_SET_PAGE_ACCESS',         machine.KVMI_VM_SET_PAGE_ACCESS,      kvmi_set_page_access,         null),
   command(id.KVMI_GET_MTRR_TYPE,           'KVMI_GET_MTRR_TYPE',           machine.KVMI_VCPU_GET_MTRR_TYPE,      kvmi_vcpu_get_mtrr_type,      kvmi_vcpu_get_mtrr_type_reply),
-  command(id.KVMI_CONTROL_SPP,             'KVMI_CONTROL_SPP',             machine.ONLY_7_CONTROL_SPP,           kvmi_control_spp,             null),
-  command(id.KVMI_SET_PAGE_WRITE_BITMAP,   'KVMI_SET_PAGE_WRITE_BITMAP',   machine.ONLY_7_SET_PAGE_WRITE_BITMAP, kvmi_set_page_write_bitmap,   null),
-  command(id.KVMI_CONTROL_CMD_RESPONSE,    'KVMI_CONTROL_CMD_RESPONSE',    machine.ONLY_7_CONTROL_CMD_RESPONSE,  kvmi_control_cmd_response,    null),
-  command(id.KVMI_SET_VE_INFO_PAGE,        'KVMI_SET_VE_INFO_PAGE',        machine.ONLY_7_SET_VE_INFO_PAGE,      kvmi_set_ve_info_page,        null),
-  command(id.KVMI_GET_MAX_GFN,             'KVMI_GET_MAX_GFN',             machine.ONLY_7_GET_MAX_GFN,           null,                         kvmi_get_max_gfn_reply),
-  command(id.KVMI_SWITCH_EPT_VIEW,         'KVMI_SWITCH_EPT_VIEW',         machine.ONLY_7_SWITCH_EPT_VIEW,       kvmi_ept_view,                null),
-  command(id.KVMI_DISABLE_VE,              'KVMI_DISABLE_VE',              machine.ONLY_7_DISABLE_VE,            null,                         null),
-  command(id.KVMI_GET_EPT_VIEW,            'KVMI_GET_EPT_VIEW',            machine.ONLY_7_GET_EPT_VIEW,          null,                         kvmi_ept_view),
+  command(id.KVMI_CONTROL_SPP,             'KVMI_CONTROL_SPP',             beyond.ONLY_7_CONTROL_SPP,           kvmi_control_spp,             null),
+  command(id.KVMI_SET_PAGE_WRITE_BITMAP,   'KVMI_SET_PAGE_WRITE_BITMAP',   beyond.ONLY_7_SET_PAGE_WRITE_BITMAP, kvmi_set_page_write_bitmap,   null),
+  command(id.KVMI_CONTROL_CMD_RESPONSE,    'KVMI_CONTROL_CMD_RESPONSE',    beyond.ONLY_7_CONTROL_CMD_RESPONSE,  kvmi_control_cmd_response,    null),
+  command(id.KVMI_SET_VE_INFO_PAGE,        'KVMI_SET_VE_INFO_PAGE',        beyond.ONLY_7_SET_VE_INFO_PAGE,      kvmi_set_ve_info_page,        null),
+  command(id.KVMI_GET_MAX_GFN,             'KVMI_GET_MAX_GFN',             beyond.ONLY_7_GET_MAX_GFN,           null,                         kvmi_get_max_gfn_reply),
+  command(id.KVMI_SWITCH_EPT_VIEW,         'KVMI_SWITCH_EPT_VIEW',         beyond.ONLY_7_SWITCH_EPT_VIEW,       kvmi_ept_view,                null),
+  command(id.KVMI_DISABLE_VE,              'KVMI_DISABLE_VE',              beyond.ONLY_7_DISABLE_VE,            null,                         null),
+  command(id.KVMI_GET_EPT_VIEW,            'KVMI_GET_EPT_VIEW',            beyond.ONLY_7_GET_EPT_VIEW,          null,                         kvmi_ept_view),
   command(id.KVMI_VCPU_TRANSLATE_GVA,      'KVMI_VCPU_TRANSLATE_GVA',      machine.KVMI_VCPU_TRANSLATE_GVA,      kvmi_vcpu_translate_gva,      kvmi_vcpu_translate_gva_reply),
-  command(id.KVMI_CONTROL_EPT_VIEW,        'KVMI_CONTROL_EPT_VIEW',        machine.ONLY_7_CONTROL_EPT_VIEW,      kvmi_control_ept_view,        null),
+  command(id.KVMI_CONTROL_EPT_VIEW,        'KVMI_CONTROL_EPT_VIEW',        beyond.ONLY_7_CONTROL_EPT_VIEW,      kvmi_control_ept_view,        null),
   command(id.KVMI_VCPU_GET_XCR,            'KVMI_VCPU_GET_XCR',            machine.KVMI_VCPU_GET_XCR,            kvmi_vcpu_get_xcr,            kvmi_vcpu_get_xcr_reply),
   command(id.KVMI_VCPU_SET_XSAVE,          'KVMI_VCPU_SET_XSAVE',          machine.KVMI_VCPU_SET_XSAVE,          kvm_xsave,                    null),
-  command(id.KVMI_CREATE_EPT_VIEW,         'KVMI_CREATE_EPT_VIEW',         machine.ONLY_7_CREATE_EPT_VIEW,       null,                         kvmi_ept_view),
-  command(id.KVMI_DESTROY_EPT_VIEW,        'KVMI_DESTROY_EPT_VIEW',        machine.ONLY_7_DESTROY_EPT_VIEW,      kvmi_ept_view,                null),
+  command(id.KVMI_CREATE_EPT_VIEW,         'KVMI_CREATE_EPT_VIEW',         beyond.ONLY_7_CREATE_EPT_VIEW,       null,                         kvmi_ept_view),
+  command(id.KVMI_DESTROY_EPT_VIEW,        'KVMI_DESTROY_EPT_VIEW',        beyond.ONLY_7_DESTROY_EPT_VIEW,      kvmi_ept_view,                null),
   command(id.KVMI_VCPU_CONTROL_SINGLESTEP, 'KVMI_VCPU_CONTROL_SINGLESTEP', machine.KVMI_VCPU_CONTROL_SINGLESTEP, kvmi_vcpu_control_singlestep, null),
 ].map((spec) => [spec.id, spec]));
 
@@ -252,9 +253,9 @@ export const EVENTS_7: ReadonlyMap<number, EventSpec> = new Map(([
   event(id.KVMI_EVENT_PF,               'KVMI_EVENT_PF',          machine.KVMI_VCPU_EVENT_PF,         kvmi_vcpu_event_pf,         ANY, kvmi_event_pf_reply),
   event(id.KVMI_EVENT_TRAP,             'KVMI_EVENT_TRAP',        machine.KVMI_VCPU_EVENT_TRAP,       kvmi_vcpu_event_trap,       NO_RETRY),
   event(id.KVMI_EVENT_DESCRIPTOR,       'KVMI_EVENT_DESCRIPTOR',  machine.KVMI_VCPU_EVENT_DESCRIPTOR, kvmi_vcpu_event_descriptor, ANY),
-  { ...event(id.KVMI_EVENT_CREATE_VCPU, 'KVMI_EVENT_CREATE_VCPU', machine.ONLY_7_EVENT_CREATE_VCPU,   null,                       NO_RETRY), switchedBy: ['vm'] },
+  { ...event(id.KVMI_EVENT_CREATE_VCPU, 'KVMI_EVENT_CREATE_VCPU', beyond.ONLY_7_EVENT_CREATE_VCPU,   null,                       NO_RETRY), switchedBy: ['vm'] },
   event(id.KVMI_EVENT_PAUSE_VCPU,       'KVMI_EVENT_PAUSE_VCPU',  machine.KVMI_VCPU_EVENT_PAUSE,      null,                       NO_RETRY),
   event(id.KVMI_EVENT_SINGLESTEP,       'KVMI_EVENT_SINGLESTEP',  machine.KVMI_VCPU_EVENT_SINGLESTEP, kvmi_vcpu_event_singlestep, NO_RETRY),
-  { ...event(id.KVMI_EVENT_CMD_ERROR,   'KVMI_EVENT_CMD_ERROR',   machine.ONLY_7_EVENT_CMD_ERROR,     kvmi_event_cmd_error,       []), of: 'vm', switchedBy: ['vm', 'vcpu'] },
-  event(id.KVMI_EVENT_CPUID,            'KVMI_EVENT_CPUID',       machine.ONLY_7_EVENT_CPUID,         kvmi_event_cpuid,           NO_RETRY),
+  { ...event(id.KVMI_EVENT_CMD_ERROR,   'KVMI_EVENT_CMD_ERROR',   beyond.ONLY_7_EVENT_CMD_ERROR,     kvmi_event_cmd_error,       []), of: 'vm', switchedBy: ['vm', 'vcpu'] },
+  event(id.KVMI_EVENT_CPUID,            'KVMI_EVENT_CPUID',       beyond.ONLY_7_EVENT_CPUID,         kvmi_event_cpuid,           NO_RETRY),
 ] satisfies EventSpec[]).map((spec) => [spec.id, spec]));

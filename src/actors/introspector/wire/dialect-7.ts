@@ -22,13 +22,6 @@ import {
   KVMI_VM_READ_PHYSICAL,
   KVMI_VM_SET_PAGE_ACCESS,
   KVMI_VM_WRITE_PHYSICAL,
-  ONLY_7_CONTROL_CMD_RESPONSE,
-  ONLY_7_CONTROL_SPP,
-  ONLY_7_CREATE_EPT_VIEW,
-  ONLY_7_DESTROY_EPT_VIEW,
-  ONLY_7_EVENT_CMD_ERROR,
-  ONLY_7_GET_MAX_GFN,
-  ONLY_7_SET_PAGE_WRITE_BITMAP,
 } from '../kvmi/constants.ts';
 import {
   CMD_RESPONSE_WITH_EVENT,
@@ -37,6 +30,15 @@ import {
   KVMI_EVENT_CMD_ERROR,
   KVMI_EVENT_UNHOOK,
 } from '../kvmi/constants-7.ts';
+import {
+  ONLY_7_CONTROL_CMD_RESPONSE,
+  ONLY_7_CONTROL_SPP,
+  ONLY_7_CREATE_EPT_VIEW,
+  ONLY_7_DESTROY_EPT_VIEW,
+  ONLY_7_EVENT_CMD_ERROR,
+  ONLY_7_GET_MAX_GFN,
+  ONLY_7_SET_PAGE_WRITE_BITMAP,
+} from '../kvmi/machine-ids.ts';
 import { kvmi_page_access_entry, kvmi_vcpu_hdr, kvmi_vm_check_command } from '../kvmi/protocol.ts';
 import {
   kvmi_access_physical,

@@ -20,9 +20,12 @@ export const qemu_vmi_from_introspector = wireStruct('qemu_vmi_from_introspector
   struct_size: 'u32',
   cookie_hash: blob(20),
 });
-const NAME_BYTES_MAX = 63;
-// LIMIT: bytes of a tool's half. QEMU takes any size; nobody has more to say than this.
-const ANSWER_BYTES_MAX = 65_536;
+/** Of a machine's name, which a NUL ends. */
+export const NAME_BYTES_MAX = 63;
+// LIMIT: bytes of either half. QEMU takes any size of a tool's; nobody has more to say than this.
+export const HALF_BYTES_MAX = 65_536;
+/** Of the machine's half, what a tool needs at least: all before the name. */
+export const IDENTITY_BYTES_MIN = qemu_vmi_to_introspector.at.name;
 
 /** What the machine says of itself. */
 export interface MachineIdentity {
@@ -75,7 +78,7 @@ export class HandshakeAnswer {
     this.#bytes = all;
     if (all.length < 4) return { kind: 'more' };
     const { struct_size: size } = qemu_vmi_from_introspector.decode(all);
-    if (size < qemu_vmi_from_introspector.bytes || size > ANSWER_BYTES_MAX) {
+    if (size < qemu_vmi_from_introspector.bytes || size > HALF_BYTES_MAX) {
       return { kind: 'refused', why: `its half of the handshake is said to have ${size} bytes` };
     }
     if (all.length < size) return { kind: 'more' };

@@ -4,14 +4,14 @@
  *
  * @source QEMU branch kvmi-v12: accel/kvm/vmi.c
  */
-import { existsSync, unlinkSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
-import { SimError } from '../../../shared/errors.ts';
+import { createServer, type Server } from 'node:net';
+import type { SimError } from '../../../shared/errors.ts';
 import { EAGAIN } from '../../mmu/errno.ts';
-import type { KvmiEndpoint, KvmiPlan } from '../introspector.api.ts';
+import type { KvmiPlan } from '../introspector.api.ts';
 import { Capture } from './capture.ts';
 import { type ByteChannel, SocketChannel } from './channel.ts';
 import { encodeIdentity, HandshakeAnswer } from './handshake.ts';
+import { cannotListen, clearPlace, connected } from './unix-socket.ts';
 
 export interface ToolLinkOptions {
   readonly plan: KvmiPlan;
@@ -33,6 +33,8 @@ export interface Connection {
 
 /** How long until the next try to hook: a vCPU may still be leaving the last session. */
 const HOOK_RETRY_MS = 5;
+// LIMIT: tools that wait for their turn. Whoever comes then is sent away.
+const WAITING_MAX = 16;
 
 export class ToolLink {
   readonly #options: ToolLinkOptions;
@@ -43,6 +45,10 @@ export class ToolLink {
   #current: ByteChannel | null = null;
   #ready: Connection | null = null;
   #sessionOver: () => void = () => {};
+  /** Settles when nobody is served any more, nor will be. */
+  #served: Promise<void> = Promise.resolve();
+  /** Nobody else comes. */
+  #retired = false;
   #closed = false;
   #capture: Capture | null = null;
   #captureError: SimError | null = null;
@@ -57,12 +63,12 @@ export class ToolLink {
     const { endpoint, pcap } = this.#options.plan;
     if (pcap !== null) this.#capture = this.#openCapture(pcap);
     if (endpoint?.kind === 'listen') await this.#listen(endpoint.path);
-    void this.#serve();
+    this.#served = this.#serve();
   }
 
   /** One more tool, over a channel of its own: it is served when the one before it has gone. */
   accept(channel: ByteChannel): void {
-    if (this.#closed) {
+    if (this.#retired || this.#arrived.length >= WAITING_MAX) {
       channel.shut();
       return;
     }
@@ -74,6 +80,7 @@ export class ToolLink {
   takeConnection(): Connection | null {
     const connection = this.#ready;
     this.#ready = null;
+    if (connection !== null) this.#remark('connected');
     return connection;
   }
 
@@ -82,31 +89,45 @@ export class ToolLink {
     this.#sessionOver();
   }
 
+  /** Lets nobody else come. @returns settles when whoever is there has gone, too */
+  retire(): Promise<void> {
+    this.#retired = true;
+    this.#server?.close();
+    for (const channel of this.#arrived.splice(0)) channel.shut();
+    this.#wake();
+    return this.#served;
+  }
+
   /** Ends the line for good. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#server?.close();
-    for (const channel of this.#arrived.splice(0)) channel.shut();
+    void this.retire();
     this.#current?.shut();
-    this.#wake();
     this.#sessionOver();
     this.#closeCapture();
   }
 
   async #serve(): Promise<void> {
-    while (!this.#closed) {
+    while (!this.#retired) {
       const next = await this.#nextChannel();
       if (next === null) return;
       const channel = this.#capture?.watch(next) ?? next;
+      const sinceMs = performance.now();
       this.#current = channel;
       const early = await this.#shakeHands(channel);
-      if (early === null) {
-        channel.shut();
-        await this.#delay(this.#options.plan.reconnectMs);
-      } else await this.#session({ channel, early });
+      if (early === null) channel.shut();
+      else await this.#session({ channel, early });
       this.#current = null;
+      await this.#pace(sinceMs);
     }
+  }
+
+  /** A tool that sends us away as soon as we come is not asked more often than one that is not there. */
+  async #pace(sinceMs: number): Promise<void> {
+    const { endpoint, reconnectMs } = this.#options.plan;
+    const left = sinceMs + reconnectMs - performance.now();
+    if (endpoint?.kind === 'connect' && left > 0 && !this.#retired) await this.#delay(left);
   }
 
   async #session(connection: Connection): Promise<void> {
@@ -123,10 +144,8 @@ export class ToolLink {
       // The machine ends, or is introspected by somebody else.
       this.#ready = null;
       connection.channel.shut();
-      await this.#delay(this.#options.plan.reconnectMs);
       return;
     }
-    this.#remark('connected');
     await over;
     this.#lastRemark = '';
     await this.#options.unhook();
@@ -134,10 +153,10 @@ export class ToolLink {
 
   // ── connecting ────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Null when the line is closed. */
+  /** Null when nobody is to come any more. */
   async #nextChannel(): Promise<ByteChannel | null> {
     const { endpoint, reconnectMs } = this.#options.plan;
-    while (!this.#closed) {
+    while (!this.#retired) {
       const channel = this.#arrived.shift();
       if (channel !== undefined) return channel;
       if (endpoint?.kind !== 'connect') {
@@ -146,9 +165,9 @@ export class ToolLink {
         });
         continue;
       }
-      const socket = await connected(endpoint);
+      const socket = await connected(endpoint.path);
       if (!(socket instanceof Error)) {
-        if (!this.#closed) return new SocketChannel(socket);
+        if (!this.#retired) return new SocketChannel(socket);
         socket.destroy();
         return null;
       }
@@ -163,7 +182,11 @@ export class ToolLink {
     const { identity, secret, handshakeMs } = this.#options.plan;
     const answer = new HandshakeAnswer(secret);
     return new Promise((resolve) => {
+      let over = false;
       const refuse = (why: string) => {
+        // Whom we have refused closes its end, too.
+        if (over) return;
+        over = true;
         clearTimeout(timer);
         if (!this.#closed) this.#remark(`refused: ${why}`);
         resolve(null);
@@ -171,9 +194,11 @@ export class ToolLink {
       const timer = setTimeout(refuse, handshakeMs, `no handshake within ${handshakeMs} ms`);
       channel.use({
         received: (bytes) => {
+          if (over) return;
           const state = answer.feed(bytes);
           if (state.kind === 'refused') refuse(state.why);
           if (state.kind !== 'accepted') return;
+          over = true;
           clearTimeout(timer);
           channel.pause();
           resolve(state.rest);
@@ -186,23 +211,13 @@ export class ToolLink {
   }
 
   async #listen(path: string): Promise<void> {
-    if (existsSync(path) && (await connected({ kind: 'connect', path })) instanceof Error) unlinkSync(path);
-    const server = createServer((socket) => {
-      // As QEMU's chardev: one at a time.
-      if (this.#current !== null || this.#arrived.length > 0) socket.destroy();
-      else this.accept(new SocketChannel(socket));
-    });
+    await clearPlace(path);
+    // As QEMU's chardev: one at a time. Others wait until it has gone.
+    const server = createServer((socket) => this.accept(new SocketChannel(socket)));
     this.#server = server;
     await new Promise<void>((resolve, reject) => {
       server.once('listening', resolve);
-      server.once('error', (cause) => {
-        reject(
-          new SimError('SIM_FILE', `cannot listen at ${path}`, {
-            hint: 'name a place where a unix socket can be made, and nobody listens yet',
-            cause,
-          }),
-        );
-      });
+      server.once('error', (cause) => reject(cannotListen(path, cause)));
       server.listen(path);
     });
     this.#remark(`listens at ${path}`);
@@ -250,17 +265,4 @@ export class ToolLink {
     this.#lastRemark = text;
     this.#options.remark(text);
   }
-}
-
-/** A socket, or why there is none. */
-function connected({ path }: KvmiEndpoint): Promise<Socket | Error> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.pause();
-    socket.once('connect', () => {
-      socket.removeAllListeners('error');
-      resolve(socket);
-    });
-    socket.once('error', resolve);
-  });
 }

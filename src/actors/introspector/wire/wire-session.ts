@@ -14,7 +14,7 @@ import { EBUSY, EFAULT, ENOENT, ENOSYS, EPERM } from '../../mmu/errno.ts';
 import type { Vm } from '../../mmu/vm.ts';
 import { commandAllowed } from '../hook.ts';
 import type { WireChoice, WireVersion } from '../introspector.api.ts';
-import { JOB_STRAY_REPLY } from '../kvmi/constants.ts';
+import { JOB_STRAY_REPLY } from '../kvmi/machine-ids.ts';
 import { encodeReply } from '../kvmi/messages.ts';
 import { kvmi_vcpu_hdr } from '../kvmi/protocol.ts';
 import { Session, type SessionEvent, type SessionMessage } from '../session.ts';
