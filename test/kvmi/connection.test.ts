@@ -255,6 +255,30 @@ test.serial('a tool that hangs up at any byte of the handshake is replaced by th
   t.true(await serves(last));
 });
 
+test.serial('a tool that is silent in the handshake is given up', async (t) => {
+  const path = socketPlace(t);
+  const listener = await KvmiListener.at(path);
+  t.teardown(() => listener.close());
+  const kvmi = { endpoint: `unix:${path}`, handshakeMs: 50, reconnectMs: 5 };
+  const { remarks } = await machineOf(t, { kvmi });
+  const silent = await listener.nextSocket();
+  silent.resume();
+  await once(silent, 'close');
+  await until(() => remarks.includes('refused: no handshake within 50 ms'));
+  // A machine that is so impatient may give up this one, too.
+  let version = 0;
+  while (version === 0) {
+    version = await listener
+      .next()
+      .then(
+        async (tool) => (await tool.getVersion()).version,
+        () => 0,
+      )
+      .catch(() => 0);
+  }
+  t.is(version, 1);
+});
+
 test.serial('what the handshake has no room for is refused before anything starts', async (t) => {
   const made = (kvmi: object) =>
     Machine.create({ vcpuCount: 1, image: 'test/guests/images/hello.elf', kvmi });
