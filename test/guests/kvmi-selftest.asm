@@ -78,7 +78,7 @@ breakpoint:
 cr:
         mov     rax, cr4
         mov     [rbx + 16], rax
-        or      rax, CR4_TSD
+        xor     rax, CR4_TSD
         mov     cr4, rax
         mov     rax, cr4
         mov     [rbx + 24], rax
@@ -104,7 +104,7 @@ msr:
         rdmsr
         mov     [rbx + 16], eax
         mov     [rbx + 20], edx
-        or      eax, 1
+        xor     eax, 1
         wrmsr
         rdmsr
         mov     [rbx + 24], eax

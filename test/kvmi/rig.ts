@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { ExecutionContext } from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { Machine, type MachineOptions } from '../../src/index.ts';
 import type { KvmiClient } from '../../src/kvmi-client/client.ts';
 import type { AnyVcpuEvent, EventKind, VcpuEvent } from '../../src/kvmi-client/events.ts';
@@ -90,6 +90,15 @@ export interface Rig {
   ready(): Promise<void>;
 }
 
+/** The same on wire-12 and on wire-7. */
+export function onBothWires(
+  title: string,
+  body: (t: ExecutionContext, wire: WireVersion) => Promise<void>,
+): void {
+  test.serial(title, (t) => body(t, 12));
+  test.serial(`wire-7: ${title}`, (t) => body(t, 7));
+}
+
 /** A place for a unix socket, until the test ends. */
 export function socketPlace(t: ExecutionContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'faultline-kvmi-'));
@@ -131,11 +140,10 @@ export async function rig(t: ExecutionContext, options: RigOptions = {}): Promis
   const client = await listener.next();
   await machine.introspector.connected();
   const request = client.connection.request.bind(client.connection);
-  const read = (gpa: number) => client.readPhysical(BigInt(gpa), 8);
-  const write = (gpa: number, value: number) => client.writePhysical(BigInt(gpa), u32(value));
+  const { guest, mailbox } = mailboxes(client);
   const ready = async () => {
     for (let vcpu = 0; vcpu < (options.vcpuCount ?? 1); vcpu++) {
-      while ((await read(MAILBOX + vcpu * MAILBOX_BYTES + 8))[4] !== 1);
+      while ((await mailbox(8, vcpu)) >> 32n !== 1n);
     }
   };
   if (started) {
@@ -166,18 +174,32 @@ export async function rig(t: ExecutionContext, options: RigOptions = {}): Promis
       t.is(event?.size, size, `${kind}: size`);
       return event as never;
     },
+    guest,
+    mailbox,
+  };
+}
+
+/** The guest as this client reaches it. */
+export function mailboxes(client: KvmiClient): Pick<Rig, 'guest' | 'mailbox'> & {
+  /** Waits until a vCPU has done what it was asked for, whoever has asked, and until it is ready for more. */
+  finished(vcpu: number): Promise<void>;
+} {
+  const boxOf = (vcpu: number) => MAILBOX + vcpu * MAILBOX_BYTES;
+  const read = (gpa: number) => client.readPhysical(BigInt(gpa), 8);
+  const write = (gpa: number, value: number) => client.writePhysical(BigInt(gpa), u32(value));
+  const finished = async (vcpu: number) => {
+    const box = boxOf(vcpu);
+    while ((await read(box + 4))[0] !== 1);
+    await write(box, 0);
+    while ((await read(box + 4))[0] !== 0);
+  };
+  return {
+    finished,
     guest: async (action, vcpu = 0) => {
-      const box = MAILBOX + vcpu * MAILBOX_BYTES;
-      await write(box, action);
-      return {
-        done: async () => {
-          while ((await read(box + 4))[0] !== 1);
-          await write(box, 0);
-          while ((await read(box + 4))[0] !== 0);
-        },
-      };
+      await write(boxOf(vcpu), action);
+      return { done: () => finished(vcpu) };
     },
-    mailbox: async (offset, vcpu = 0) => at64(await read(MAILBOX + vcpu * MAILBOX_BYTES + offset), 0),
+    mailbox: async (offset, vcpu = 0) => at64(await read(boxOf(vcpu) + offset), 0),
   };
 }
 

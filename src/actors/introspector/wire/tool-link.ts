@@ -7,6 +7,7 @@
 import { createServer, type Server } from 'node:net';
 import type { SimError } from '../../../shared/errors.ts';
 import { EAGAIN } from '../../mmu/errno.ts';
+import { errnoName } from '../command-error.ts';
 import type { KvmiPlan } from '../introspector.api.ts';
 import { Capture } from './capture.ts';
 import { type ByteChannel, SocketChannel } from './channel.ts';
@@ -143,6 +144,8 @@ export class ToolLink {
     if (error < 0 || this.#ready !== null) {
       // The machine ends, or is introspected by somebody else.
       this.#ready = null;
+      if (error < 0 && !this.#retired)
+        this.#remark(`sent away: the machine cannot be hooked (${errnoName(error)})`);
       connection.channel.shut();
       return;
     }
