@@ -124,7 +124,7 @@ const twoVcpus = (t: ExecutionContext, options: RigOptions = {}) => rig(t, { vcp
 
 /** How a vCPU comes to wait for a reply: what the guest does (null: nothing), and what the tool has done before. */
 // biome-ignore format: table
-const EVENTS: Readonly<Record<EventKind, readonly [guest: number | null, arm: (tool: KvmiClient) => Promise<unknown>]>> = {
+const EVENTS: Readonly<Record<Exclude<EventKind, "cpuid" | "createVcpu">, readonly [guest: number | null, arm: (tool: KvmiClient) => Promise<unknown>]>> = {
   pause:      [null,             (tool) => tool.pauseVcpu(VCPU)],
   trap:       [null,             (tool) => tool.injectException(VCPU, { nr: 6 })],
   singlestep: [null,             (tool) => tool.controlSinglestep(VCPU, true)],
@@ -137,7 +137,10 @@ const EVENTS: Readonly<Record<EventKind, readonly [guest: number | null, arm: (t
   pf:         [GUEST.pf,         (tool) => tool.setPageAccess([{ gpa: PAGE, access: 1 }])],
 };
 
-for (const [kind, [action, arm]] of Object.entries(EVENTS) as [EventKind, (typeof EVENTS)[EventKind]][]) {
+for (const [kind, [action, arm]] of Object.entries(EVENTS) as [
+  keyof typeof EVENTS,
+  (typeof EVENTS)[keyof typeof EVENTS],
+][]) {
   test.serial(`a vCPU that waits for the reply to a ${kind} event goes on`, async (t) => {
     const made = await twoVcpus(t);
     await made.client.close();
