@@ -39,18 +39,13 @@ const BITS = { read: ACCESS_R, write: ACCESS_W, execute: ACCESS_X } as const;
  * @locking inside kvm.srcu when called and when it returns
  */
 export function* runAccess(vcpu: Vcpu, access: Access): Path<boolean> {
-  const goesOn = yield* carryOut(vcpu, access);
-  yield* endTurn(vcpu.actor, vcpu.vm, vcpu.index);
-  return goesOn;
-}
-
-function* carryOut(vcpu: Vcpu, access: Access): Path<boolean> {
   const { vm, mem } = vcpu;
   const bit = BITS[access.kind];
   const parts = split(access);
-  for (;;) {
+  let done = false;
+  do {
     vcpu.set64('RIP', access.kind === 'execute' ? BigInt(access.gpa) : 0n);
-    if (!(yield* enterGuest(vcpu))) return false;
+    if (!(yield* enterGuest(vcpu))) break;
     const hosts = parts.map((part) => lookup(mem, vcpu.cpu, false, bit, BigInt(part.gpa)));
     const missing = hosts.indexOf(-1);
     if (missing < 0) {
@@ -63,28 +58,30 @@ function* carryOut(vcpu: Vcpu, access: Access): Path<boolean> {
         else value |= load(mem, host, part.size) << BigInt(8 * part.skip);
       }
       vcpu.value = value;
-      vcpu.set64('RETIRED', vcpu.get64('RETIRED') + 1n);
-      yield* exitGuest(vcpu);
-      return true;
+      retire(vcpu);
+      done = true;
     }
     yield* exitGuest(vcpu);
+    if (done) break;
     const part = parts[missing]!;
     const gfn = Math.floor(part.gpa / 4096);
     const result = yield* countedPageFault(vcpu, gfn, bit);
     if (result === 'emulate' || result === 'mmio') {
       const { tracer } = vcpu.actor;
       tracer?.begin(TRACE_EMULATE, 0, 0, 0, 0, BigInt(access.gpa));
-      const done = yield* emulate(vcpu, access, parts);
+      done = yield* emulate(vcpu, access, parts);
       tracer?.end(TRACE_EMULATE, EMULATIONS.indexOf(done ? 'done' : 'retry'));
-      if (done) {
-        vcpu.set64('RETIRED', vcpu.get64('RETIRED') + 1n);
-        return true;
-      }
+      if (done) retire(vcpu);
     } else if (result !== 'retry') {
       yield* fillTlb(vcpu, { gva: BigInt(part.gpa), gfn, access: bit, user: false, also: 0 });
     }
-    if (mem.load(vm.word('DEAD')) !== 0) return false;
-  }
+  } while (!done && mem.load(vm.word('DEAD')) === 0);
+  yield* endTurn(vcpu.actor, vm, vcpu.index);
+  return done;
+}
+
+function retire(vcpu: Vcpu): void {
+  vcpu.set64('RETIRED', vcpu.get64('RETIRED') + 1n);
 }
 
 /** The emulator: piece by piece, low addresses first, each with its callback and its effect. False: start again. */

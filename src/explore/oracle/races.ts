@@ -19,11 +19,12 @@ import { cellName } from '../../shared/state/cell-name.ts';
 import { addressOf, CHOOSING, kindOf, NOTIFYING, RELAXING, STEPPING } from '../../shared/sync/point.ts';
 import type { Execution } from '../engine/execution.ts';
 import { generic } from '../engine/finding.ts';
+import { lowest } from '../engine/strategy.ts';
+import { type AccessKind, LOAD, PEEK, POKE, STORE, UPDATE } from '../world/journaled-mem.ts';
 import type { World } from '../world/world.ts';
 import { ATOMIC, classOf, MARKED, NORMAL, PRIVATE, SYNC } from './marks.ts';
 import type { Oracle } from './oracle.ts';
 import { pointName } from './point-name.ts';
-import { type AccessKind, LOAD, PEEK, POKE, STORE, UPDATE, watchMem } from './watched-mem.ts';
 
 // Kinds of access in a record. Bit 0: a write; bit 1: marked.
 const PLAIN_READ = 0;
@@ -53,6 +54,8 @@ export class RaceOracle implements Oracle {
   /** Per record, actor and kind: the clock of the last such access, and the step. */
   #clock = new Int32Array(1024);
   #step = new Int32Array(1024);
+  /** Per record: a mask of the actors that have touched it. */
+  #touchedBy = new Int32Array(64);
   /** Per record: was it released to, and with which vector clock. */
   #isReleased = new Uint8Array(64);
   #released = new Int32Array(256);
@@ -75,7 +78,7 @@ export class RaceOracle implements Oracle {
     this.#sptes = { from: sptes, to: sptes + ROOT_LIMIT * config.gfnCount * 8 };
     this.#classes = new Uint8Array(ram >>> 1);
     this.#recordOf = new Int32Array(ram >>> 1);
-    watchMem(world.vm.mem, (kind, addr, bytes) => {
+    world.watchMemory((kind, addr, bytes) => {
       if (this.#actor >= 0) this.#access(kind, addr, bytes);
     });
   }
@@ -177,6 +180,7 @@ export class RaceOracle implements Oracle {
       const flags = new Uint8Array(2 * record);
       flags.set(this.#isReleased);
       this.#isReleased = flags;
+      this.#touchedBy = longer(this.#touchedBy, 0);
     }
     if ((record + 1) * this.#count > this.#released.length) {
       this.#released = longer(this.#released, this.#count);
@@ -184,6 +188,7 @@ export class RaceOracle implements Oracle {
     const clock = this.#clock;
     for (let at = record * width; at < (record + 1) * width; at++) clock[at] = 0;
     this.#isReleased[record] = 0;
+    this.#touchedBy[record] = 0;
     return record;
   }
 
@@ -213,10 +218,12 @@ export class RaceOracle implements Oracle {
     if (this.#stacksOn) this.#stacks.set(own, stackHere());
     // Nothing can have come in between that was not compared with this access.
     if (seen) return;
+    const others = this.#touchedBy[record]! & ~(1 << actor);
+    this.#touchedBy[record] = others | (1 << actor);
     const write = (kind & 1) !== 0;
     const marked = (kind & 2) !== 0;
-    for (let other = 0; other < count; other++) {
-      if (other === actor) continue;
+    for (let rest = others; rest !== 0; rest &= rest - 1) {
+      const other = lowest(rest);
       const at = record * width + other * KINDS;
       const then = now[mine + other]!;
       if (clock[at + PLAIN_WRITE]! > then) this.#report(addr, own, at + PLAIN_WRITE);
@@ -300,7 +307,7 @@ function stackHere(): string {
   Error.stackTraceLimit = limit;
   return lines
     .map((line) => line.trim().replace(/^at /, ''))
-    .filter((line) => !/explore[\\/](oracle|engine)|<anonymous>|\.next /.test(line))
+    .filter((line) => !/explore[\\/](oracle|engine|world[\\/]journaled-mem)|<anonymous>|\.next /.test(line))
     .slice(0, FRAMES_SHOWN)
     .join('\n');
 }

@@ -13,10 +13,23 @@ const BLOCK_SHIFT = 7;
 const BLOCK_BYTES = 1 << BLOCK_SHIFT;
 const BLOCK_WORDS = BLOCK_BYTES >>> 2;
 
+export const LOAD = 0;
+export const STORE = 1;
+/** A read-modify-write, whether or not it stored. */
+export const UPDATE = 2;
+export const PEEK = 3;
+export const POKE = 4;
+export type AccessKind = 0 | 1 | 2 | 3 | 4;
+
+/** Told of an access before it happens. @param bytes  2, 4 or 8; of a `fill` and a `clear64` any number */
+export type MemWatcher = (kind: AccessKind, addr: number, bytes: number) => void;
+
 /** Bytes, from and to: multiples of 4. */
 export type ByteRange = readonly [from: number, to: number];
 
 export class JournaledMem extends Mem {
+  /** Is told of every access through these methods; those by the typed views it does not see. */
+  watcher: MemWatcher | null = null;
   /** One a block: has it changed since {@link mark}? */
   readonly #changed: Uint8Array;
   #list: Int32Array = new Int32Array(256);
@@ -98,79 +111,97 @@ export class JournaledMem extends Mem {
   }
 
   override load(addr: number): number {
+    if (this.watcher !== null) this.watcher(LOAD, addr, 4);
     return this.i32[addr >>> 2]!;
   }
   override store(addr: number, value: number): void {
+    if (this.watcher !== null) this.watcher(STORE, addr, 4);
     this.#word(addr);
     this.i32[addr >>> 2] = value;
   }
   override add(addr: number, delta: number): number {
-    this.#word(addr);
-    const old = this.i32[addr >>> 2]!;
+    const old = this.#update(addr);
     this.i32[addr >>> 2] = old + delta;
     return old;
   }
   override or(addr: number, bits: number): number {
-    this.#word(addr);
-    const old = this.i32[addr >>> 2]!;
+    const old = this.#update(addr);
     this.i32[addr >>> 2] = old | bits;
     return old;
   }
   override and(addr: number, bits: number): number {
-    this.#word(addr);
-    const old = this.i32[addr >>> 2]!;
+    const old = this.#update(addr);
     this.i32[addr >>> 2] = old & bits;
     return old;
   }
   override exchange(addr: number, value: number): number {
-    this.#word(addr);
-    const old = this.i32[addr >>> 2]!;
+    const old = this.#update(addr);
     this.i32[addr >>> 2] = value;
     return old;
   }
   override cas(addr: number, expected: number, value: number): number {
-    this.#word(addr);
-    const old = this.i32[addr >>> 2]!;
+    const old = this.#update(addr);
     if (old === (expected | 0)) this.i32[addr >>> 2] = value;
     return old;
   }
+  override peek(addr: number): number {
+    if (this.watcher !== null) this.watcher(PEEK, addr, 4);
+    return this.i32[addr >>> 2]!;
+  }
   override poke(addr: number, value: number): void {
+    if (this.watcher !== null) this.watcher(POKE, addr, 4);
     this.#word(addr);
     super.poke(addr, value);
   }
   override fill(addr: number, bytes: number, byte: number): void {
+    if (this.watcher !== null) this.watcher(POKE, addr, bytes);
     this.touch(addr, bytes);
     super.fill(addr, bytes, byte);
   }
   override clear64(addr: number, count: number): void {
+    if (this.watcher !== null) this.watcher(STORE, addr, 8 * count);
     this.touch(addr, 8 * count);
     super.clear64(addr, count);
   }
   override load64(addr: number): bigint {
+    if (this.watcher !== null) this.watcher(LOAD, addr, 8);
     return this.u64[addr / 8]!;
   }
   override store64(addr: number, value: bigint): void {
+    if (this.watcher !== null) this.watcher(STORE, addr, 8);
     this.#word(addr);
     this.u64[addr / 8] = value;
   }
   override exchange64(addr: number, value: bigint): bigint {
-    this.#word(addr);
-    const old = this.u64[addr / 8]!;
+    const old = this.#update64(addr);
     this.u64[addr / 8] = value;
     return old;
   }
   override cas64(addr: number, expected: bigint, value: bigint): bigint {
-    this.#word(addr);
-    const old = this.u64[addr / 8]!;
+    const old = this.#update64(addr);
     if (old === BigInt.asUintN(64, expected)) this.u64[addr / 8] = value;
     return old;
   }
   override load16(addr: number): number {
+    if (this.watcher !== null) this.watcher(LOAD, addr, 2);
     return this.u16[addr >>> 1]!;
   }
   override store16(addr: number, value: number): void {
+    if (this.watcher !== null) this.watcher(STORE, addr, 2);
     this.#word(addr);
     this.u16[addr >>> 1] = value;
+  }
+
+  #update(addr: number): number {
+    if (this.watcher !== null) this.watcher(UPDATE, addr, 4);
+    this.#word(addr);
+    return this.i32[addr >>> 2]!;
+  }
+
+  #update64(addr: number): bigint {
+    if (this.watcher !== null) this.watcher(UPDATE, addr, 8);
+    this.#word(addr);
+    return this.u64[addr / 8]!;
   }
 }
 

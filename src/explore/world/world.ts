@@ -26,7 +26,7 @@ import { LockChecks, type LockFinding } from '../../shared/sync/checks.ts';
 import { drive, type Path } from '../../shared/sync/point.ts';
 import { STATS_BYTES } from '../../shared/sync/stats.ts';
 import type { Participant } from '../engine/execution.ts';
-import { type ByteRange, JournaledMem } from './journaled-mem.ts';
+import { type ByteRange, JournaledMem, type MemWatcher } from './journaled-mem.ts';
 import { type CallListener, RecordedSession } from './recorded-session.ts';
 import { type Answer, type Tool, ToolSide } from './tool-side.ts';
 
@@ -126,6 +126,19 @@ export class World {
     return this.tool.answers;
   }
 
+  /** Has `watcher` told of every access of its actors, for good. Whoever watched before is told first. */
+  watchMemory(watcher: MemWatcher): void {
+    const journal = this.#journalled;
+    const before = journal.watcher;
+    if (before === null) journal.watcher = watcher;
+    else {
+      journal.watcher = (kind, addr, bytes) => {
+        before(kind, addr, bytes);
+        watcher(kind, addr, bytes);
+      };
+    }
+  }
+
   /** Notes the machine as it is: what {@link restore} brings back. */
   save(): void {
     this.#journalled.mark(this.#kept(), this.#cpus);
@@ -149,7 +162,10 @@ export class World {
   }
 
   get #journalled(): JournaledMem {
-    invariant(this.#journal !== null, "a world on another's memory is saved and restored by the other");
+    invariant(
+      this.#journal !== null,
+      "a world on another's memory is saved, restored and watched by the other",
+    );
     return this.#journal;
   }
 
@@ -245,8 +261,12 @@ export class World {
     }
   }
 
-  /** vCPU `index` makes these accesses; `seen` gets the value of each read. */
-  *program(index: number, accesses: readonly Access[], seen: bigint[] = []): Path<void> {
+  /**
+   * vCPU `index` makes these accesses; `seen` gets the value of each read.
+   *
+   * @param ends  what comes after is the end of its thread
+   */
+  *program(index: number, accesses: readonly Access[], seen: bigint[] = [], ends = false): Path<void> {
     const vcpu = this.vcpus[index]!;
     yield* vcpu.enterSrcu();
     for (const access of accesses) {
@@ -254,19 +274,15 @@ export class World {
       if (access.kind === 'read') seen.push(vcpu.value);
     }
     yield* vcpu.leaveSrcu();
+    if (ends) endIntrospection(this.vm, index);
   }
 
   vcpuRunner(index: number, accesses: readonly Access[], seen: bigint[] = []): Participant {
     return {
       name: `vcpu ${index}`,
       waiter: this.vcpus[index]!.actor,
-      path: this.#life(index, this.program(index, accesses, seen)),
+      path: this.program(index, accesses, seen, true),
     };
-  }
-
-  *#life(index: number, program: Path<void>): Path<void> {
-    yield* program;
-    endIntrospection(this.vm, index);
   }
 
   /** The receiver thread with a tool behind it. */
