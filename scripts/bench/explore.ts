@@ -12,13 +12,18 @@ import { ControlledTarget } from '../../src/explore/controlled/controlled-target
 import type { Schedule } from '../../src/explore/engine/schedule.ts';
 import { Stage } from '../../src/explore/explorer.ts';
 import { shrink } from '../../src/explore/finding/shrink.ts';
+import { type FlushProtocolOptions, flushProtocol } from '../../src/explore/program/flush-protocol.ts';
+import { ProgramTarget } from '../../src/explore/program/program.ts';
 import { createSlot } from '../../src/explore/scenario/bundled/create-slot.ts';
 import { type Scenario, withQuirks } from '../../src/explore/scenario/scenario.ts';
 import { stageOf } from '../../src/explore/scenario/stage.ts';
+import { Dpor } from '../../src/explore/strategy/dpor.ts';
 import { RandomWalk } from '../../src/explore/strategy/random-walk.ts';
 import { REF_CREATE_SLOT_GAP } from '../../src/shared/quirks.ts';
 import type { Measured, Variant } from './explore-runner.ts';
 import { interleaved, type Row, row, type Suite } from './suite.ts';
+
+const POINTS_PROMISED = 50;
 
 /** One variant in a thread of its own: what one has met would make the code of the others slower. */
 class Runner {
@@ -59,6 +64,18 @@ function shrinkTime({ scenario, schedule, key }: ReturnType<typeof gap>): number
   return (user + system) / 1000;
 }
 
+/** s of processor time until every trace of the protocol has been executed, locks taken for what they promise. */
+function proofTime(options: FlushProtocolOptions): number {
+  const stage = new Stage(new ProgramTarget(flushProtocol(options)));
+  const dpor = new Dpor({ trustLocks: true });
+  const began = process.cpuUsage();
+  for (let execution = stage.execute(dpor, 0); execution !== null; execution = stage.execute(dpor, 0)) {
+    if (execution.findings.length > 0) throw new Error(execution.findings[0]!.message);
+  }
+  const { user, system } = process.cpuUsage(began);
+  return (user + system) / 1e6;
+}
+
 /** Schedules a second of `flush` on real threads, by the clock. */
 async function controlled(schedules: number): Promise<number> {
   const file = new URL(
@@ -89,9 +106,14 @@ export const explore: Suite = {
       cheap: new Runner({ scenario: 'flush', oracles: 'cheap', lockdep: false }),
       full: new Runner({ scenario: 'flush', oracles: 'full', lockdep: true }),
       guest: new Runner({ scenario: 'guest-flush', oracles: 'off', lockdep: false }),
+      protocol: new Runner({ scenario: 'flush-protocol', oracles: 'off', lockdep: false }),
+      paths: new Runner({ scenario: 'paths', oracles: 'off', lockdep: false }),
     };
-    const points: Record<keyof typeof runners, number[]> = { bare: [], cheap: [], full: [], guest: [] };
     const names = Object.keys(runners) as (keyof typeof runners)[];
+    const points = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<
+      keyof typeof runners,
+      number[]
+    >;
     // Compiled before they are compared.
     for (const name of names) await runners[name].run(3 * schedules);
     const measure = (name: keyof typeof runners) => async () => {
@@ -106,19 +128,35 @@ export const explore: Suite = {
       cheap: measure('cheap'),
       full: measure('full'),
       guest: measure('guest'),
+      protocol: measure('protocol'),
+      paths: measure('paths'),
+      proof: async () => proofTime({ vcpuCount: 3 }),
+      proofOfMany: async () => (quick ? Number.NaN : proofTime({ vcpuCount: 4, faultCount: 2 })),
       shrink: async () => shrinkTime(found),
       controlled: () => controlled(quick ? 50 : 400),
     });
     for (const name of names) await runners[name].close();
+    // What is promised is promised for schedules of some 50 points: those of the machine have more.
     const rate = (what: string, name: keyof typeof runners, goal: number | null): Row[] => [
       row(what, '/s', taken[name], goal === null ? undefined : { is: 'at least', value: goal }),
-      row(`${what}, points`, '/s', points[name].slice(1)),
+      row(
+        `${what}, points`,
+        '/s',
+        points[name].slice(1),
+        goal === null ? undefined : { is: 'at least', value: goal * POINTS_PROMISED },
+      ),
     ];
     return [
       ...rate('bare', 'bare', 150_000),
       ...rate('cheap oracles', 'cheap', null),
       ...rate('all oracles, lockdep', 'full', 100_000),
       ...rate('guest code, bare', 'guest', 20_000),
+      ...rate('flush protocol without a machine', 'protocol', null),
+      row('points alone', '/s', points.paths.slice(1)),
+      row('proof of the flush protocol', 's', taken.proof, { is: 'at most', value: 1 }),
+      ...(quick
+        ? []
+        : [row('proof with 4 vCPUs, 2 faults each', 's', taken.proofOfMany, { is: 'at most', value: 600 })]),
       row('shrinking RC-01', 'ms', taken.shrink, { is: 'at most', value: 50 }),
       row('controlled engine', '/s', taken.controlled),
     ];

@@ -7,6 +7,7 @@ import test, { type ExecutionContext } from 'ava';
 import { preemptions } from '../../../src/explore/engine/schedule.ts';
 import type { Strategy } from '../../../src/explore/engine/strategy.ts';
 import { Stage } from '../../../src/explore/explorer.ts';
+import { type FlushProtocolOptions, flushProtocol } from '../../../src/explore/program/flush-protocol.ts';
 import { type Program, ProgramTarget } from '../../../src/explore/program/program.ts';
 import { Coverage } from '../../../src/explore/seen/coverage.ts';
 import { BoundedSearch } from '../../../src/explore/strategy/bounded-search.ts';
@@ -141,4 +142,39 @@ test(`dpor that trusts locks sees all ends of programs with locks (SEED=${FIRST_
     `${compared} compared, ${deadlocks} deadlocks`,
   );
   t.true(PLANS === 1 || executions * 20 < all, `${executions} executions for ${all}`);
+});
+
+/** Everything there is of the flush protocol: how much that was, and what was found. */
+function proof(strategy: Dpor, options: FlushProtocolOptions): { executions: number; findings: string[] } {
+  const stage = new Stage(new ProgramTarget(flushProtocol(options)));
+  const findings = new Set<string>();
+  let executions = 0;
+  for (
+    let execution = stage.execute(strategy, 0);
+    execution !== null;
+    execution = stage.execute(strategy, 0)
+  ) {
+    executions += 1;
+    for (const { message } of execution.findings) findings.add(message);
+  }
+  return { executions, findings: sorted(findings) };
+}
+
+test('the flush protocol is right, by all its traces; without the grace period it is not', (t) => {
+  const trusting = () => new Dpor({ trustLocks: true });
+  // vCPUs matter to the deletion, and only to it: each multiplies.
+  const one = proof(trusting(), { vcpuCount: 1 });
+  t.deepEqual(proof(trusting(), { vcpuCount: 3 }), { executions: one.executions ** 3, findings: [] });
+  const two = proof(trusting(), { vcpuCount: 1, faultCount: 2 });
+  t.deepEqual(proof(trusting(), { vcpuCount: 2, faultCount: 2 }), {
+    executions: two.executions ** 2,
+    findings: [],
+  });
+  // What happens inside of the locks makes no difference.
+  const inside = proof(new Dpor(), { vcpuCount: 2 });
+  t.deepEqual(inside.findings, []);
+  t.true(inside.executions > 20 * one.executions ** 2, `${inside.executions} executions`);
+  const broken = proof(trusting(), { vcpuCount: 2, grace: false });
+  t.true(broken.findings.some((message) => message.includes('memory is mapped after it was freed')));
+  t.true(broken.findings.some((message) => message.includes('still maps memory that was freed')));
 });
