@@ -267,6 +267,7 @@ export class Machine {
             core,
             platform: plan.platform,
             instructionLimit: plan.instructionLimit,
+            jit: plan.jit,
           },
           onMessage,
         }),

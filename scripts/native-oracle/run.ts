@@ -15,7 +15,7 @@ import { describe } from './describe.ts';
 import { hostProcessor, NativeRunner, nativeObstacle } from './native.ts';
 import { packVectors } from './vectors.ts';
 
-const HELP = `npm run oracle -- [--cases N] [--seed N] [--mode fast|emulated|both] [--undefined]
+const HELP = `npm run oracle -- [--cases N] [--seed N] [--mode fast|emulated|compiled|both|all] [--undefined]
                   [--only REGEX] [--show N] [--coverage] [--record FILE]
 
 Runs random instructions on this machine's processor and in Faultline's core, and prints where they
@@ -63,7 +63,13 @@ function readOptions(): Options | null {
     },
   });
   const numbers = [values.cases, values.seed, values.show].every((text) => NUMBER.test(text));
-  const modes = { fast: ['fast'], emulated: ['emulated'], both: ['fast', 'emulated'] } as const;
+  const modes = {
+    fast: ['fast'],
+    emulated: ['emulated'],
+    compiled: ['compiled'],
+    both: ['fast', 'emulated'],
+    all: ['fast', 'emulated', 'compiled'],
+  } as const;
   if (values.help || !numbers || !(values.mode in modes)) {
     process.stderr.write(`${HELP}\n`);
     return null;
@@ -136,6 +142,7 @@ function compare(options: Options): number {
     }
     process.stderr.write(`${compared} comparisons, ${mismatches(classes)} mismatches\n`);
   }
+  if (lab.regions > 0) process.stderr.write(`${lab.regions} regions compiled\n`);
   report({ options, coverage, classes, compared });
   return mismatches(classes) === 0 ? 0 : 1;
 }

@@ -24,6 +24,7 @@ export const RUN_FLAGS: readonly Flag[] = [
     help: `stop after that long: 5, 500ms, 2m (${STORM_SECONDS} for the storm)`,
   },
   { name: 'max-instructions', value: 'N', help: 'stop each vCPU when it has carried out so many' },
+  { name: 'no-jit', help: 'interpret all guest code: slower, with the same results' },
   { name: 'seed', value: 'N', help: 'for all that is left to chance but the races: 1, 0x5eed (1)' },
   { name: 'tool', value: 'MODULE', help: 'introspection tool: a JavaScript module' },
   {
@@ -112,6 +113,7 @@ export function parseRun(words: readonly string[]): RunRequest {
       strict: flags.has('strict'),
       reference: flags.has('reference'),
       lockdep: flags.has('lockdep'),
+      jit: !flags.has('no-jit'),
       onToolFailure: flags.has('stop-on-tool-failure') ? 'stop' : 'continue',
       ...(flags.has('flat') ? { flat: true } : {}),
       ...(limit === undefined ? {} : { instructionLimit: countOf(limit, '--max-instructions') }),

@@ -101,6 +101,8 @@ export interface MachineOptions {
   readonly timeIsLimit?: boolean;
   /** Stop each vCPU when it has carried out so many instructions (SIM_LIMIT). */
   readonly instructionLimit?: number;
+  /** Compile hot guest code. Default true; without, all of it is interpreted, with the same results. */
+  readonly jit?: boolean;
   /** Everything that is left to chance, except how threads race. Unsigned 64 bits; default 1. */
   readonly seed?: bigint;
   /** File to write a trace of all actors to: Perfetto's format, or JSON lines if it ends in .jsonl. */
@@ -137,6 +139,7 @@ export interface MachinePlan {
   readonly runMs: number;
   readonly timeIsLimit: boolean;
   readonly instructionLimit: number;
+  readonly jit: boolean;
   readonly seed: bigint;
   readonly trace: string | null;
 }
@@ -223,6 +226,7 @@ export function planMachine(options: MachineOptions, traceBytes: number): Machin
     runMs,
     timeIsLimit: options.timeIsLimit ?? false,
     instructionLimit,
+    jit: options.jit ?? true,
     seed,
     trace: options.trace ?? null,
   };

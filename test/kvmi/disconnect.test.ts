@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import type { Machine } from '../../src/index.ts';
 import { KvmiClient } from '../../src/kvmi-client/client.ts';
-import type { AnyVcpuEvent, EventKind as AnyKind } from '../../src/kvmi-client/events.ts';
+import type { EventKind as AnyKind, AnyVcpuEvent } from '../../src/kvmi-client/events.ts';
 import type { KvmiListener } from '../../src/kvmi-client/listener.ts';
 import {
   EINVAL,

@@ -19,7 +19,7 @@ import { FX_ALL, FXSAVE_BYTES, loadFx, storeFx } from '../../src/actors/vcpu/fxs
 import { Core, compileCore } from '../../src/actors/vcpu/isa/core.ts';
 import { UOP } from '../../src/actors/vcpu/isa/uop.ts';
 import { runVcpu } from '../../src/actors/vcpu/run-loop.ts';
-import type { Vcpu } from '../../src/actors/vcpu/vcpu.ts';
+import type { Vcpu, VcpuSurroundings } from '../../src/actors/vcpu/vcpu.ts';
 import {
   bootState,
   IDT_GPA,
@@ -37,8 +37,11 @@ import { drive } from '../../src/shared/sync/point.ts';
 import { CR0_MP, CR0_NE, CR4_OSFXSR, CR4_OSXMMEXCPT } from '../../src/shared/x86/control-registers.ts';
 import { SmallMachine } from './small-machine.ts';
 
-/** `fast`: the block cache and its handlers. `emulated`: every instruction single-stepped, access by access. */
-export type LabMode = 'fast' | 'emulated';
+/**
+ * `fast`: the block cache and its handlers. `emulated`: every instruction single-stepped, access by access. `compiled`:
+ * as fast, but each block is compiled before it is first entered.
+ */
+export type LabMode = 'fast' | 'emulated' | 'compiled';
 
 export interface CoreLab {
   run(item: OracleCase, mode: LabMode): CaseResult;
@@ -75,9 +78,12 @@ export class VcpuLab implements CoreLab {
   readonly #ram: Uint8Array;
   readonly #arena: Uint8Array;
 
-  constructor() {
+  /** For the compiled mode: a machine of its own. */
+  #compiling: VcpuLab | null = null;
+
+  constructor(surroundings: VcpuSurroundings = {}) {
     const core = { core: (vm: SmallMachine['vm']) => new Core(compileCore(), vm.mem) };
-    this.#machine = new SmallMachine({ ramPages: RAM_PAGES, gfnCount: RAM_PAGES, ...core });
+    this.#machine = new SmallMachine({ ramPages: RAM_PAGES, gfnCount: RAM_PAGES, surroundings, ...core });
     this.#machine.slot({ baseGfn: 0, npages: RAM_PAGES, ramPage: 0 });
     this.#vcpu = this.#machine.vcpus[0]!;
     const { mem, layout } = this.#machine.vm;
@@ -88,6 +94,10 @@ export class VcpuLab implements CoreLab {
   }
 
   run(item: OracleCase, mode: LabMode): CaseResult {
+    if (mode === 'compiled') {
+      this.#compiling ??= new VcpuLab({ jit: { heat: 0 } });
+      return this.#compiling.run(item, 'fast');
+    }
     const vcpu = this.#vcpu;
     this.#prepare(item);
     drive(vcpu.actor, runVcpu(vcpu, mode === 'fast' ? {} : { slice: 1 }));
@@ -95,6 +105,11 @@ export class VcpuLab implements CoreLab {
     const result = this.#result(item);
     this.#cleanUp(item, result);
     return result;
+  }
+
+  /** Regions that the compiled mode has compiled so far. */
+  get regions(): number {
+    return this.#compiling === null ? 0 : this.#compiling.#vcpu.jit!.counters.regions;
   }
 
   /** Table indices of the handlers that decoded code in the arena uses now. The arena is emptied when it is full. */

@@ -23,6 +23,7 @@ import { PAGE_BYTES } from '../../shared/layout/machine.ts';
 import type { Path } from '../../shared/sync/point.ts';
 import { codeVersion, markCodePage } from '../mmu/code-map.ts';
 import type { Vm } from '../mmu/vm.ts';
+import type { BlockCompiler, DecodedBlock, DecodedInsn } from './decoded-block.ts';
 import { jumpKey } from './isa/core-helpers.ts';
 import { decode, INSN_BYTES_MAX } from './isa/decode.ts';
 import {
@@ -39,7 +40,7 @@ import {
   staysInRegisters,
 } from './isa/forms.ts';
 import { type Insn, isHostOp, type Undecoded } from './isa/insn.ts';
-import { LINK_NEVER, LINK_OPEN, UOP, writeRecord } from './isa/uop.ts';
+import { HEAT_NEVER, LINK_NEVER, LINK_OPEN, UOP, writeRecord, writeStart } from './isa/uop.ts';
 import { flushJumpCache, lookup } from './tlb.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -60,6 +61,8 @@ interface CodePage {
   readonly version: number;
   /** RIP → address of the block's first record. */
   readonly blocks: Map<bigint, number>;
+  /** The same blocks in full, for who compiles them; empty without. */
+  readonly decoded: Map<bigint, DecodedBlock>;
   /** Blocks that are one instruction across the end of this page. */
   readonly straddling: Map<bigint, { record: number; secondPage: number; secondVersion: number }>;
 }
@@ -76,6 +79,8 @@ interface Item {
 }
 
 export class BlockCache {
+  /** Null: everything is interpreted. */
+  compiler: BlockCompiler | null = null;
   readonly #vm: Vm;
   readonly #vcpu: Vcpu;
   readonly #cpu: number;
@@ -136,8 +141,10 @@ export class BlockCache {
     const items = this.#decodeBlock(rip, page);
     if (items.length > 0) {
       // Written first: a full arena makes it forget all pages.
-      const record = this.#write(items, rip, false);
-      this.#page(page, version).blocks.set(rip, record);
+      const { start, insns, count } = this.#write(items, rip, false);
+      const code = this.#page(page, version);
+      code.blocks.set(rip, start);
+      if (this.compiler !== null) code.decoded.set(rip, { rip, page, start, insns, count });
       return 'built';
     }
     const secondPage = this.#fetchPage((rip | 0xfffn) + 1n);
@@ -145,9 +152,15 @@ export class BlockCache {
     const secondVersion = yield* this.#mark(secondPage);
     const bytes = this.#acrossPages(page, secondPage, Number(rip & 0xfffn));
     const item = this.#item(decode(bytes, 0, INSN_BYTES_MAX, rip), rip);
-    const record = this.#write([item], rip, true);
+    const record = this.#write([item], rip, true).start;
     this.#page(page, version).straddling.set(rip, { record, secondPage, secondVersion });
     return 'built';
+  }
+
+  /** The block at `rip`, if a fetch there goes to a page with decoded code; null also where it straddles two pages. */
+  decodedAt(rip: bigint): DecodedBlock | null {
+    const page = this.#fetchPage(rip);
+    return page < 0 ? null : (this.#pages.get(page)?.decoded.get(rip) ?? null);
   }
 
   /** What the record of an EXIT_HOST stands for. */
@@ -158,7 +171,9 @@ export class BlockCache {
   /** Forgets the blocks of pages that have been written since. */
   dropStale(): void {
     for (const [page, code] of this.#pages) {
-      if (this.#version(page) !== code.version) this.#pages.delete(page);
+      if (this.#version(page) === code.version) continue;
+      this.#pages.delete(page);
+      this.compiler?.pageDropped(page);
     }
     this.#forgetJumps();
   }
@@ -204,7 +219,8 @@ export class BlockCache {
   #page(page: number, version: number): CodePage {
     const known = this.#pages.get(page);
     if (known?.version === version) return known;
-    const fresh: CodePage = { version, blocks: new Map(), straddling: new Map() };
+    if (known !== undefined) this.compiler?.pageDropped(page);
+    const fresh: CodePage = { version, blocks: new Map(), decoded: new Map(), straddling: new Map() };
     this.#pages.set(page, fresh);
     return fresh;
   }
@@ -245,7 +261,11 @@ export class BlockCache {
   }
 
   /** Writes start, instructions and, where control can fall out of the end, a jump to what follows. */
-  #write(items: readonly Item[], rip: bigint, straddles: boolean): number {
+  #write(
+    items: readonly Item[],
+    rip: bigint,
+    straddles: boolean,
+  ): Pick<DecodedBlock, 'start' | 'insns' | 'count'> {
     const { mem } = this.#vcpu;
     const needed = (items.length + 2) * UOP.bytes;
     if (this.#nextRecord + needed > this.#cpu + CPU_UOPS + UOP_ARENA_BYTES) this.#reset();
@@ -266,19 +286,26 @@ export class BlockCache {
       });
       at += UOP.bytes;
     };
-    let remain = items.reduce((count, item) => count + (item.fused === undefined ? 1 : 2), 0);
+    const count = items.reduce((sum, item) => sum + (item.fused === undefined ? 1 : 2), 0);
+    const insns: DecodedInsn[] = [];
+    let remain = count;
     const head = pseudo('blockstart', rip, rip, remain);
     put({ insn: head, handler: HANDLER.blockstart }, 0, straddles ? STRADDLES : 0);
+    writeStart(mem, start, straddles ? HEAT_NEVER : (this.compiler?.heat ?? HEAT_NEVER));
     for (const item of items) {
+      insns.push({ insn: item.insn, record: at });
+      if (item.fused !== undefined) insns.push({ insn: item.fused, record: at });
       put(item, remain, item.work === null ? 0 : this.#works.push(item.work) - 1);
       remain -= 1;
     }
     const last = items.at(-1)!;
     if (last.work === null && !ENDS_BLOCK.has((last.fused ?? last.insn).op)) {
-      put({ insn: pseudo('fall', last.insn.rip, following(last.insn)), handler: HANDLER.fall }, 0, 0);
+      const fall = pseudo('fall', last.insn.rip, following(last.insn));
+      insns.push({ insn: fall, record: at });
+      put({ insn: fall, handler: HANDLER.fall }, 0, 0);
     }
     this.#nextRecord = at;
-    return start;
+    return { start, insns, count };
   }
 
   #remember(rip: bigint, record: number): void {
@@ -301,6 +328,7 @@ export class BlockCache {
     this.#works = [];
     this.#nextRecord = this.#cpu + CPU_UOPS;
     this.#forgetJumps();
+    this.compiler?.allDropped();
   }
 }
 
@@ -352,8 +380,10 @@ const PSEUDO_FORM: Omit<Form, 'op'> = {
   flags: true,
   jcc: -1,
 };
+/** Handler of a block's start record while the block is interpreted. */
+export const BLOCK_START_HANDLER = formIndex({ op: 'blockstart', ...PSEUDO_FORM });
 const HANDLER = {
-  blockstart: formIndex({ op: 'blockstart', ...PSEUDO_FORM }),
+  blockstart: BLOCK_START_HANDLER,
   fall: formIndex({ op: 'fall', ...PSEUDO_FORM }),
   host: formIndex({ op: 'host', ...PSEUDO_FORM }),
 };

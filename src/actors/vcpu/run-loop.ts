@@ -11,6 +11,7 @@ import {
   EXIT_BLOCK,
   EXIT_EXCEPTION,
   EXIT_HOST,
+  EXIT_HOT,
   EXIT_MEMORY,
   EXIT_STEP,
 } from '../../shared/layout/cpu.ts';
@@ -233,6 +234,9 @@ function* handleExit(vcpu: Vcpu, exit: number): Path<Outcome> {
       return yield* executeWork(vcpu, vcpu.blocks.work(vcpu.get32('EXIT_UOP')));
     case EXIT_EXCEPTION:
       return raiseExit(vcpu);
+    case EXIT_HOT:
+      vcpu.heated();
+      return OUTCOME_OK;
     case EXIT_STEP:
     case SINGLE_STEP:
       return yield* emulateInstruction(vcpu);

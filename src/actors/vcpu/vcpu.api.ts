@@ -16,6 +16,8 @@ export interface VcpuTask extends ThreadTask {
   readonly platform: PlatformOptions | null;
   /** Stop after so many instructions; Infinity for no limit. */
   readonly instructionLimit: number;
+  /** Compile what is hot. */
+  readonly jit: boolean;
 }
 
 /** An access program for each vCPU, from a module. */

@@ -20,11 +20,13 @@ import { KVM_REGS_ORDER } from '../introspector/vcpu-state.ts';
 import { walkGuest } from '../mmu/page-walk.ts';
 import { beginTurn, endTurn } from '../mmu/requests.ts';
 import type { Vm } from '../mmu/vm.ts';
-import { BlockCache } from './block-cache.ts';
+import { BLOCK_START_HANDLER, BlockCache } from './block-cache.ts';
 import { isCanonical } from './canonical.ts';
 import { type CpuidResult, cpuid, hasLeaf } from './cpuid.ts';
 import { readXsave, writeXsave } from './extended-state.ts';
 import type { Core } from './isa/core.ts';
+import { HEAT_NEVER, START } from './isa/uop.ts';
+import { Jit, type JitOptions } from './jit/jit.ts';
 import { readMsr } from './msr-file.ts';
 import type { Platform } from './platform/platform.ts';
 import { withPlatform } from './platform/platform-cpuid.ts';
@@ -118,6 +120,8 @@ export interface VcpuSurroundings {
   readonly console?: (byte: number) => void;
   /** What executes guest code. A vCPU that only carries out access programs needs none. */
   readonly core?: Core;
+  /** Compile what is hot. Absent: everything is interpreted. */
+  readonly jit?: JitOptions;
   /** Guest frames whose loads and stores are scheduling points, each by itself. Absent: none. */
   readonly watched?: (gfn: number) => boolean;
 }
@@ -170,6 +174,8 @@ export class Vcpu implements IntrospectedVcpu {
   #random: Prng | null = null;
   readonly #core: Core | null;
   readonly #blocks: BlockCache | null;
+  /** Null: everything is interpreted. */
+  readonly jit: Jit | null;
 
   constructor(vm: Vm, index: number, actor: Actor, surroundings: VcpuSurroundings = {}) {
     const { core = null, console = () => {}, seed = BigInt(index), watched = () => false } = surroundings;
@@ -195,6 +201,12 @@ export class Vcpu implements IntrospectedVcpu {
     this.watches = watched;
     this.#core = core;
     this.#blocks = core === null ? null : new BlockCache(this);
+    const { jit } = surroundings;
+    this.jit =
+      core === null || this.#blocks === null || jit === undefined
+        ? null
+        : new Jit(this.mem, core, this.#blocks, BLOCK_START_HANDLER, jit);
+    if (this.#blocks !== null) this.#blocks.compiler = this.jit;
   }
 
   /** @throws InvariantError without one */
@@ -210,6 +222,12 @@ export class Vcpu implements IntrospectedVcpu {
   get blocks(): BlockCache {
     invariant(this.#blocks !== null, `vCPU ${this.index} has no core to decode guest code for`);
     return this.#blocks;
+  }
+  /** After EXIT_HOT, outside guest mode. */
+  heated(): void {
+    const start = this.get32('EXIT_UOP');
+    if (this.jit !== null) this.jit.heated(this.get64('RIP'), start);
+    else this.mem.i32[(start + START.HEAT) >>> 2] = HEAT_NEVER;
   }
   /** REQ_CODE_FLUSH: decoded code of pages written since is dropped. */
   dropStaleCode(): void {

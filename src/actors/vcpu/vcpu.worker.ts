@@ -31,6 +31,7 @@ export default async function vcpuThread(task: VcpuTask): Promise<void> {
     seed: task.seed,
     console: (byte) => console.put(byte),
     ...(task.core === null ? {} : { core: new Core(task.core, mem) }),
+    ...(task.jit ? { jit: {} } : {}),
   });
   const say = () =>
     announce('vcpuState', {

@@ -177,6 +177,8 @@ export const EXIT_HOST = 4;
 export const EXIT_EXCEPTION = 5;
 /** To be single-stepped: a LOCK operation on a misaligned operand, CMPXCHG16B, ENTER with a level. */
 export const EXIT_STEP = 6;
+/** At a block start, nothing of the block executed: it has been entered so often that compiling it may pay. */
+export const EXIT_HOT = 9;
 /** Emulated step only: access number LOG_NEXT is described in the log and has to be carried out. */
 export const EXIT_ACCESS = 7;
 /** Emulated step only: the instruction (or one REP iteration) is complete; RIP and registers are committed. */

@@ -22,6 +22,7 @@ test('a kernel runs until it ends, and has not ended in time when the time is ov
   t.is(endless.kernel, 'a.elf');
   t.is(endless.machine.runMs, undefined);
   t.true(endless.machine.timeIsLimit);
+  t.true(endless.machine.jit);
   t.is(parseRun(['-kernel', 'a.elf', '--seconds', '500ms']).machine.runMs, 500);
 });
 
@@ -29,7 +30,7 @@ test('every flag reaches the machine', (t) => {
   const { machine, json, quiet } = parseRun(
     `--smp 4 --mem 48M --kernel a.elf --flat --seconds 2m --max-instructions 3k --seed 0x5EED --tool t.js
      --reply-timeout 2s --stop-on-tool-failure --strict --reference --lockdep --check-every 100ms
-     --trace x.pftrace --json --quiet`.split(/\s+/),
+     --trace x.pftrace --no-jit --json --quiet`.split(/\s+/),
   );
   t.deepEqual(machine, {
     vcpuCount: 4,
@@ -45,6 +46,7 @@ test('every flag reaches the machine', (t) => {
     strict: true,
     reference: true,
     lockdep: true,
+    jit: false,
     checkEveryMs: 100,
     trace: 'x.pftrace',
   });

@@ -6,6 +6,7 @@
 import {
   BINARY,
   type Binary,
+  type Callee,
   COMPARE,
   type Compare,
   F32,
@@ -294,7 +295,7 @@ export class Code {
     value.put();
     this.fn.storeVector(offset);
   }
-  call(type: ValueType, callee: FunctionBody, ...values: readonly Value[]): Value {
+  call(type: ValueType, callee: Callee, ...values: readonly Value[]): Value {
     return new Value(this.fn, type, () => {
       for (const value of values) value.put();
       this.fn.call(callee.index);

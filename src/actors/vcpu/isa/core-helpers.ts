@@ -1,34 +1,52 @@
 /**
  * Functions that all handlers of the module share: ways to leave, the jump cache, long multiplication and division.
  */
-import { CPU, CPU_JUMP_CACHE, EXIT_ACCESS, EXIT_BLOCK, JUMP_ENTRIES } from '../../../shared/layout/cpu.ts';
+import {
+  CPU,
+  CPU_JUMP_CACHE,
+  EXIT_ACCESS,
+  EXIT_BLOCK,
+  EXIT_BUDGET,
+  JUMP_ENTRIES,
+} from '../../../shared/layout/cpu.ts';
 import { Code, type Value } from './code.ts';
 import { buildFlagHelpers, type FlagHelpers } from './flags.ts';
 import { buildFloatHelpers, type FloatHelpers, importSoft } from './float-helpers.ts';
 import { UOP } from './uop.ts';
-import { type FunctionBody, I32, I64, type ModuleBuilder, type ValueType } from './wasm-module.ts';
+import {
+  type Callee,
+  type FunctionBody,
+  I32,
+  I64,
+  type ModuleBuilder,
+  type ValueType,
+} from './wasm-module.ts';
 
 /** Functions of the module that handlers call. Those that leave return −1. */
 export interface Helpers extends FlagHelpers {
   readonly float: FloatHelpers;
+  /** (start record, cpu) → first record of a block that has been charged, or −1: budget or requests say stop. */
+  readonly enter: Callee;
+  /** (record, cpu) → next record, or −1: runs the record's own handler. */
+  readonly callHandler: Callee;
   /** (uop, cpu, exit kind) → −1: RIP is the record's PC. */
-  readonly leave: FunctionBody;
+  readonly leave: Callee;
   /** (uop, cpu, exit kind, gva, size | access << 8) → −1. */
-  readonly leaveAccess: FunctionBody;
+  readonly leaveAccess: Callee;
   /** (uop, cpu, rip, address of the link word or 0) → −1 with EXIT_BLOCK. */
-  readonly leaveBlock: FunctionBody;
+  readonly leaveBlock: Callee;
   /** (uop, cpu, exit kind, rip) → −1: RIP is `rip`. */
-  readonly leaveTo: FunctionBody;
+  readonly leaveTo: Callee;
   /** (uop, cpu, index | kind << 8 | size << 16, gva, value, expect) → −1 with EXIT_ACCESS. */
-  readonly leaveLog: FunctionBody;
+  readonly leaveLog: Callee;
   /** (uop, cpu, rip, address of the link word) → record, or −1. */
-  readonly resolve: FunctionBody;
+  readonly resolve: Callee;
   /** (cpu, rip) → record, or 0. */
-  readonly jumpCache: FunctionBody;
+  readonly jumpCache: Callee;
   /** (a, b) → high 64 bits of the unsigned product. */
-  readonly mulHighU: FunctionBody;
+  readonly mulHighU: Callee;
   /** (high, low, divisor) → quotient, remainder; needs high < divisor. */
-  readonly divide128: FunctionBody;
+  readonly divide128: Callee;
 }
 
 /** Writes them all. */
@@ -49,6 +67,10 @@ export function buildHelpers(module: ModuleBuilder): Helpers {
   writeJumpCache(jumpCache);
   const resolve = leaving([I64, I32]);
   writeResolve(resolve, jumpCache, leaveBlock);
+  const enter = leaving([]);
+  writeEnter(enter, leave);
+  const callHandler = leaving([]);
+  writeCallHandler(callHandler);
   const mulHighU = module.function([I64, I64], [I64]);
   writeMulHighU(mulHighU);
   const divide128 = module.function([I64, I64, I64], [I64, I64]);
@@ -57,6 +79,8 @@ export function buildHelpers(module: ModuleBuilder): Helpers {
   return {
     ...flags,
     float: buildFloatHelpers(module, soft),
+    enter,
+    callHandler,
     leave,
     leaveAccess,
     leaveBlock,
@@ -67,6 +91,22 @@ export function buildHelpers(module: ModuleBuilder): Helpers {
     mulHighU,
     divide128,
   };
+}
+
+/** An object of the same shape, of what `change` makes of each; the name of one within another is `outer.inner`. */
+export function mapHelpers(helpers: Helpers, change: (name: string, helper: Callee) => Callee): Helpers {
+  const mapped = (from: object, prefix: string): object =>
+    Object.fromEntries(
+      Object.entries(from).map(([key, value]: [string, object]) => {
+        const name = `${prefix}${key}`;
+        return [key, isCallee(value) ? change(name, value) : mapped(value, `${name}.`)];
+      }),
+    );
+  return mapped(helpers, '') as Helpers;
+}
+
+function isCallee(value: object): value is Callee {
+  return 'index' in value;
 }
 
 /** The record that the jump cache has for `rip`, or 0 (i32). See {@link jumpKey}. */
@@ -140,8 +180,44 @@ function writeJumpCache(fn: FunctionBody): void {
   lookUpJump(code, code.parameter(0, I32), code.parameter(1, I64)).put();
 }
 
+/**
+ * Charges the block at `start` for its instructions. `stop` is written where budget or requests say so, and has to leave.
+ */
+export function chargeBlock(code: Code, start: Value, cpu: Value, stop: () => void): void {
+  const length = code.load(I32, 1, start, UOP.at.LENGTH);
+  const left = code.let(code.load(I32, 4, cpu, CPU.at.BUDGET).sub(length));
+  code.if(pendingRequests(code, cpu).or(left.shrS(31)), stop);
+  code.store(4, cpu, CPU.at.BUDGET, left);
+}
+
+/** REQ_* bits of this vCPU, read now. */
+export function pendingRequests(code: Code, cpu: Value): Value {
+  cpu.put();
+  code.fn.atomicLoad32(CPU.at.REQUESTS);
+  const requests = code.fn.local(I32);
+  code.fn.set(requests);
+  return code.parameter(requests, I32);
+}
+
+function writeEnter(fn: FunctionBody, leave: Callee): void {
+  const code = new Code(fn);
+  const start = code.parameter(0, I32);
+  const cpu = code.parameter(1, I32);
+  chargeBlock(code, start, cpu, () => code.return(code.call(I32, leave, start, cpu, code.i32(EXIT_BUDGET))));
+  start.add(UOP.bytes).put();
+}
+
+function writeCallHandler(fn: FunctionBody): void {
+  const code = new Code(fn);
+  const record = code.parameter(0, I32);
+  record.put();
+  code.parameter(1, I32).put();
+  code.load(I32, 2, record, UOP.at.HANDLER).put();
+  fn.callIndirect(fn.typeIndex);
+}
+
 /** A direct branch whose link word is not a record: ask the host to link it, or go through the jump cache. */
-function writeResolve(fn: FunctionBody, jumpCache: FunctionBody, leaveBlock: FunctionBody): void {
+function writeResolve(fn: FunctionBody, jumpCache: Callee, leaveBlock: Callee): void {
   const code = new Code(fn);
   const uop = code.parameter(0, I32);
   const cpu = code.parameter(1, I32);

@@ -5,6 +5,7 @@
  *   ────────────────────────────────  ─────────────────────────────────────────────────────────────────────────
  *   form                              fast: accesses go through the soft TLB, a miss leaves with precise state
  *   EMULATED_BASE + form              single step: every access is logged and carried out by the host
+ *   from COMPILED_BASE on             compiled regions, see actors/vcpu/jit
  *
  * A handler is `(record, cpu) → next record`, −1 having left. `run` does one record after the other until one leaves:
  * what compiled code consists of by a copy of the handler inside its loop (run-records.ts), the rest by a call.
@@ -17,7 +18,7 @@ import { CPU } from '../../../shared/layout/cpu.ts';
 import type { Mem } from '../../../shared/mem.ts';
 import { ARITHMETIC_FLAGS, RFLAGS_FIXED } from '../../../shared/x86/rflags.ts';
 import { softCalls } from '../float/soft-call.ts';
-import { buildHelpers } from './core-helpers.ts';
+import { buildHelpers, mapHelpers } from './core-helpers.ts';
 import { EmulatedEmitter } from './emulated-emitter.ts';
 import { FastEmitter } from './fast-emitter.ts';
 import { FLAGS_BITS } from './flags.ts';
@@ -28,10 +29,12 @@ import { I32, ModuleBuilder } from './wasm-module.ts';
 
 /** Handlers of the single step follow those of the interpreter. */
 export const EMULATED_BASE = FORMS.length;
+/** Compiled code follows both. */
+export const COMPILED_BASE = EMULATED_BASE + FORMS.length;
 
 const INTERPRETER_ONLY: ReadonlySet<Form['op']> = new Set(['blockstart', 'host', 'fall']);
 /** The widest import any machine's memory satisfies, in 64 KiB pages. */
-const ANY_SHARED_MEMORY = { module: 'machine', name: 'memory', min: 1, max: 65536 };
+export const ANY_SHARED_MEMORY = { module: 'machine', name: 'memory', min: 1, max: 65536 };
 
 /** Generates the module. Some tens of milliseconds; do it once for a process. */
 export function generateCore(): Uint8Array<ArrayBuffer> {
@@ -42,7 +45,7 @@ export function generateCore(): Uint8Array<ArrayBuffer> {
   const never = handler();
   never.unreachable();
   const fast = FORMS.map((form) => {
-    if (run.selfContained.has(form)) return never.index;
+    if (run.selfContained.has(form) && form.op !== 'blockstart') return never.index;
     const fn = handler();
     emitFast(new FastEmitter(fn, form, helpers));
     return fn.index;
@@ -54,9 +57,12 @@ export function generateCore(): Uint8Array<ArrayBuffer> {
     e.unreachable();
     return fn.index;
   });
-  module.table([...fast, ...emulated]);
+  module.table([...fast, ...emulated], 'table');
   module.export('run', run.fn);
-  module.export('flags', helpers.flags);
+  mapHelpers(helpers, (name, helper) => {
+    module.export(name, helper);
+    return helper;
+  });
   return module.encode(ANY_SHARED_MEMORY);
 }
 
@@ -68,7 +74,7 @@ function hasEmulated(form: Form): boolean {
 }
 
 function emitFast(e: FastEmitter): void {
-  if (e.form.op === 'blockstart') e.blockStart();
+  if (e.form.op === 'blockstart') e.hot();
   else if (e.form.op === 'host') e.host();
   else emitInstruction(e);
   e.unreachable();
@@ -82,9 +88,10 @@ export function compileCore(): WebAssembly.Module {
   return compiled;
 }
 
-interface CoreExports {
+interface CoreExports extends WebAssembly.Exports {
   run(record: number, cpu: number): void;
   flags(cpu: number): number;
+  readonly table: WebAssembly.Table;
 }
 
 /** The core over one machine's memory. One serves all vCPUs of its thread. */
@@ -101,6 +108,15 @@ export class Core {
       },
     });
     this.#exports = instance.exports as unknown as CoreExports;
+  }
+
+  /** What compiled code imports: the memory, the handlers' table, and each of the Helpers by its name. */
+  get imports(): WebAssembly.Imports {
+    return { core: this.#exports, [ANY_SHARED_MEMORY.module]: { [ANY_SHARED_MEMORY.name]: this.#mem.wasm } };
+  }
+  /** Handlers, and behind them compiled code. */
+  get table(): WebAssembly.Table {
+    return this.#exports.table;
   }
 
   /**

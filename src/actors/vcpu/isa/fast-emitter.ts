@@ -8,6 +8,7 @@ import {
   CPU,
   EXIT_BUDGET,
   EXIT_HOST,
+  EXIT_HOT,
   EXIT_MEMORY,
   EXIT_STEP,
   TLB_ENTRY,
@@ -34,14 +35,18 @@ export class FastEmitter extends RecordEmitter {
   translate(address: Value, size: Bytes, access: number): Value {
     const table = ((access & ACCESS_W) === 0 ? TLB_READ : TLB_WRITE) * TLB_TABLE_BYTES;
     const index = address.low().shrU(8).and(0xff0);
-    const entry = this.let(this.load(I32, 4, this.cpu, CPU.at.TLB).add(index));
+    const entry = this.let(this.tlb().add(index));
     const page = (size === 1 ? address : address.add(size - 1)).and(~4095);
     this.if(this.load(I64, 8, entry, table + TLB_ENTRY.at.TAG).ne(page), () =>
-      this.#leaveAccess(EXIT_MEMORY, address, size, access),
+      this.leaveAccess(EXIT_MEMORY, address, size, access),
     );
     return this.let(address.low().add(this.load(I32, 4, entry, table + TLB_ENTRY.at.ADDEND)));
   }
-  #leaveAccess(kind: number, address: Value, size: Bytes, access: number): void {
+  /** Address of the TLB of this privilege level. */
+  protected tlb(): Value {
+    return this.load(I32, 4, this.cpu, CPU.at.TLB);
+  }
+  protected leaveAccess(kind: number, address: Value, size: Bytes, access: number): void {
     const what = this.i32(size | (access << 8));
     this.return(this.call(I32, this.helpers.leaveAccess, this.uop, this.cpu, this.i32(kind), address, what));
   }
@@ -71,7 +76,7 @@ export class FastEmitter extends RecordEmitter {
   #translateLocked(address: Value, size: Size): Value {
     if (size > 1) {
       this.if(address.low().and(size - 1), () =>
-        this.#leaveAccess(EXIT_STEP, address, size, ACCESS_R | ACCESS_W),
+        this.leaveAccess(EXIT_STEP, address, size, ACCESS_R | ACCESS_W),
       );
     }
     return this.translate(address, size, ACCESS_R | ACCESS_W);
@@ -106,7 +111,7 @@ export class FastEmitter extends RecordEmitter {
     return this.atomic('cmpxchg', size, host, [expected, replacement]);
   }
   override lockedCompareExchangePair(address: Value, expected: Pair): Pair {
-    this.#leaveAccess(EXIT_STEP, address, 16, ACCESS_R | ACCESS_W);
+    this.leaveAccess(EXIT_STEP, address, 16, ACCESS_R | ACCESS_W);
     // Never reached, but what follows wants values.
     return expected;
   }
@@ -161,23 +166,9 @@ export class FastEmitter extends RecordEmitter {
     });
     this.leave(EXIT_BUDGET);
   }
-  /** The block's start, when the host has chosen it: branches within the core do the same without coming here. */
-  blockStart(): void {
-    this.enterBlock(this.uop);
-  }
-  /** Charges the block at `start` and goes to its first instruction, or leaves when budget or requests say so. */
+  /** To the block at `start`, interpreted or compiled. */
   enterBlock(start: Value): void {
-    const length = this.load(I32, 1, start, UOP.at.LENGTH);
-    const left = this.let(this.load(I32, 4, this.cpu, CPU.at.BUDGET).sub(length));
-    this.cpu.put();
-    this.fn.atomicLoad32(CPU.at.REQUESTS);
-    const requests = this.fn.local(I32);
-    this.fn.set(requests);
-    this.if(this.parameter(requests, I32).or(left.shrS(31)), () =>
-      this.return(this.call(I32, this.helpers.leave, start, this.cpu, this.i32(EXIT_BUDGET))),
-    );
-    this.store(4, this.cpu, CPU.at.BUDGET, left);
-    this.goOn(start.add(UOP.bytes));
+    this.return(start);
   }
   /** Continues with the instruction at `record`. */
   protected goOn(record: Value): void {
@@ -185,5 +176,9 @@ export class FastEmitter extends RecordEmitter {
   }
   host(): void {
     this.leave(EXIT_HOST);
+  }
+  /** A block without compiled code that has become hot; else the loop enters it by itself. */
+  hot(): void {
+    this.leave(EXIT_HOT);
   }
 }

@@ -19,7 +19,7 @@
 import { CPU } from '../../../shared/layout/cpu.ts';
 import { AF, ARITHMETIC_FLAGS, CF, OF, PF, SF, ZF } from '../../../shared/x86/rflags.ts';
 import { Code, type Size, type Value } from './code.ts';
-import { type FunctionBody, I32, I64, type ModuleBuilder } from './wasm-module.ts';
+import { type Callee, type FunctionBody, I32, I64, type ModuleBuilder } from './wasm-module.ts';
 
 export const FLAGS_BITS = 0;
 export const FLAGS_SUB = 1;
@@ -34,11 +34,11 @@ export const FLAGS_RESULT = 8;
 /** Functions over the lazy state, shared by all handlers of a module. All take `cpu`. */
 export interface FlagHelpers {
   /** (cpu) → the six flags in place. */
-  readonly flags: FunctionBody;
+  readonly flags: Callee;
   /** (cpu) → CF, 0 or 1. */
-  readonly carry: FunctionBody;
+  readonly carry: Callee;
   /** (cpu, even condition code) → 0 or 1. */
-  readonly condition: FunctionBody;
+  readonly condition: Callee;
 }
 
 export function kindWord(kind: number, size: Size): number {
@@ -174,6 +174,61 @@ export function buildFlagHelpers(module: ModuleBuilder): FlagHelpers {
   return { flags, carry, condition: conditionBody };
 }
 
+/** What the six flags follow from: CF i32, OF i64 0 or 1, AF in place and whatever besides (i64), and the result. */
+interface FlagParts {
+  readonly result: Value;
+  readonly carry: Value;
+  readonly overflow: Value;
+  readonly adjust: Value;
+}
+
+/** Moves the sign bit of the operand size to bit 63 when shifted left by it. */
+type Up = Value | number;
+
+/** SUB and SBB. `borrow` is i32 0 or 1, null for SUB. */
+function subtractionParts(code: Code, a: Value, b: Value, borrow: Value | null, up: Up): FlagParts {
+  const difference = a.sub(b);
+  const result = code.let(borrow === null ? difference : difference.sub(borrow.wide()));
+  const carry = borrow === null ? a.ltU(b) : code.choose(borrow, a.leU(b), a.ltU(b));
+  const differ = code.let(a.xor(b));
+  return { result, carry, overflow: signOf(differ.and(a.xor(result)), up), adjust: differ.xor(result) };
+}
+
+/** ADD and ADC, from the result. `carryIn` is i32 0 or 1, null for ADD. */
+function additionParts(code: Code, a: Value, b: Value, carryIn: Value | null, up: Up): FlagParts {
+  const before = a.sub(b);
+  const first = code.let(carryIn === null ? before : before.sub(carryIn.wide()));
+  const carry = carryIn === null ? a.ltU(b) : code.choose(carryIn, a.leU(b), a.ltU(b));
+  const overflow = signOf(a.xor(first).and(a.xor(b)), up);
+  return { result: a, carry, overflow, adjust: a.xor(b).xor(first) };
+}
+
+/** INC and DEC: `border` is what the result is when the sign has changed, `nibble` its low digit when AF is set. */
+function stepParts(a: Value, b: Value, border: Value, nibble: number): FlagParts {
+  return {
+    result: a,
+    carry: b.low(),
+    overflow: a.eq(border).wide(),
+    adjust: a.and(15).eq(nibble).wide().shl(4),
+  };
+}
+
+function signOf(value: Value, up: Up): Value {
+  return value.shl(up).shrU(63);
+}
+
+/** CF, OF and AF in place (i64). */
+function packThree({ carry, overflow, adjust }: FlagParts): Value {
+  return carry.wide().or(overflow.shl(11)).or(adjust.and(AF));
+}
+
+/** All six in place (i32), from CF OF AF in place and the result. */
+function packSix(three: Value, result: Value, up: Up): Value {
+  const parity = result.and(0xff).popcnt().and(1).xor(1);
+  const zero = result.shl(up).isZero().wide();
+  return three.or(parity.shl(2)).or(zero.shl(6)).or(signOf(result, up).shl(7)).low();
+}
+
 function writeFlags(fn: FunctionBody): void {
   const code = new Code(fn);
   const cpu = code.parameter(0, I32);
@@ -184,34 +239,65 @@ function writeFlags(fn: FunctionBody): void {
   const bits = code.let(stateKindWord(code, cpu).shrU(8).shl(3).wide());
   const up = code.let(code.i64(64).sub(bits));
   const result = code.variable(a);
-  // CF, OF and AF in place.
   const three = code.variable(code.i64(0));
-  const sign = (value: Value): Value => value.shl(up).shrU(63);
-  const pack = (carry: Value, overflow: Value, adjust: Value): void =>
-    three.assign(carry.wide().or(overflow.shl(11)).or(adjust.and(AF)));
+  const pack = (parts: FlagParts): void => three.assign(packThree(parts));
   const is = (wanted: number): Value => kind.eq(wanted);
 
   code.if(kind.leU(FLAGS_SBB), () => {
-    const borrow = is(FLAGS_SBB);
-    result.assign(a.sub(b).sub(borrow.wide()));
-    const carry = code.choose(borrow, a.leU(b), a.ltU(b));
-    const differ = a.xor(b);
-    pack(carry, sign(differ.and(a.xor(result))), differ.xor(result));
+    const parts = subtractionParts(code, a, b, is(FLAGS_SBB), up);
+    result.assign(parts.result);
+    pack(parts);
   });
-  code.if(is(FLAGS_ADD).or(is(FLAGS_ADC)), () => {
-    const carryIn = is(FLAGS_ADC);
-    const first = code.let(a.sub(b).sub(carryIn.wide()));
-    const carry = code.choose(carryIn, a.leU(b), a.ltU(b));
-    pack(carry, sign(a.xor(first).and(a.xor(b))), a.xor(b).xor(first));
-  });
+  code.if(is(FLAGS_ADD).or(is(FLAGS_ADC)), () => pack(additionParts(code, a, b, is(FLAGS_ADC), up)));
   const border = code.let(code.i64(1).shl(bits.sub(1)));
-  code.if(is(FLAGS_INC), () => pack(b.low(), a.eq(border).wide(), a.and(15).isZero().wide().shl(4)));
-  code.if(is(FLAGS_DEC), () => pack(b.low(), a.eq(border.sub(1)).wide(), a.and(15).eq(15).wide().shl(4)));
+  code.if(is(FLAGS_INC), () => pack(stepParts(a, b, border, 0)));
+  code.if(is(FLAGS_DEC), () => pack(stepParts(a, b, border.sub(1), 15)));
   code.if(is(FLAGS_RESULT), () => three.assign(b));
+  packSix(three, result, up).put();
+}
 
-  const parity = result.and(0xff).popcnt().and(1).xor(1);
-  const zero = result.shl(up).isZero().wide();
-  three.or(parity.shl(2)).or(zero.shl(6)).or(sign(result).shl(7)).low().put();
+/** All six flags in place (i32) from known ones. */
+export function knownFlagBits(code: Code, { kind, size, a, b }: KnownFlags): Value {
+  const up = 64 - size * 8;
+  const all = (parts: FlagParts): Value => code.let(packSix(packThree(parts), parts.result, up));
+  const one = code.i32(1);
+  const border = 1n << BigInt(size * 8 - 1);
+  switch (kind) {
+    case FLAGS_BITS:
+      return code.let(a.low().and(ARITHMETIC_FLAGS));
+    case FLAGS_SUB:
+    case FLAGS_SBB:
+      return all(subtractionParts(code, a, b, kind === FLAGS_SBB ? one : null, up));
+    case FLAGS_ADD:
+    case FLAGS_ADC:
+      return all(additionParts(code, a, b, kind === FLAGS_ADC ? one : null, up));
+    case FLAGS_INC:
+      return all(stepParts(a, b, code.i64(border), 0));
+    case FLAGS_DEC:
+      return all(stepParts(a, b, code.i64(border - 1n), 15));
+    case FLAGS_LOGIC:
+      return code.let(packSix(code.i64(0), a, up));
+    default:
+      return code.let(packSix(b, a, up));
+  }
+}
+
+/** CF as i32 0 or 1 from known flags. */
+export function knownCarry(code: Code, { kind, a, b }: KnownFlags): Value {
+  switch (kind) {
+    case FLAGS_BITS:
+      return code.let(a.low().and(CF));
+    case FLAGS_SUB:
+    case FLAGS_ADD:
+      return code.let(a.ltU(b));
+    case FLAGS_SBB:
+    case FLAGS_ADC:
+      return code.let(a.leU(b));
+    case FLAGS_LOGIC:
+      return code.i32(0);
+    default:
+      return code.let(b.low().and(1));
+  }
 }
 
 function writeCarry(fn: FunctionBody, flags: FunctionBody): void {
@@ -230,17 +316,34 @@ function writeCondition(fn: FunctionBody, flags: FunctionBody): void {
   const code = new Code(fn);
   const cc = code.parameter(1, I32);
   const bits = code.let(code.call(I32, flags, code.parameter(0, I32)));
+  for (const even of [0, 2, 4, 6, 8, 10, 12]) {
+    code.if(cc.eq(even), () => code.return(conditionOfBits(bits, even)));
+  }
+  conditionOfBits(bits, 14).put();
+}
+
+/** The even condition code `cc` as i32 truth, from the six flags in place. */
+export function conditionOfBits(bits: Value, cc: number): Value {
   const has = (mask: number): Value => bits.and(mask).ne(0);
   const signNotOverflow = has(SF).xor(has(OF));
-  const when = (wanted: number, truth: Value): void => code.if(cc.eq(wanted), () => code.return(truth));
-  when(0, has(OF));
-  when(2, has(CF));
-  when(4, has(ZF));
-  when(6, has(CF | ZF));
-  when(8, has(SF));
-  when(10, has(PF));
-  when(12, signNotOverflow);
-  signNotOverflow.or(has(ZF)).put();
+  switch (cc) {
+    case 0:
+      return has(OF);
+    case 2:
+      return has(CF);
+    case 4:
+      return has(ZF);
+    case 6:
+      return has(CF | ZF);
+    case 8:
+      return has(SF);
+    case 10:
+      return has(PF);
+    case 12:
+      return signNotOverflow;
+    default:
+      return signNotOverflow.or(has(ZF));
+  }
 }
 
 /** Sign bit of a clean value, as an i64 0 or 1. */

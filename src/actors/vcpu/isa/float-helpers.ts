@@ -12,7 +12,16 @@ import { CPU } from '../../../shared/layout/cpu.ts';
 import { FP_INEXACT, MXCSR_MASKS_SHIFT, MXCSR_ROUNDING } from '../../../shared/x86/x87.ts';
 import { Code, type Value } from './code.ts';
 import { SOFT_EXTRA_SHIFT, SOFT_LONG, SOFT_TRUNCATES, type SoftOp, softCode } from './soft-ops.ts';
-import { CONVERT, F32, F64, type FunctionBody, I32, I64, type ModuleBuilder } from './wasm-module.ts';
+import {
+  type Callee,
+  CONVERT,
+  F32,
+  F64,
+  type FunctionBody,
+  I32,
+  I64,
+  type ModuleBuilder,
+} from './wasm-module.ts';
 
 export type Width = 32 | 64;
 type Arithmetic = 'add' | 'sub' | 'mul' | 'div';
@@ -21,41 +30,41 @@ const ARITHMETIC: readonly Arithmetic[] = ['add', 'sub', 'mul', 'div'];
 /** Of one width. Values are bits: i32 of singles, i64 of doubles. All take the CPU first. */
 export interface WidthHelpers {
   /** (cpu, a, b) → result. */
-  readonly arithmetic: Readonly<Record<Arithmetic | 'min' | 'max', FunctionBody>>;
+  readonly arithmetic: Readonly<Record<Arithmetic | 'min' | 'max', Callee>>;
   /** (cpu, a) → root. */
-  readonly sqrt: FunctionBody;
+  readonly sqrt: Callee;
   /** (cpu, predicate i32, a, b) → i32 truth. */
-  readonly relation: FunctionBody;
+  readonly relation: Callee;
   /** (cpu, a, b) → i32: ZF, PF, CF in bits 0, 1, 2. */
-  readonly comi: FunctionBody;
-  readonly ucomi: FunctionBody;
+  readonly comi: Callee;
+  readonly ucomi: Callee;
   /** (cpu, how i32, a) → rounded to a whole number. */
-  readonly integral: FunctionBody;
+  readonly integral: Callee;
   /** (cpu, a) → i64: signed, 32 or 64 bits, by MXCSR or truncating. */
-  readonly integers: Readonly<Record<'round4' | 'round8' | 'truncate4' | 'truncate8', FunctionBody>>;
+  readonly integers: Readonly<Record<'round4' | 'round8' | 'truncate4' | 'truncate8', Callee>>;
   /** (cpu, signed i64) → float. */
-  readonly fromInteger: FunctionBody;
+  readonly fromInteger: Callee;
   /** (cpu, a) → the other width. */
-  readonly convert: FunctionBody;
+  readonly convert: Callee;
 }
 
 export interface FloatHelpers {
   /** (cpu, operation, a i64, b i64) → i64: see soft-ops.ts. */
-  readonly soft: FunctionBody;
+  readonly soft: Callee;
   readonly 32: WidthHelpers;
   readonly 64: WidthHelpers;
 }
 
 /** The import, which has to be declared before any function. */
-export function importSoft(module: ModuleBuilder): FunctionBody {
-  return module.importFunction('soft', [I32, I32, I64, I64], [I64]);
+export function importSoft(module: ModuleBuilder): Callee {
+  return module.importFunction('machine', 'soft', [I32, I32, I64, I64], [I64]);
 }
 
-export function buildFloatHelpers(module: ModuleBuilder, soft: FunctionBody): FloatHelpers {
+export function buildFloatHelpers(module: ModuleBuilder, soft: Callee): FloatHelpers {
   return { soft, 32: buildWidth(module, soft, 32), 64: buildWidth(module, soft, 64) };
 }
 
-function buildWidth(module: ModuleBuilder, soft: FunctionBody, width: Width): WidthHelpers {
+function buildWidth(module: ModuleBuilder, soft: Callee, width: Width): WidthHelpers {
   const bits = width === 32 ? I32 : I64;
   const build = (
     params: readonly (typeof I32 | typeof I64)[],
@@ -108,9 +117,9 @@ class FloatCode extends Code {
   /** Twice the bits of the least normal number, and of infinity. */
   readonly least: bigint;
   readonly infinite: bigint;
-  readonly softFunction: FunctionBody;
+  readonly softFunction: Callee;
 
-  constructor(fn: FunctionBody, soft: FunctionBody, width: Width) {
+  constructor(fn: FunctionBody, soft: Callee, width: Width) {
     super(fn);
     this.softFunction = soft;
     this.width = width;

@@ -6,11 +6,20 @@
  * where it would call a function (the TLB misses, flags are of an unusual kind) it goes to the form's own handler
  * instead, which finds the same thing and deals with it. Transfers between blocks stand in the loop once, for all.
  */
+import { EXIT_BUDGET } from '../../../shared/layout/cpu.ts';
 import { type Size, Value, type Variable } from './code.ts';
-import type { Helpers } from './core-helpers.ts';
+import { chargeBlock, type Helpers } from './core-helpers.ts';
 import { FastEmitter } from './fast-emitter.ts';
 import type { Form } from './forms.ts';
-import type { AtomicOperation, FunctionBody, Label, ValueType } from './wasm-module.ts';
+import { START, UOP } from './uop.ts';
+import {
+  type AtomicOperation,
+  type Callee,
+  type FunctionBody,
+  I32,
+  type Label,
+  type ValueType,
+} from './wasm-module.ts';
 
 /** The parts of the loop around the bodies, and what they take. */
 export interface LoopParts {
@@ -45,6 +54,26 @@ export class LoopEmitter extends FastEmitter {
   override return(recordOrNone: Value): void {
     this.parts.record.assign(recordOrNone);
     this.fn.jump(this.parts.check);
+  }
+  override enterBlock(start: Value): void {
+    this.parts.start.assign(start);
+    this.fn.jump(this.parts.enter);
+  }
+  /**
+   * The loop's own part: on with the block at `start`. Its handler is called, the block's compiled code or what asks for
+   * it, once the block has been entered as often as its heat allows.
+   */
+  enter(start: Value): void {
+    const heat = this.let(this.load(I32, 4, start, START.HEAT).sub(1));
+    this.store(4, start, START.HEAT, heat);
+    this.if(heat.ltS(0), () => {
+      this.parts.record.assign(start);
+      this.fn.jump(this.parts.handler);
+    });
+    chargeBlock(this, start, this.cpu, () =>
+      this.return(this.call(I32, this.helpers.leave, start, this.cpu, this.i32(EXIT_BUDGET))),
+    );
+    this.goOn(start.add(UOP.bytes));
   }
 }
 
@@ -81,7 +110,7 @@ export class HotEmitter extends LoopEmitter {
     this.#begun = true;
     super.loopWhile(body);
   }
-  override call(type: ValueType, callee: FunctionBody, ...values: readonly Value[]): Value {
+  override call(type: ValueType, callee: Callee, ...values: readonly Value[]): Value {
     const called = super.call(type, callee, ...values);
     return new Value(this.fn, type, () => {
       if (this.#begun) called.put();
@@ -95,10 +124,6 @@ export class HotEmitter extends LoopEmitter {
   #giveUp(): void {
     this.fn.jump(this.parts.handler);
     this.#givesUp = true;
-  }
-  override enterBlock(start: Value): void {
-    this.parts.start.assign(start);
-    this.fn.jump(this.parts.enter);
   }
   override resolve(rip: Value, link: Value): void {
     this.parts.rip.assign(rip);

@@ -63,6 +63,7 @@ const HOT: Partial<Record<Form['op'], (form: Form) => boolean>> = {
   ret: always,
   fall: always,
   nop: always,
+  blockstart: always,
 };
 
 /** Does its body stand in the run loop? */

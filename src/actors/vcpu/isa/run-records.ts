@@ -4,7 +4,7 @@
  *   next:     switch (record's handler)            hot forms come first, so their index is the handler's
  *               body, body, …                      → next, or one of the parts below
  *   resolve:  a branch without a link              → check
- *   enter:    charge a block for its instructions  → next, or out
+ *   enter:    count its entry, charge the block    → next, handler when it is hot, or out
  *   handler:  call the record's handler            → check
  *   check:    a record?                            → next, or out
  */
@@ -56,14 +56,14 @@ export function buildRun(module: ModuleBuilder, helpers: Helpers): Run {
   for (const form of hot) {
     fn.end();
     const body = new HotEmitter(fn, form, helpers, parts);
-    fn.scope(() => emitInstruction(body));
+    fn.scope(() => (form.op === 'blockstart' ? body.enterBlock(record) : emitInstruction(body)));
     if (!body.givesUp) selfContained.add(form);
   }
 
   fn.end(); // resolve
   e.return(e.call(I32, helpers.resolve, record, cpu, parts.rip, parts.link));
   fn.end(); // enter
-  fn.scope(() => e.enterBlock(parts.start));
+  fn.scope(() => e.enter(parts.start));
   fn.end(); // handler
   record.put();
   cpu.put();

@@ -33,6 +33,18 @@ export const UOP = struct(
   64,
 );
 
+/** The record at the start of a block has no operands. In their place: */
+export const START = {
+  /** i32: entries left until its handler is called instead of interpreting the block; negative from then on. */
+  HEAT: UOP.at.DST,
+  /** i32: which of the entries of the compiled code that is its handler. */
+  ENTRY: UOP.at.SRC,
+  /** i32: the compiled code has been entered here since somebody cleared it. */
+  USED: UOP.at.BASE,
+} as const;
+/** Never hot, for all that counts. */
+export const HEAT_NEVER = 0x7fff_ffff;
+
 /** Not linked yet: leave with EXIT_BLOCK and EXIT_LINK so that the host can patch the word. */
 export const LINK_OPEN = 0;
 /** Always through the jump cache: the target is on another page, or straddles two. */
@@ -79,18 +91,31 @@ export function writeRecord(mem: Mem, at: number, cpu: number, insn: NormalInsn,
   word(UOP.at.INSN_INDEX, place.insnIndex);
 }
 
+/** What the start of a block says besides its length: how often it may be entered before it is hot. */
+export function writeStart(mem: Mem, start: number, heat: number): void {
+  mem.i32[(start + START.HEAT) >> 2] = heat;
+  mem.i32[(start + START.ENTRY) >> 2] = 0;
+  mem.i32[(start + START.USED) >> 2] = 0;
+}
+
 function memoryOperand(operand: Operand | null): MemOperand | null {
   return operand?.kind === 'mem' ? operand : null;
 }
 
 function registerAddress(cpu: number, operand: Operand | null): number | null {
+  const offset = registerOffset(operand);
+  return offset === null ? null : cpu + offset;
+}
+
+/** Where in the CPU struct a register operand is, null for other operands. */
+export function registerOffset(operand: Operand | null): number | null {
   switch (operand?.kind) {
     case 'reg':
-      return cpu + CPU.at.GPR + operand.reg * 8 + (operand.high ? 1 : 0);
+      return CPU.at.GPR + operand.reg * 8 + (operand.high ? 1 : 0);
     case 'xmm':
-      return cpu + CPU.at.XMM + operand.reg * 16;
+      return CPU.at.XMM + operand.reg * 16;
     case 'mm':
-      return cpu + CPU.at.ST + operand.reg * 16;
+      return CPU.at.ST + operand.reg * 16;
     default:
       return null;
   }

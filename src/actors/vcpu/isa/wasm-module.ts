@@ -227,25 +227,45 @@ const ALIGN_LOG2 = { 1: 0, 2: 1, 4: 2, 8: 3 } as const;
 /** An open block or loop: how many are open, itself included. */
 export type Label = number & { readonly unit: 'label' };
 
+/** What can be called: a function of the module, or one that it imports. */
+export interface Callee {
+  readonly index: number;
+  readonly params: readonly ValueType[];
+  readonly results: readonly ValueType[];
+}
+
 /** One function: its type, its locals and its instructions, written in order. */
-export class FunctionBody {
-  readonly code = new ByteWriter();
+export class FunctionBody implements Callee {
+  #code = new ByteWriter();
+  readonly #later: { readonly at: number; readonly write: () => void }[] = [];
   readonly index: number;
   readonly typeIndex: number;
+  readonly params: readonly ValueType[];
+  readonly results: readonly ValueType[];
   readonly #locals: ValueType[] = [];
-  readonly #parameterCount: number;
   /** Locals that a finished {@link scope} has left, by type. */
   readonly #free: Record<ValueType, number[]> = { [I32]: [], [I64]: [], [F32]: [], [F64]: [], [V128]: [] };
   /** Locals of the scope being written. */
   #scoped: { type: ValueType; local: number }[] | null = null;
   #depth = 0;
 
-  constructor(index: number, typeIndex: number, parameterCount: number) {
+  constructor(index: number, typeIndex: number, { params, results }: Pick<Callee, 'params' | 'results'>) {
     this.index = index;
     this.typeIndex = typeIndex;
-    this.#parameterCount = parameterCount;
+    this.params = params;
+    this.results = results;
   }
 
+  get code(): ByteWriter {
+    return this.#code;
+  }
+  /**
+   * Leaves a place for instructions that only the end of the function knows. `write` is called by {@link encode}; labels
+   * that were open here are not known to it.
+   */
+  insertLater(write: () => void): void {
+    this.#later.push({ at: this.#code.length, write });
+  }
   /** A local variable: zero at first, or inside a {@link scope} with what another scope has left in it. */
   local(type: ValueType): number {
     const local = (this.#scoped === null ? undefined : this.#free[type].pop()) ?? this.#newLocal(type);
@@ -254,7 +274,7 @@ export class FunctionBody {
   }
   #newLocal(type: ValueType): number {
     this.#locals.push(type);
-    return this.#parameterCount + this.#locals.length - 1;
+    return this.params.length + this.#locals.length - 1;
   }
   /** Writes a part whose locals nothing after it reads. Scopes share their locals, and do not nest. */
   scope(write: () => void): void {
@@ -390,7 +410,8 @@ export class FunctionBody {
 
   /** The body as the code section wants it: local declarations, instructions, end. */
   encode(): Uint8Array {
-    const out = new ByteWriter(this.code.length + 32);
+    const instructions = this.#withLateParts();
+    const out = new ByteWriter(instructions.length + 32);
     const runs: { count: number; type: ValueType }[] = [];
     for (const type of this.#locals) {
       const last = runs.at(-1);
@@ -402,9 +423,24 @@ export class FunctionBody {
       out.unsigned(run.count);
       out.u8(run.type);
     }
-    out.bytes(this.code.view());
+    out.bytes(instructions);
     out.u8(END);
     return out.view();
+  }
+
+  #withLateParts(): Uint8Array {
+    const early = this.#code.view();
+    if (this.#later.length === 0) return early;
+    this.#code = new ByteWriter(early.length * 2);
+    let from = 0;
+    for (const { at, write } of this.#later) {
+      this.#code.bytes(early.subarray(from, at));
+      write();
+      from = at;
+    }
+    this.#code.bytes(early.subarray(from));
+    this.#later.length = 0;
+    return this.#code.view();
   }
 
   #withIndex(opcode: number, index: number): void {
@@ -418,14 +454,23 @@ export class FunctionBody {
   }
 }
 
-/** A module with one imported shared memory, imported functions, one function table and any number of functions. */
+/** The shared memory that a module imports: names, and limits in 64 KiB pages. */
+export interface MemoryImport {
+  readonly module: string;
+  readonly name: string;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** A module with one imported shared memory, imported functions, any of its own, and a table of them if it wants one. */
 export class ModuleBuilder {
+  readonly #imports: { module: string; name: string; typeIndex: number }[] = [];
   readonly #types: { params: readonly ValueType[]; results: readonly ValueType[] }[] = [];
   readonly #typeIndices = new Map<string, number>();
   readonly #functions: FunctionBody[] = [];
-  readonly #imports: { name: string; typeIndex: number }[] = [];
   readonly #exports: { name: string; index: number }[] = [];
   #table: readonly number[] = [];
+  #tableExport: string | null = null;
 
   type(params: readonly ValueType[], results: readonly ValueType[]): number {
     const key = `${params.join()}>${results.join()}`;
@@ -436,29 +481,33 @@ export class ModuleBuilder {
     this.#typeIndices.set(key, index);
     return index;
   }
-  /** A function that whoever instantiates the module provides; all of them come before the module's own. */
-  importFunction(name: string, params: readonly ValueType[], results: readonly ValueType[]): FunctionBody {
+  /** A function of somebody else. All imports come before the first function. */
+  importFunction(
+    module: string,
+    name: string,
+    params: readonly ValueType[],
+    results: readonly ValueType[],
+  ): Callee {
     if (this.#functions.length > 0) throw new Error(`import of ${name} after a function`);
-    const typeIndex = this.type(params, results);
-    this.#imports.push({ name, typeIndex });
-    return new FunctionBody(this.#imports.length - 1, typeIndex, params.length);
+    const index = this.#imports.push({ module, name, typeIndex: this.type(params, results) }) - 1;
+    return { index, params, results };
   }
   function(params: readonly ValueType[], results: readonly ValueType[]): FunctionBody {
     const index = this.#imports.length + this.#functions.length;
-    const body = new FunctionBody(index, this.type(params, results), params.length);
+    const body = new FunctionBody(index, this.type(params, results), { params, results });
     this.#functions.push(body);
     return body;
   }
-  export(name: string, body: FunctionBody): void {
+  export(name: string, body: Callee): void {
     this.#exports.push({ name, index: body.index });
   }
-  /** The function table, from entry 0. */
-  table(functionIndices: readonly number[]): void {
+  /** The function table, from entry 0, and the name it is exported by: it may grow then. */
+  table(functionIndices: readonly number[], exportedAs: string | null = null): void {
     this.#table = functionIndices;
+    this.#tableExport = exportedAs;
   }
 
-  /** @param memory the shared memory import: names, and limits in 64 KiB pages */
-  encode(memory: { module: string; name: string; min: number; max: number }): Uint8Array<ArrayBuffer> {
+  encode(memory: MemoryImport): Uint8Array<ArrayBuffer> {
     const out = new ByteWriter(1 << 16);
     out.bytes([0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
     const section = (id: number, write: (bytes: ByteWriter) => void): void => {
@@ -480,45 +529,55 @@ export class ModuleBuilder {
     });
     section(2, (bytes) => {
       bytes.unsigned(1 + this.#imports.length);
+      for (const { module, name, typeIndex } of this.#imports) {
+        bytes.name(module);
+        bytes.name(name);
+        bytes.u8(0);
+        bytes.unsigned(typeIndex);
+      }
       bytes.name(memory.module);
       bytes.name(memory.name);
       bytes.bytes([2, MEMORY_SHARED]);
       bytes.unsigned(memory.min);
       bytes.unsigned(memory.max);
-      for (const { name, typeIndex } of this.#imports) {
-        bytes.name(memory.module);
-        bytes.name(name);
-        bytes.u8(0);
-        bytes.unsigned(typeIndex);
-      }
     });
     section(3, (bytes) => {
       bytes.unsigned(this.#functions.length);
       for (const body of this.#functions) bytes.unsigned(body.typeIndex);
     });
-    section(4, (bytes) => {
-      bytes.unsigned(1);
-      bytes.bytes([FUNCREF, 1]);
-      bytes.unsigned(this.#table.length);
-      bytes.unsigned(this.#table.length);
-    });
+    const fixed = this.#tableExport === null;
+    if (this.#table.length > 0) {
+      section(4, (bytes) => {
+        bytes.unsigned(1);
+        bytes.bytes([FUNCREF, fixed ? 1 : 0]);
+        bytes.unsigned(this.#table.length);
+        if (fixed) bytes.unsigned(this.#table.length);
+      });
+    }
     section(7, (bytes) => {
-      bytes.unsigned(this.#exports.length);
+      bytes.unsigned(this.#exports.length + (fixed ? 0 : 1));
+      if (this.#tableExport !== null) {
+        bytes.name(this.#tableExport);
+        bytes.u8(1);
+        bytes.unsigned(0);
+      }
       for (const { name, index } of this.#exports) {
         bytes.name(name);
         bytes.u8(0);
         bytes.unsigned(index);
       }
     });
-    section(9, (bytes) => {
-      bytes.unsigned(1);
-      bytes.u8(0);
-      bytes.u8(OP.i32Const);
-      bytes.signed(0);
-      bytes.u8(END);
-      bytes.unsigned(this.#table.length);
-      for (const index of this.#table) bytes.unsigned(index);
-    });
+    if (this.#table.length > 0) {
+      section(9, (bytes) => {
+        bytes.unsigned(1);
+        bytes.u8(0);
+        bytes.u8(OP.i32Const);
+        bytes.signed(0);
+        bytes.u8(END);
+        bytes.unsigned(this.#table.length);
+        for (const index of this.#table) bytes.unsigned(index);
+      });
+    }
     section(10, (bytes) => {
       bytes.unsigned(this.#functions.length);
       for (const body of this.#functions) {
