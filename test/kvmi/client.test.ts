@@ -31,13 +31,17 @@ test('the package gives ids of the wire, a client, a listener, and nothing of th
       .sort(),
     [
       'COMMANDS',
+      'COMMANDS_7',
       'ConnectionClosed',
       'EVENTS',
+      'EVENTS_7',
       'KvmiClient',
       'KvmiError',
       'KvmiListener',
+      'Requests',
       'UNMAPPED_GVA',
       'connectTo',
+      'wire7',
     ],
   );
 });

@@ -48,6 +48,7 @@ async function session(tool: KvmiClient, guard: Guard): Promise<void> {
   const settled = arming.catch((error: unknown) => error);
   for await (const event of tool) {
     if (event.kind === 'unhook') break;
+    if (event.kind === 'commandError') continue;
     if (event.kind === 'pause' && !armed) held.push(event);
     else if (event.kind === 'pf') tool.reply(event, log.answer(event));
     else if (event.kind !== 'commandError') tool.reply(event, 'continue');
