@@ -135,6 +135,7 @@ export class Machine {
   #error: SimError | null = null;
   /** By id and text: a standing fault is found again at each check. */
   readonly #findings = new Map<string, Finding>();
+  #retiredAtTick = -1;
   #checkRounds = 0;
   #checksSkipped = 0;
   readonly #checkFacts: Record<string, number> = {};
@@ -142,6 +143,7 @@ export class Machine {
   #lastCheckMs = 0;
   #lastWatchMs = 0;
   #console = '';
+  readonly #serialText = new TextDecoder();
   readonly #opcodes: Record<string, number> = {};
   readonly #unknownPlaces: Record<string, number> = {};
   /** Threads that we ended by force, and the error that stands for it; null for those that did not end when told to. */
@@ -411,12 +413,17 @@ export class Machine {
     else if (message.is === 'opcodes') {
       count(this.#opcodes, message.counts);
     } else {
-      if (message.name === 'console') {
-        const { text } = message.fact as MachineFacts['console'];
-        this.#console = (this.#console + text).slice(-CONSOLE_CHARS_MAX);
+      if (message.name === 'console') this.#keepText((message.fact as MachineFacts['console']).text);
+      if (message.name === 'serial') {
+        const { bytes } = message.fact as MachineFacts['serial'];
+        this.#keepText(this.#serialText.decode(bytes, { stream: true }));
       }
       this.#announce(message.name, message.fact as never);
     }
+  }
+
+  #keepText(text: string): void {
+    this.#console = (this.#console + text).slice(-CONSOLE_CHARS_MAX);
   }
 
   #announce<Name extends keyof MachineFacts>(name: Name, fact: MachineFacts[Name]): void {
@@ -575,17 +582,21 @@ export class Machine {
 
   /** HLT with nothing left that could wake it: without a board nothing can, with one it takes IF. */
   #allHalted(): boolean {
-    if (this.#plan.platform !== null && this.#anyTakesInterrupts()) return false;
+    if (this.#plan.platform !== null && !this.#standsDead()) return false;
     const live = this.#vcpus.flatMap((thread, index) => (thread.ended ? [] : [this.stateOf(index)]));
     return live.length > 0 && live.every((state) => state === 'halted');
   }
 
-  #anyTakesInterrupts(): boolean {
+  /** No vCPU takes interrupts, and none has done anything since this was looked at last. */
+  #standsDead(): boolean {
     const { mem } = this.#vm;
-    return this.#vcpus.some((_, index) => {
+    const before = this.#retiredAtTick;
+    this.#retiredAtTick = instructionsOf(this.#vm);
+    if (this.#retiredAtTick !== before) return false;
+    return this.#vcpus.every((_, index) => {
       const flags = mem.u64[(this.#vm.cpu(index) + CPU.at.RFLAGS) / 8]!;
       const waits = mem.load(lapicWord(this.#vm, index, 'WAITING')) !== 0;
-      return !waits && (flags & BigInt(RFLAGS_IF)) !== 0n;
+      return waits || (flags & BigInt(RFLAGS_IF)) === 0n;
     });
   }
 

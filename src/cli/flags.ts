@@ -31,8 +31,6 @@ export interface ParsedFlags {
 
 /** Flags of QEMU that mean something we do not have, and what to say about them. */
 const NOT_YET: Readonly<Record<string, string>> = {
-  append: 'guests get no command line',
-  initrd: 'guests get no initial RAM disk',
   gdb: 'there is no debugger port yet',
   s: 'there is no debugger port yet',
   S: 'a machine starts at once; from a program, call start() when you like',

@@ -5,6 +5,7 @@ import { RAM_BYTES_DEFAULT } from '../machine/options.ts';
 import { formatSize, parseDuration, parseSize } from '../shared/units.ts';
 import { countOf, seed64 } from './flag-values.ts';
 import { type Flag, type ParsedFlags, parseFlags, usage } from './flags.ts';
+import { parseSerial, type SerialPlace } from './serial-line.ts';
 
 const STORM_SECONDS = 5;
 
@@ -16,7 +17,24 @@ export const RUN_FLAGS: readonly Flag[] = [
     also: ['m'],
     help: `guest RAM: 4096, 64M, 1G (${formatSize(RAM_BYTES_DEFAULT)}); -m 64 means 64M, as in QEMU`,
   },
-  { name: 'kernel', value: 'IMAGE', help: 'run this static ELF64 file; without it, the bundled storm' },
+  {
+    name: 'kernel',
+    value: 'IMAGE',
+    help: 'run this static ELF64 file, or boot this Linux kernel (bzImage); without it, the bundled storm',
+  },
+  { name: 'initrd', value: 'FILE', help: "Linux' initial RAM disk" },
+  { name: 'append', value: 'TEXT', help: "Linux' command line: console=ttyS0" },
+  { name: 'board', help: 'give an ELF or flat image a PC too: APICs, timers, serial port, ACPI' },
+  {
+    name: 'serial',
+    value: 'WHERE',
+    help: 'the serial port of a PC: stdio, none, file:PATH, unix:PATH, listen:PATH (stdio)',
+  },
+  {
+    name: 'clock',
+    value: 'KIND',
+    help: 'time of a PC: real, or virtual: a nanosecond per instruction, so that runs repeat (real)',
+  },
   { name: 'flat', help: 'the image is plain code, loaded at 0x100000' },
   {
     name: 'seconds',
@@ -60,7 +78,6 @@ export const RUN_FLAGS: readonly Flag[] = [
   { name: 'nographic' },
   { name: 'no-reboot' },
   { name: 'display', value: 'none' },
-  { name: 'serial', value: 'stdio' },
   { name: 'device', value: 'isa-debug-exit,iobase=0xf4,iosize=0x04' },
 ];
 
@@ -69,6 +86,10 @@ export interface RunRequest {
   readonly quiet: boolean;
   /** Null: the storm. */
   readonly kernel: string | null;
+  /** For a Linux kernel. */
+  readonly initrd: string | null;
+  readonly append: string | null;
+  readonly serial: SerialPlace;
   /** Where the tool on the wire is, if the guest waits for it. */
   readonly waitsForTool: string | null;
   readonly machine: Omit<MachineOptions, 'image' | 'program'>;
@@ -86,7 +107,6 @@ export function parseRun(words: readonly string[]): RunRequest {
   const kernel = flags.value('kernel') ?? null;
   contradictions(flags, kernel);
   harmless(flags, 'display', ['none']);
-  harmless(flags, 'serial', ['stdio', 'mon:stdio']);
   harmless(flags, 'device', ['isa-debug-exit', 'isa-debug-exit,iobase=0xf4,iosize=0x04']);
 
   const seconds = flags.value('seconds');
@@ -102,6 +122,9 @@ export function parseRun(words: readonly string[]): RunRequest {
     json: flags.has('json'),
     quiet: flags.has('quiet'),
     kernel,
+    initrd: flags.value('initrd') ?? null,
+    append: flags.value('append') ?? null,
+    serial: parseSerial(flags.value('serial') ?? 'stdio'),
     waitsForTool: flags.has('kvmi-nowait') ? null : (flags.value('kvmi') ?? null),
     machine: {
       vcpuCount: vcpusOf(flags.value('smp') ?? '2'),
@@ -116,6 +139,8 @@ export function parseRun(words: readonly string[]): RunRequest {
       jit: !flags.has('no-jit'),
       onToolFailure: flags.has('stop-on-tool-failure') ? 'stop' : 'continue',
       ...(flags.has('flat') ? { flat: true } : {}),
+      ...(flags.has('board') ? { board: true } : {}),
+      ...clockOf(flags.value('clock')),
       ...(limit === undefined ? {} : { instructionLimit: countOf(limit, '--max-instructions') }),
       ...(replyTimeout === undefined
         ? {}
@@ -126,6 +151,12 @@ export function parseRun(words: readonly string[]): RunRequest {
       ...kvmiOf(flags),
     },
   };
+}
+
+function clockOf(text: string | undefined): Pick<MachineOptions, 'clock'> {
+  if (text === undefined) return {};
+  if (text === 'real' || text === 'virtual') return { clock: text };
+  throw usage(`--clock ${text}`, 'write real or virtual');
 }
 
 function kvmiOf(flags: ParsedFlags): Pick<MachineOptions, 'kvmi'> {
@@ -162,7 +193,13 @@ function contradictions(flags: ParsedFlags, kernel: string | null): void {
     }
     return;
   }
-  if (flags.has('flat')) throw usage('--flat without an image', 'say which one: --kernel IMAGE');
+  for (const name of ['flat', 'board']) {
+    if (flags.has(name)) throw usage(`--${name} without an image`, 'say which one: --kernel IMAGE');
+  }
+  for (const name of ['initrd', 'append', 'clock']) {
+    if (flags.value(name) === undefined) continue;
+    throw usage(`--${name} without a kernel`, 'say which one: --kernel FILE');
+  }
   if (flags.value('tool') !== undefined) {
     throw usage('the storm brings its own tool', 'to run yours, say on which guest: --kernel IMAGE');
   }

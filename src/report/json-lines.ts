@@ -19,6 +19,10 @@ export function consoleLine(vcpu: number, text: string): string {
   return jsonLine({ event: 'console', vcpu, text });
 }
 
+export function serialLine(text: string): string {
+  return jsonLine({ event: 'serial', text });
+}
+
 export function resultLine(report: RunReport): string {
   const { error, findings: _findings, verdict: _verdict, exitCode: _exitCode, seed, ...rest } = report;
   return jsonLine({

@@ -86,7 +86,7 @@ export interface RunReport extends Counters {
   readonly undefinedOpcodes: Readonly<Record<string, number>>;
   /** Ports and MSRs that are not there and were asked for, by name: how often. */
   readonly unknownPlaces: Readonly<Record<string, number>>;
-  /** What the guest wrote to its console, vCPUs mixed as their lines came. */
+  /** What the guest wrote to its console and its serial port, vCPUs mixed as their lines came. */
   readonly console: string;
   readonly trace: TraceSummary | null;
   /** Hash over the whole state at the end; null when threads were ended by force, so that nothing is at rest. */

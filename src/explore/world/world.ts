@@ -13,6 +13,8 @@ import { type SlotRequest, setMemoryRegion } from '../../actors/mmu/memslots.ts'
 import { type OracleFinding, Vm } from '../../actors/mmu/vm.ts';
 import { type Access, runAccess } from '../../actors/vcpu/access-program.ts';
 import type { Core } from '../../actors/vcpu/isa/core.ts';
+import { resetMsrs } from '../../actors/vcpu/msr-file.ts';
+import { Platform } from '../../actors/vcpu/platform/platform.ts';
 import { filledEntries, flushTlb } from '../../actors/vcpu/tlb.ts';
 import { Vcpu, type VcpuSurroundings } from '../../actors/vcpu/vcpu.ts';
 import { invariant } from '../../shared/invariant.ts';
@@ -46,6 +48,8 @@ export interface WorldOptions {
   readonly core?: (vm: Vm) => Core;
   /** Of every vCPU. */
   readonly surroundings?: VcpuSurroundings;
+  /** Its vCPUs are those of a PC, each in virtual time of its own. */
+  readonly board?: boolean;
 }
 
 const FIRST_VCPU_ID = 3;
@@ -67,6 +71,8 @@ export class World {
   readonly lockFindings: LockFinding[] = [];
   /** What each vCPU's guest has written to the console port. */
   readonly consoles: string[] = [];
+  /** What each vCPU's guest has sent through the serial port. */
+  readonly serials: string[] = [];
   /** What time it is for lock statistics, ns. */
   clock: () => number = () => 0;
   /** Null in a world on another's memory. */
@@ -78,8 +84,9 @@ export class World {
   /** @param shared  the memory of a world with equal options, in another thread, which saves and restores it */
   constructor(options: WorldOptions = {}, shared?: WebAssembly.Memory) {
     const { vcpuCount = 1, quirks = [], strict = false, ramPages = 64, gfnCount = 128 } = options;
-    const { accessLimit = 64 } = options;
-    const config = { vcpuCount, ramPages, gfnCount, accessLimit, traceBytes: 0, actorCount: vcpuCount + 2 };
+    const { accessLimit = 64, board = false } = options;
+    const actorCount = vcpuCount + 2;
+    const config = { vcpuCount, ramPages, gfnCount, accessLimit, traceBytes: 0, actorCount, board };
     const { memory, layout } =
       shared === undefined ? allocateMemory(config) : { memory: shared, layout: machineLayout(config) };
     this.#options = options;
@@ -94,6 +101,7 @@ export class World {
     this.#core = options.core?.(this.vm);
     if (shared === undefined) this.#initialize(quirks, strict);
     this.populate();
+    if (shared === undefined && board) this.#powerUp();
   }
 
   #initialize(quirks: Quirks, strict: boolean): void {
@@ -183,9 +191,16 @@ export class World {
 
   /** New actors, vCPUs and session on the memory as it is. */
   populate(): void {
-    for (const list of [this.actors, this.vcpus, this.findings, this.lockFindings, this.consoles])
+    for (const list of [
+      this.actors,
+      this.vcpus,
+      this.findings,
+      this.lockFindings,
+      this.consoles,
+      this.serials,
+    ])
       list.length = 0;
-    const { surroundings } = this.#options;
+    const { surroundings, board } = this.#options;
     this.#nextActorId = 1;
     this.#control = this.actor('control');
     const receiver = this.actor('receiver');
@@ -203,7 +218,22 @@ export class World {
           },
         }),
       );
+      if (board === true) this.#addPlatform(this.vcpus[index]!);
     }
+  }
+
+  #powerUp(): void {
+    for (const vcpu of this.vcpus) {
+      resetMsrs(vcpu);
+      vcpu.platform?.reset();
+    }
+  }
+
+  #addPlatform(vcpu: Vcpu): void {
+    this.serials.push('');
+    vcpu.platform = new Platform(vcpu, { clock: { kind: 'virtual' }, epochMs: 0 }, (bytes) => {
+      this.serials[vcpu.index] += String.fromCharCode(...bytes);
+    });
   }
 
   /** One more actor, with its own locks: a second control thread, the host. */

@@ -150,6 +150,13 @@ export class Board {
     return true;
   }
 
+  /** Sets an interrupt line from outside the devices here. @locking takes board_lock */
+  *driveLine(line: number, high: boolean): Path<void> {
+    yield* this.#enter();
+    this.#setLine(line, high);
+    yield* this.#leave();
+  }
+
   /** A local APIC is done with a level-triggered vector. @locking takes board_lock */
   *endOfInterrupt(vector: number): Path<void> {
     yield* this.#enter();

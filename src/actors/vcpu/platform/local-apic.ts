@@ -114,6 +114,8 @@ export class LocalApic {
     words.set64('DEADLINE', 0n);
     words.setTime('TIMER_DUE', 0);
     for (let entry = 0; entry < LVT_COUNT; entry++) words.set('LVT', LVT_MASKED, entry);
+    // The boot processor is wired to the 8259s, as firmware leaves it (KVM: KVM_X86_QUIRK_LINT0_REENABLED).
+    if (this.#host.index === 0) words.set('LVT', DELIVER_EXTINT << 8, LVT_LINT0);
     this.#host.priorityChanged(0);
   }
 

@@ -48,6 +48,8 @@ export class Pit implements PortDevice, TimedDevice {
       channel.set('GATE', n === 2 ? 0 : 1);
       for (const name of ['LATCH', 'LATCH_STATUS', 'WRITE_LOW'] as const) channel.set(name, -1);
     }
+    // Its output is high until it has something to say, so that a mode is no edge.
+    this.#services.setLine(IRQ, true);
   }
 
   get due(): number {
