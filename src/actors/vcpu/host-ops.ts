@@ -145,9 +145,15 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
     case 'cpuid':
       return yield* identify(vcpu, insn);
     case 'rdtsc':
-      return rdtsc(vcpu, false);
     case 'rdtscp':
-      return rdtsc(vcpu, true);
+    case 'cli':
+    case 'sti':
+    case 'swapgs':
+    case 'rdfsbase':
+    case 'rdgsbase':
+    case 'wrfsbase':
+    case 'wrgsbase':
+      return executeLight(vcpu, insn);
     case 'rdmsr':
       return rdmsr(vcpu);
     case 'wrmsr':
@@ -177,11 +183,6 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
     case 'ins':
     case 'outs':
       return yield* portString(vcpu, insn);
-
-    case 'cli':
-      return setInterruptFlag(vcpu, false);
-    case 'sti':
-      return setInterruptFlag(vcpu, true);
 
     case 'movfromcr':
       return intoRegister(vcpu, insn, readControl(vcpu, insn.extra));
@@ -221,17 +222,6 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
       return yield* pushSegment(vcpu, insn);
     case 'popseg':
       return yield* popSegment(vcpu, insn);
-    case 'swapgs':
-      return swapGs(vcpu);
-    case 'rdfsbase':
-      return readBase(vcpu, insn, 'FS_BASE');
-    case 'rdgsbase':
-      return readBase(vcpu, insn, 'GS_BASE');
-    case 'wrfsbase':
-      return writeBase(vcpu, insn, 'FS_BASE');
-    case 'wrgsbase':
-      return writeBase(vcpu, insn, 'GS_BASE');
-
     case 'lgdt':
     case 'lidt': {
       const privileged = requireRing0(vcpu);
@@ -262,6 +252,44 @@ function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>):
     case 'maskmovq':
     case 'maskmovdqu':
       return yield* storeMasked(vcpu, insn);
+  }
+}
+
+/** Operations that touch this vCPU's registers only: no memory, no device, no tool. */
+const LIGHT: ReadonlySet<string> = new Set([
+  'rdtsc', 'rdtscp', 'cli', 'sti', 'swapgs', 'rdfsbase', 'rdgsbase', 'wrfsbase', 'wrgsbase',
+]); // biome-ignore format: table
+
+export function isLight(insn: Insn): boolean {
+  return LIGHT.has(insn.op) || (insn.op === 'movfromseg' && insn.dst?.kind === 'reg');
+}
+
+/** Carries out what {@link isLight}: anywhere, in guest mode too. RIP stays, and all else on another outcome than OK. */
+export function executeLight(vcpu: Vcpu, insn: Insn): Outcome {
+  switch (insn.op) {
+    case 'rdtsc':
+      return rdtsc(vcpu, false);
+    case 'rdtscp':
+      return rdtsc(vcpu, true);
+    case 'cli':
+      return setInterruptFlag(vcpu, false);
+    case 'sti':
+      return setInterruptFlag(vcpu, true);
+    case 'swapgs':
+      return swapGs(vcpu);
+    case 'rdfsbase':
+      return readBase(vcpu, insn, 'FS_BASE');
+    case 'rdgsbase':
+      return readBase(vcpu, insn, 'GS_BASE');
+    case 'wrfsbase':
+      return writeBase(vcpu, insn, 'FS_BASE');
+    case 'wrgsbase':
+      return writeBase(vcpu, insn, 'GS_BASE');
+    default: {
+      const selector = BigInt(vcpu.selector(insn.extra));
+      writeRegister(vcpu, insn.dst as RegOperand, insn.size, selector);
+      return OUTCOME_OK;
+    }
   }
 }
 

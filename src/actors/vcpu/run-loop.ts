@@ -35,10 +35,11 @@ import {
 import type { InjectedException } from '../introspector/intercepts.ts';
 import { singlestepEvent, trapEvent } from '../introspector/vcpu-events.ts';
 import { endTurn } from '../mmu/requests.ts';
-import { BLOCK_INSNS_MAX } from './block-cache.ts';
+import { BLOCK_INSNS_MAX, type HostWork } from './block-cache.ts';
 import { emulateInstruction, executeWork, raiseExit } from './emulate.ts';
 import { enterGuest, exitGuest, sleepHalted } from './entry.ts';
 import { deliver } from './exceptions.ts';
+import { executeLight, isLight } from './host-ops.ts';
 import { UOP } from './isa/uop.ts';
 import { crossesPage } from './linear-address.ts';
 import type { Platform } from './platform/platform.ts';
@@ -185,6 +186,17 @@ function* runGuest(vcpu: Vcpu, budget: number): Path<number> {
       exit = vcpu.get32('EXIT_KIND');
       if (!done) break;
     }
+    if (exit === EXIT_HOST && platform !== null) {
+      const left = vcpu.get32('BUDGET') + mem.u8[vcpu.get32('EXIT_UOP') + UOP.at.REMAIN]!;
+      vcpu.retire(budget - left);
+      budget = left;
+      if (!lightWork(vcpu, blocks.work(vcpu.get32('EXIT_UOP')))) break;
+      budget -= 1;
+      exit = INTERRUPTED;
+      if (platform.interrupted) break;
+      link = 0;
+      continue;
+    }
     if (exit !== EXIT_BLOCK) break;
     link = vcpu.get32('EXIT_LINK');
     // POPF may have let an interrupt in that waited.
@@ -198,6 +210,18 @@ function* runGuest(vcpu: Vcpu, budget: number): Path<number> {
   if (exit > NO_BLOCK) left += mem.u8[vcpu.get32('EXIT_UOP') + UOP.at.REMAIN]!;
   vcpu.retire(budget - left);
   return exit;
+}
+
+/**
+ * A host operation that concerns nobody but this vCPU's registers, done without leaving guest mode: Linux on a PC does
+ * millions of them. False: it has not been done, or would fault.
+ */
+function lightWork(vcpu: Vcpu, work: HostWork): boolean {
+  if ('fault' in work || !isLight(work)) return false;
+  if (executeLight(vcpu, work) !== OUTCOME_OK) return false;
+  vcpu.set64('RIP', BigInt.asUintN(64, work.rip + BigInt(work.length)));
+  vcpu.retire(1);
+  return true;
 }
 
 /** On with the block after an instruction that was carried out by itself. */
