@@ -508,10 +508,10 @@ export class ModuleBuilder {
   }
 
   encode(memory: MemoryImport): Uint8Array<ArrayBuffer> {
-    const out = new ByteWriter(1 << 16);
+    const out = new ByteWriter(this.#functions.reduce((sum, body) => sum + body.code.length, 1024));
     out.bytes([0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
     const section = (id: number, write: (bytes: ByteWriter) => void): void => {
-      const bytes = new ByteWriter(1024);
+      const bytes = new ByteWriter();
       write(bytes);
       out.u8(id);
       out.unsigned(bytes.length);

@@ -14,6 +14,8 @@ export interface InstalledRegion {
   readonly pages: readonly number[];
   /** Addresses of the start records, by entry number. */
   readonly starts: readonly number[];
+  /** Those of them that begin loops which lie in the region. */
+  readonly loops: ReadonlySet<number>;
   /** Of its function, in WebAssembly. */
   readonly bytes: number;
   readonly insns: number;
@@ -53,6 +55,11 @@ export class CodeStore {
   }
   [Symbol.iterator](): IterableIterator<InstalledRegion> {
     return this.#regions.values();
+  }
+
+  /** Does this start record lead to a compiled loop that begins there? */
+  isLoop(start: number): boolean {
+    return this.#regions.get(this.#mem.u16[(start + UOP.at.HANDLER) >>> 1]!)?.loops.has(start) ?? false;
   }
 
   /** A free place in the table, −1 when there is none. */

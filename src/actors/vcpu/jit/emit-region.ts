@@ -2,7 +2,6 @@
  * Writes the function of a region: its blocks nested as structure.ts says, each charged at its start as the interpreter
  * charges it, and the ways from block to block.
  */
-import { CPU } from '../../../shared/layout/cpu.ts';
 import type { DecodedInsn } from '../decoded-block.ts';
 import type { Value } from '../isa/code.ts';
 import { type Helpers, lookUpJump, pendingRequests } from '../isa/core-helpers.ts';
@@ -24,11 +23,17 @@ export interface RegionPlace {
   readonly helpers: Helpers;
 }
 
-/** @returns RIPs of the blocks it can be entered at, by entry number */
-export function emitRegion(fn: FunctionBody, region: Region, place: RegionPlace): readonly bigint[] {
+export interface EmittedRegion {
+  /** RIPs of the blocks it can be entered at, by entry number. */
+  readonly entries: readonly bigint[];
+  /** Of all blocks that control goes back to. */
+  readonly loops: readonly bigint[];
+}
+
+export function emitRegion(fn: FunctionBody, region: Region, place: RegionPlace): EmittedRegion {
   const writer = new RegionWriter(fn, region, place);
   writer.write();
-  return writer.structure.entries;
+  return { entries: writer.structure.entries, loops: writer.structure.loops };
 }
 
 class RegionWriter {
@@ -124,12 +129,8 @@ class RegionWriter {
    */
   #mayStop(start: Value): void {
     const code = this.#code;
-    code.if(pendingRequests(code, code.cpu).or(code.budget.ltS(this.#region.count)), () => {
-      code.store(4, code.cpu, CPU.at.BUDGET, code.budget);
-      const record = code.let(code.call(I32, code.helpers.enter, start, code.cpu));
-      code.budget.assign(code.load(I32, 4, code.cpu, CPU.at.BUDGET));
-      code.exit(record);
-    });
+    code.if(pendingRequests(code, code.cpu), () => code.exitToStart(start));
+    code.if(code.budget.ltS(this.#region.count), () => code.exitToStart(start));
   }
 
   #block(node: Node, member: RegionBlock): void {
@@ -200,14 +201,8 @@ class RegionWriter {
 
   /** A direct branch out of the region goes by the interpreter's link. */
   #exitTo(rip: bigint, record: number, branch: Branch): void {
-    const code = this.#code;
     const link = record + (branch === 'taken' ? UOP.at.LINK_TAKEN : UOP.at.LINK_NEXT);
-    code.goOn.assign(code.load(I32, 4, code.i32(link), 0));
-    code.if(code.goOn.leS(0), () => {
-      const args = [code.i32(record), code.cpu, code.i64(rip), code.i32(link)];
-      code.goOn.assign(code.call(I32, code.helpers.resolve, ...args));
-    });
-    code.exit(code.goOn);
+    this.#code.exitByLink(link, rip);
   }
 
   /** To an address that only running tells. What the jump cache knows of it may be an entry of this region. */
@@ -215,10 +210,7 @@ class RegionWriter {
     const code = this.#code;
     const target = code.let(rip);
     const record = code.let(lookUpJump(code, code.cpu, target));
-    code.if(record.isZero(), () => {
-      const args = [code.i32(lastInsn(block).record), code.cpu, target, code.i32(0)];
-      code.exit(code.call(I32, code.helpers.leaveBlock, ...args));
-    });
+    code.if(record.isZero(), () => code.exitToRip(lastInsn(block).record, target));
     code.if(code.load(I32, 2, record, UOP.at.HANDLER).eq(this.#place.handler), () => {
       code.start.assign(record);
       code.entry.assign(code.load(I32, 4, record, START.ENTRY));

@@ -35,7 +35,7 @@ export interface JitCounters {
   msMax: number;
 }
 
-const HEAT = 1000;
+const HEAT = 4000;
 /** A block is worth a place in a region when it has been entered this fraction as often as a hot one. */
 const WARM = 32;
 const BYTES_MAX = 16 * 1024 ** 2;
@@ -80,6 +80,7 @@ export class Jit implements BlockCompiler {
     const page = rip >> 12n;
     const region = selectRegion(block, {
       blockAt: (target) => (target >> 12n === page ? this.#code.decodedAt(target) : null),
+      isCompiledLoop: ({ start: other }) => this.store.isLoop(other),
       isWarm: ({ start: other }) =>
         this.heat - this.#mem.i32[(other + START.HEAT) >>> 2]! >= this.heat / WARM,
     });
@@ -95,13 +96,14 @@ export class Jit implements BlockCompiler {
     const module = new ModuleBuilder();
     const helpers = importHelpers(module);
     const fn = module.function([I32, I32], [I32]);
-    const entries = emitRegion(fn, region, { handler, helpers });
+    const { entries, loops } = emitRegion(fn, region, { handler, helpers });
     module.export('region', fn);
     const bytes = module.encode(ANY_SHARED_MEMORY);
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), this.#core.imports);
-    const starts = entries.map((rip) => region.blocks.get(rip)!.block.start);
+    const startOf = (rip: bigint): number => region.blocks.get(rip)!.block.start;
+    const starts = entries.map(startOf);
     this.store.install(
-      { handler, pages: [page], starts, bytes: bytes.length, insns: region.count },
+      { handler, pages: [page], starts, loops: new Set(loops.map(startOf)), bytes: bytes.length, insns: region.count },
       instance.exports['region'] as CallableFunction,
     );
     this.counters.regions += 1;

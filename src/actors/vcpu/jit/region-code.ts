@@ -6,20 +6,29 @@
  *     registers and flags from the CPU struct to locals
  *     ┌ out
  *     │ ┌ exit
- *     │ │  code, which sets `goOn` and jumps to exit, or to out when the CPU struct has everything already
+ *     │ │  code, which notes where to and jumps to exit, or to out when the CPU struct has everything already
  *     │ └
  *     │ registers and flags back to the CPU struct
  *     └
- *     budget back; return goOn
+ *     budget back; what is left to be asked of the core's functions; return
+ *
+ * Those functions are called at the very end because the engine keeps everything that lives across a call in memory, also
+ * where the call is hardly ever made.
  */
 import { CPU } from '../../../shared/layout/cpu.ts';
 import { Code, type Value, Variable } from '../isa/code.ts';
 import type { Helpers } from '../isa/core-helpers.ts';
 import type { KnownFlags } from '../isa/flags.ts';
-import { START } from '../isa/uop.ts';
+import { START, UOP } from '../isa/uop.ts';
 import { type FunctionBody, I32, I64, type Label } from '../isa/wasm-module.ts';
 
 const GPRS = 16;
+
+/** What is to be asked before the loop goes on. */
+const ASK_NOTHING = 0;
+const ASK_ENTER = 1;
+const ASK_LINK = 2;
+const ASK_BLOCK = 3;
 
 export class RegionCode extends Code {
   readonly helpers: Helpers;
@@ -29,6 +38,9 @@ export class RegionCode extends Code {
   readonly entry: Variable;
   readonly cpu: Variable;
   readonly goOn: Variable;
+  /** One of Asking, about goOn and rip. */
+  readonly asking: Variable;
+  readonly rip: Variable;
   /** Instructions left, with the block that is running paid for. */
   readonly budget: Variable;
   readonly tlb: Variable;
@@ -54,6 +66,8 @@ export class RegionCode extends Code {
     this.cpu = new Variable(fn, I32, 1);
     this.entry = local(I32);
     this.goOn = local(I32);
+    this.asking = local(I32);
+    this.rip = local(I64);
     this.budget = local(I32);
     this.tlb = local(I32);
     this.flagsKind = local(I32);
@@ -82,15 +96,32 @@ export class RegionCode extends Code {
     return this.known === null ? null : { ...this.known, a: this.flagsA, b: this.flagsB };
   }
 
-  /** To the interpreter's loop with `record`, or −1; the CPU struct is given what has changed. */
+  /** To the interpreter's loop with `record`; the CPU struct is given what has changed. */
   exit(record: Value): void {
-    this.goOn.assign(record);
-    this.fn.jump(this.#exit);
+    this.#leave(this.#exit, ASK_NOTHING, record);
   }
-  /** The same when the CPU struct has it all. */
+  /** The same when the CPU struct has it all, or −1. */
   out(record: Value): void {
-    this.goOn.assign(record);
-    this.fn.jump(this.#out);
+    this.#leave(this.#out, ASK_NOTHING, record);
+  }
+  /** The interpreter enters the block at `start`, or leaves in front of it. */
+  exitToStart(start: Value): void {
+    this.#leave(this.#exit, ASK_ENTER, start);
+  }
+  /** By the link word at `link`, of the record before it, to `rip`. */
+  exitByLink(link: number, rip: bigint): void {
+    this.rip.assign(this.i64(rip));
+    this.#leave(this.#exit, ASK_LINK, this.i32(link));
+  }
+  /** To `rip`, which the jump cache does not know, from the branch at `record`. */
+  exitToRip(record: number, rip: Value): void {
+    this.rip.assign(rip);
+    this.#leave(this.#exit, ASK_BLOCK, this.i32(record));
+  }
+  #leave(label: Label, asking: number, goOn: Value): void {
+    this.goOn.assign(goOn);
+    this.asking.assign(this.i32(asking));
+    this.fn.jump(label);
   }
   /** Ends the function. */
   finish(): void {
@@ -99,7 +130,19 @@ export class RegionCode extends Code {
     this.storeLater();
     this.fn.end();
     this.store(4, this.cpu, CPU.at.BUDGET, this.budget);
-    this.goOn.put();
+    const { goOn, asking, cpu, rip, helpers } = this;
+    this.if(asking, () => {
+      this.if(asking.eq(ASK_ENTER), () => this.return(this.call(I32, helpers.enter, goOn, cpu)));
+      this.if(asking.eq(ASK_LINK), () => {
+        const record = this.let(this.load(I32, 4, goOn, 0));
+        this.if(record.gtS(0), () => this.return(record));
+        // Records are aligned to their size.
+        const branch = goOn.and(-UOP.bytes);
+        this.return(this.call(I32, helpers.resolve, branch, cpu, rip, goOn));
+      });
+      this.return(this.call(I32, helpers.leaveBlock, goOn, cpu, rip, this.i32(0)));
+    });
+    goOn.put();
   }
 
   /** Registers and flags from the CPU struct: those that the function turns out to use. */

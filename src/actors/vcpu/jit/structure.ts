@@ -27,6 +27,8 @@ export interface Structure {
   readonly nodes: ReadonlyMap<bigint, Node>;
   /** What the root may choose, by number. */
   readonly entries: readonly bigint[];
+  /** What control goes back to, at once or by the root. */
+  readonly loops: readonly bigint[];
   /** Does the edge go by the root? */
   goesByRoot(from: Node, to: Node): boolean;
 }
@@ -52,6 +54,7 @@ export function structureOf(graph: Graph): Structure {
   const at = (rip: bigint): Vertex => all.get(rip)!;
   const entries = new Set(graph.entries);
   const byRoot = new Set<string>();
+  const backByRoot = new Set<bigint>();
   for (const [rip, targets] of graph.edges) at(rip).edges = targets.map(at);
   for (;;) {
     root.edges = [...entries].map(at);
@@ -65,11 +68,13 @@ export function structureOf(graph: Graph): Structure {
     if (wrong.length === 0) {
       nest(order, graph.comesBack || byRoot.size > 0);
       const goesByRoot = (from: Node, to: Node): boolean => byRoot.has(`${from.rip} ${to.rip}`);
-      return { root, nodes: all, entries: [...entries], goesByRoot };
+      const loops = [...all].filter(([rip, { isLoop }]) => isLoop || backByRoot.has(rip)).map(([rip]) => rip);
+      return { root, nodes: all, entries: [...entries], loops, goesByRoot };
     }
     for (const { from, to } of wrong) {
       from.edges = from.edges.filter((target) => target !== to);
       byRoot.add(`${from.rip} ${to.rip}`);
+      backByRoot.add(to.rip!);
       entries.add(to.rip!);
     }
   }
