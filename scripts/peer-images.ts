@@ -1,10 +1,16 @@
 /**
- * What other emulators need to run guests: QEMU's shim. Built by build-guests.ts and committed like the guests, so that
- * comparing with a peer takes the peer and no compiler.
+ * What other emulators need to run guests: QEMU's shim, a boot sector for those that load no kernels, and benchmarks
+ * built for 32 bits. Built by build-guests.ts and committed like the guests, so that comparing with a peer takes the peer
+ * and no compiler.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { hashOf, IMAGES, inGuests, run, sha256 } from './compile-guest.ts';
+import { basename, join } from 'node:path';
+import { compile, GUEST_CFLAGS, GUESTS, hashOf, IMAGES, inGuests, run, sha256 } from './compile-guest.ts';
+
+const CRT0_32 = inGuests('peers/crt0-i386.asm');
+const LINKER_SCRIPT_32 = inGuests('peers/i386.ld');
+const CFLAGS_32 = ['-m32', '-march=i686'];
+const LDFLAGS_32 = ['-static', '-nostdlib', '--build-id=none', '-z', 'noexecstack'];
 
 const PEER_IMAGES = `${IMAGES}/peers`;
 /** By file: hashes of its sources and of itself. */
@@ -19,8 +25,35 @@ interface PeerImage {
 }
 
 function peerImages(): PeerImage[] {
-  const shim = inGuests('peers/qemu-shim.asm');
-  return [{ file: 'qemu-shim.bin', sources: [shim], build: (work) => assemble(shim, work) }];
+  const flat = ['qemu-shim', 'disk-boot'].map((name) => {
+    const source = inGuests(`peers/${name}.asm`);
+    return { file: `${name}.bin`, sources: [source], build: (work: string) => assemble(source, work) };
+  });
+  return [...flat, ...benchmarks().map(image32)];
+}
+
+/** Sources of the benchmarks that need nothing but C: their console text is made by running them natively. */
+function benchmarks(): string[] {
+  const sources = readdirSync(GUESTS).filter((file) => /^bench-.*\.c$/.test(file));
+  return sources.map(inGuests).filter((path) => /^ \* expect: .*"@\w+@"/m.test(readFileSync(path, 'utf8')));
+}
+
+/** A multiboot kernel that may set `bench_rounds` by a word of its header: see crt0-i386.asm. */
+function image32(source: string): PeerImage {
+  const name = basename(source, '.c');
+  return {
+    file: `${name}.i386.bin`,
+    sources: [CRT0_32, source, LINKER_SCRIPT_32],
+    build(work) {
+      const crt0 = join(work, 'crt0-i386.o');
+      run('nasm', ['-f', 'elf32', '-w+error', CRT0_32, '-o', crt0]);
+      const objects = [crt0, compile(source, [...GUEST_CFLAGS, ...CFLAGS_32], work)];
+      const [linked, out] = [join(work, 'i386.elf'), join(work, 'i386.bin')];
+      run('ld', ['-m', 'elf_i386', ...LDFLAGS_32, '-T', LINKER_SCRIPT_32, '-o', linked, ...objects]);
+      run('objcopy', ['-O', 'binary', linked, out]);
+      return readFileSync(out);
+    },
+  };
 }
 
 /** A flat binary. */

@@ -7,6 +7,9 @@ import type { ExpectedGuests } from '../build-guests.ts';
 /** From dist/scripts/bench to the sources' images. */
 const IMAGES = new URL('../../../test/guests/images/', import.meta.url);
 
+/** What build-guests makes for other emulators. */
+export const PEER_IMAGES_URL = new URL('peers/', IMAGES);
+
 /** One benchmark guest, as its header describes it. */
 export interface BenchGuest {
   readonly name: string;

@@ -36,6 +36,11 @@ export class TimedConsole {
     return this.#lines.map(({ text }) => `${text}\n`).join('') + this.#rest;
   }
 
+  /** Has the guest said its checksum? */
+  get isComplete(): boolean {
+    return this.#lines.some(({ text }) => CHECKSUM.test(text));
+  }
+
   /** @throws Error when the guest has not said what a benchmark says */
   result(): TimedRun {
     const begin = this.#lines.findIndex(({ text }) => text === 'begin');
