@@ -51,7 +51,7 @@ async function session(tool: KvmiClient, guard: Guard): Promise<void> {
     if (event.kind === 'commandError') continue;
     if (event.kind === 'pause' && !armed) held.push(event);
     else if (event.kind === 'pf') tool.reply(event, log.answer(event));
-    else if (event.kind !== 'commandError') tool.reply(event, 'continue');
+    else tool.reply(event, 'continue');
   }
   await tool.close();
   const failed = await settled;
