@@ -37,7 +37,7 @@ import { activeSet, findSlot } from '../../src/actors/mmu/slot-sets.ts';
 import { decode } from '../../src/actors/vcpu/isa/decode.ts';
 import { filledEntries } from '../../src/actors/vcpu/tlb.ts';
 import { IDT_GPA, KERNEL_CODE_SELECTOR } from '../../src/image/boot.ts';
-import { CPU, CPU_TLB, TLB_ENTRIES, TLB_ENTRY, TLB_SET_BYTES } from '../../src/shared/layout/cpu.ts';
+import { CPU, CPU_TLB, TLB_ENTRIES, TLB_ENTRY, TLB_SET_BYTES, tlbGfn } from '../../src/shared/layout/cpu.ts';
 import { SLOT_LOG_DIRTY } from '../../src/shared/layout/memslot.ts';
 import { VCPU_EXITED, VCPU_WAITING } from '../../src/shared/layout/vcpu.ts';
 import { Prng } from '../../src/shared/prng.ts';
@@ -455,7 +455,7 @@ class Storm {
       const entry = (cpu + CPU_TLB + offset) >>> 2;
       if (i32[entry] === -1) continue;
       const access = 1 << (Math.floor(offset / table) % 3);
-      const gfn = i32[entry + (TLB_ENTRY.at.GFN >>> 2)]!;
+      const gfn = tlbGfn(i32[entry + (TLB_ENTRY.at.PAGE >>> 2)]!);
       if (((this.#denied.get(gfn) ?? 0) & access) === 0) continue;
       this.#find(
         `I2: vCPU ${vcpu} runs with ${'rwx'[Math.log2(access)]} of gfn 0x${gfn.toString(16)} in its TLB, denied`,

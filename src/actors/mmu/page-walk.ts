@@ -18,6 +18,7 @@
  */
 import { ACCESS_W, ACCESS_X } from '../../shared/layout/cpu.ts';
 import { SLOT_INVALID, SLOT_READONLY } from '../../shared/layout/memslot.ts';
+import { entryNumber, type Mem } from '../../shared/mem.ts';
 import { BUG_AD_WRONG_ADDRESS, BUG_DOUBLE_FETCH } from '../../shared/quirks.ts';
 import { type Path, reading, updating } from '../../shared/sync/point.ts';
 import {
@@ -31,10 +32,8 @@ import {
   PTE_D,
   PTE_P,
   PTE_PS,
-  PTE_RESERVED,
   PTE_RW,
   PTE_US,
-  PTE_XD,
 } from '../../shared/x86/paging.ts';
 import { markDirty } from './page-fault.ts';
 import { gfnToSlot, type Slot } from './slot-sets.ts';
@@ -67,6 +66,8 @@ export type WalkResult =
       readonly executable: boolean;
       /** D is set now: a write needs no other walk. */
       readonly dirty: boolean;
+      /** Size of the page: 0 for 4 KiB, 1 for 2 MiB, 2 for 1 GiB. */
+      readonly level: number;
     }
   /** #PF with this error code. */
   | { readonly kind: 'fault'; readonly errorCode: number }
@@ -74,13 +75,30 @@ export type WalkResult =
   | { readonly kind: 'retry'; readonly gfn: number };
 
 const LEVELS = 4;
-const ALL_ONES = 0xffff_ffff_ffff_ffffn;
+
+// The low half of an entry, where all bits are but the address and XD. Walks are made of numbers: bigints cost more.
+const P = Number(PTE_P);
+const RW = Number(PTE_RW);
+const US = Number(PTE_US);
+const PS = Number(PTE_PS);
+const A = Number(PTE_A);
+const D = Number(PTE_D);
+const PAGE = 4096;
+/** Beyond what an entry's address may have. */
+const ADDRESS_LIMIT = Number(PTE_ADDRESS) + PAGE;
+/** Bits 51…0 set and XD: what memory that no slot covers reads as. */
+const ALL_ONES = -(2 ** 52 - 1);
+/** Pages that one entry of a level stands for: 512 to the power of the level. */
+const PAGES = [1, 2 ** 9, 2 ** 18, 2 ** 27] as const;
+/** Of a large page's entry: address bits below its size, which must be 0; bit 12 is PAT. */
+const UNALIGNED = [0, (2 ** 21 - 1) & ~0x1fff, (2 ** 30 - 1) & ~0x1fff, 0] as const;
 
 /** An entry as it was read, for the A and D bits. */
 interface Step {
   /** Its address in shared memory; −1 when no slot holds it. */
   host: number;
-  entry: bigint;
+  /** As of {@link Mem.loadEntry}. */
+  entry: number;
   slot: Slot | null;
   gfn: number;
 }
@@ -97,87 +115,98 @@ export function* walkGuest(vm: Vm, asId: number, walk: GuestWalk): Path<WalkResu
   const fetches = (access & ACCESS_X) !== 0;
   const attempt = (writes ? PF_WRITE : 0) | (user ? PF_USER : 0) | (fetches && noExecute ? PF_FETCH : 0);
   const fault = (cause: number): WalkResult => ({ kind: 'fault', errorCode: cause | attempt });
+  const page = Number(BigInt.asUintN(48, gva) >> 12n);
+  const pageOffset = Number(BigInt.asUintN(12, gva));
   const steps: Step[] = [];
 
   restart: for (;;) {
     steps.length = 0;
     let table = Number(walk.cr3 & PTE_ADDRESS);
-    let rights = PTE_RW | PTE_US;
-    let executeDisable = 0n;
+    let rights = RW | US;
+    let executable = true;
     for (let level = LEVELS - 1; ; level--) {
-      const shift = BigInt(12 + 9 * level);
-      const at = table + Number((gva >> shift) & 511n) * 8;
+      const at = table + (Math.floor(page / PAGES[level]!) & 511) * 8;
       const step = yield* readEntry(vm, asId, at);
-      if (step === null) return { kind: 'retry', gfn: Math.floor(at / 4096) };
+      if (step === null) return { kind: 'retry', gfn: Math.floor(at / PAGE) };
       steps.push(step);
-      const { entry } = step;
-      if ((entry & PTE_P) === 0n) return fault(0);
-      const leaf = level === 0 || ((entry & PTE_PS) !== 0n && level < LEVELS - 1);
-      if ((entry & reservedBits(level, leaf, noExecute)) !== 0n) return fault(PF_PRESENT | PF_RESERVED);
-      rights &= entry;
-      executeDisable |= entry & PTE_XD;
+      const bits = step.entry < 0 ? -step.entry : step.entry;
+      const low = bits | 0;
+      if ((low & P) === 0) return fault(0);
+      const leaf = level === 0 || ((low & PS) !== 0 && level < LEVELS - 1);
+      const executeDisable = step.entry < 0;
+      const reserved =
+        bits >= ADDRESS_LIMIT ||
+        (executeDisable && !noExecute) ||
+        (level === LEVELS - 1 && (low & PS) !== 0) ||
+        (leaf && (low & UNALIGNED[level]!) !== 0);
+      if (reserved) return fault(PF_PRESENT | PF_RESERVED);
+      rights &= low;
+      if (executeDisable) executable = false;
+      const address = bits - (low & (PAGE - 1));
       if (!leaf) {
-        table = Number(entry & PTE_ADDRESS);
+        table = address;
         continue;
       }
 
       // The rights of a translation are those of all its entries together, looked at only when all are there.
-      const userPage = (rights & PTE_US) !== 0n;
-      const writable = (rights & PTE_RW) !== 0n || (!user && !walk.writeProtect);
-      const executable = executeDisable === 0n;
+      const userPage = (rights & US) !== 0;
+      const writable = (rights & RW) !== 0 || (!user && !walk.writeProtect);
       const allowed = (userPage || !user) && (writable || !writes) && (executable || !fetches);
       if (!allowed) return fault(PF_PRESENT);
+      let dirty = (low & D) !== 0;
       for (const used of steps) {
-        const bits = used === step && writes ? PTE_A | PTE_D : PTE_A;
-        if ((used.entry & bits) === bits) continue;
+        const wanted = used === step && writes ? A | D : A;
+        if ((Math.abs(used.entry) & wanted) === wanted) continue;
         // KVM: in read-only memory A and D are not processed; whoever puts tables there has set them.
         if (used.slot === null || (used.slot.flags & SLOT_READONLY) !== 0) continue;
         const host = vm.quirk(BUG_AD_WRONG_ADDRESS) ? assumedHost(vm, used) : used.host;
         yield updating(host);
-        if (mem.cas64(host, used.entry, used.entry | bits) !== used.entry) continue restart;
-        used.entry |= bits;
+        if (!setBits(mem, host, used.entry, BigInt(wanted))) continue restart;
+        if (used === step && writes) dirty = true;
         markDirty(vm, used.slot, used.gfn);
       }
+      let frame = address;
       if (vm.quirk(BUG_DOUBLE_FETCH)) {
         yield reading(step.host);
-        step.entry = mem.load64(step.host);
+        const again = Math.abs(mem.loadEntry(step.host));
+        frame = again - (again & (PAGE - 1));
+        dirty = (again & D) !== 0;
       }
-      const offset = gva & ((1n << shift) - 1n);
-      const page = step.entry & PTE_ADDRESS & ~((1n << shift) - 1n);
+      // Of a large page the address ends at its size: what lies below is PAT, or reserved and 0.
+      const pages = PAGES[level]!;
+      const first = Math.floor(frame / (PAGE * pages)) * pages;
       return {
         kind: 'page',
-        gpa: Number(page | offset),
+        gpa: (first + (page % pages)) * PAGE + pageOffset,
         userPage,
         writable,
         executable,
-        dirty: (step.entry & PTE_D) !== 0n,
+        dirty,
+        level,
       };
     }
   }
 }
 
-/** Where an entry would be if guest memory lay in RAM as the guest sees it. */
-function assumedHost(vm: Vm, { host, gfn }: Step): number {
-  return vm.ramPage(gfn) + ((host - vm.layout.ram) % 4096);
+/** Sets bits in an entry if it still is what was read. */
+function setBits(mem: Mem, host: number, read: number, bits: bigint): boolean {
+  const now = mem.load64(host);
+  if (entryNumber(Number(now & 0xffff_ffffn) | 0, Number(now >> 32n) | 0) !== read) return false;
+  return mem.cas64(host, now, now | bits) === now;
 }
 
-/** What must be 0 in a present entry of this level. */
-function reservedBits(level: number, leaf: boolean, noExecute: boolean): bigint {
-  let bits = PTE_RESERVED;
-  if (!noExecute) bits |= PTE_XD;
-  if (level === LEVELS - 1) bits |= PTE_PS;
-  // The address of a large page ends at its size; bit 12 is PAT.
-  if (leaf && level > 0) bits |= (1n << BigInt(12 + 9 * level)) - (1n << 13n);
-  return bits;
+/** Where an entry would be if guest memory lay in RAM as the guest sees it. */
+function assumedHost(vm: Vm, { host, gfn }: Step): number {
+  return vm.ramPage(gfn) + ((host - vm.layout.ram) % PAGE);
 }
 
 /** Reads one entry; null when its slot is INVALID. Memory that no slot covers reads as all ones. */
 function* readEntry(vm: Vm, asId: number, gpa: number): Path<Step | null> {
-  const gfn = Math.floor(gpa / 4096);
+  const gfn = Math.floor(gpa / PAGE);
   const slot = yield* gfnToSlot(vm, asId, gfn);
   if (slot === null) return { host: -1, entry: ALL_ONES, slot, gfn };
   if ((slot.flags & SLOT_INVALID) !== 0) return null;
-  const host = vm.ramPage(slot.ramPage + gfn - slot.baseGfn) + (gpa % 4096);
+  const host = vm.ramPage(slot.ramPage + gfn - slot.baseGfn) + (gpa % PAGE);
   yield reading(host);
-  return { host, entry: vm.mem.load64(host), slot, gfn };
+  return { host, entry: vm.mem.loadEntry(host), slot, gfn };
 }

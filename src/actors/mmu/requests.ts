@@ -8,6 +8,7 @@
  */
 import { CPU } from '../../shared/layout/cpu.ts';
 import { EXITING_GUEST, IN_GUEST, OUTSIDE_GUEST } from '../../shared/layout/vcpu.ts';
+import type { Mem } from '../../shared/mem.ts';
 import type { Actor } from '../../shared/sync/actor.ts';
 import { WAIT_ACK, WAIT_TURN } from '../../shared/sync/lock-class.ts';
 import { notifying, type Path, reading, updating, waiting } from '../../shared/sync/point.ts';
@@ -75,9 +76,7 @@ export function* requestAll(actor: Actor, vm: Vm, request: RequestAll): Path<voi
     const count = mem.load(countWord);
     const modeWord = vm.vcpuWord(index, 'MODE');
     yield reading(modeWord);
-    if (mem.load(modeWord) !== OUTSIDE_GUEST) {
-      yield updating(modeWord);
-      mem.cas(modeWord, IN_GUEST, EXITING_GUEST);
+    if (mem.load(modeWord) !== OUTSIDE_GUEST && (yield* tellToLeave(mem, modeWord))) {
       waitFor.push(index);
       counts.push(count);
       // The time before the count was read: the acknowledgement that this flow leads to comes after it.
@@ -113,6 +112,15 @@ export function* requestAll(actor: Actor, vm: Vm, request: RequestAll): Path<voi
     if (found === seen) break;
     seen = found;
   }
+}
+
+/**
+ * Has a vCPU that leaves guest mode notify whoever waits for it. False when it is outside by now: it sees the request
+ * before its next entry.
+ */
+function* tellToLeave(mem: Mem, modeWord: number): Path<boolean> {
+  yield updating(modeWord);
+  return mem.cas(modeWord, IN_GUEST, EXITING_GUEST) !== OUTSIDE_GUEST;
 }
 
 /**
@@ -173,13 +181,14 @@ export function* awaitEndOfTurn(actor: Actor, vm: Vm, index: number): Path<void>
 export function* leaveGuestMode(vm: Vm, index: number, tracer: Tracer | null = null): Path<void> {
   const { mem } = vm;
   yield updating(vm.vcpuWord(index, 'MODE'));
-  mem.store(vm.vcpuWord(index, 'MODE'), OUTSIDE_GUEST);
+  const mode = mem.exchange(vm.vcpuWord(index, 'MODE'), OUTSIDE_GUEST);
   const count = vm.vcpuWord(index, 'OUTSIDE_COUNT');
   yield updating(count);
   const left = mem.add(count, 1) + 1;
   if (tracer !== null) traceAcknowledgement(vm, index, left, tracer);
   yield notifying(count);
-  mem.notify(count);
+  // Who waits for a vCPU in guest mode has said so, which it cannot of one that reads tables.
+  if (mode !== IN_GUEST) mem.notify(count);
 }
 
 /** A request that is waited for was posted before its sender read the count: who counts after that sees the bits. */

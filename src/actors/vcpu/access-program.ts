@@ -73,7 +73,7 @@ export function* runAccess(vcpu: Vcpu, access: Access): Path<boolean> {
       tracer?.end(TRACE_EMULATE, EMULATIONS.indexOf(done ? 'done' : 'retry'));
       if (done) retire(vcpu);
     } else if (result !== 'retry') {
-      yield* fillTlb(vcpu, { gva: BigInt(part.gpa), gfn, access: bit, user: false, also: 0 });
+      yield* fillTlb(vcpu, { gva: BigInt(part.gpa), gfn, level: 0, access: bit, user: false, also: 0 });
     }
   } while (!done && mem.load(vm.word('DEAD')) === 0);
   yield* endTurn(vcpu.actor, vm, vcpu.index);

@@ -38,7 +38,7 @@ import { isCanonical } from './canonical.ts';
 import { lockedLinear, readLinear, writeLinear } from './linear-memory.ts';
 import { OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 
-const SYSTEM = { system: true };
+const SYSTEM = { system: true, own: true };
 
 /** The index part of a selector, for an error code. */
 export function selectorError(selector: number): number {

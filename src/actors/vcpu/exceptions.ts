@@ -88,7 +88,7 @@ interface Event {
   readonly returnRip: bigint;
 }
 
-const SYSTEM = { system: true };
+const SYSTEM = { system: true, own: true };
 const IDT_ENTRY_BYTES = 16;
 
 /**
@@ -196,7 +196,7 @@ function* enterHandler(vcpu: Vcpu, event: Event): Path<Outcome> {
   if (event.errorCode >= 0) frame.push(BigInt(event.errorCode));
   for (const word of frame) {
     rsp = BigInt.asUintN(64, rsp - 8n);
-    const pushed = yield* writeLinear(vcpu, rsp, 8, word, { stack: true, system: newCpl !== 3 });
+    const pushed = yield* writeLinear(vcpu, rsp, 8, word, { stack: true, system: newCpl !== 3, own: true });
     if (pushed !== OUTCOME_OK) return pushed;
   }
   const marked = yield* markAccessed(vcpu, gate.selector, descriptor);

@@ -52,7 +52,7 @@ import { linearAddress, usesStackSegment } from './operands.ts';
 import { hasIoPrivilege, requireRing0, setPrivilegeLevel } from './privilege.ts';
 import { OUTCOME_OK, type Outcome, type Vcpu } from './vcpu.ts';
 
-const STACK = { stack: true };
+const STACK = { stack: true, own: true };
 
 /** JMP m16:16, m16:32, m16:64. */
 export function* farJump(vcpu: Vcpu, insn: Insn): Path<Outcome> {

@@ -54,7 +54,7 @@ import { flushPage } from './tlb.ts';
 import { OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 import { fxrstor, fxsave, xgetbv, xrstor, xsave, xsetbv } from './xsave.ts';
 
-const STACK = { stack: true };
+const STACK = { stack: true, own: true };
 const LOW_32 = 0xffff_ffffn;
 
 /**

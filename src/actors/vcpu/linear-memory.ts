@@ -19,12 +19,15 @@ import { type Path, updating } from '../../shared/sync/point.ts';
 import { VECTOR_GP, VECTOR_SS } from '../../shared/x86/vectors.ts';
 import { isCanonical } from './canonical.ts';
 import { bytesInPage, crossesPage, walkLinear } from './linear-address.ts';
+import { readOwn, writeOwn } from './own-access.ts';
 import { accessPiece, accessSplit, allOnes, type SplitPart } from './tracked-access.ts';
 import { OUTCOME_FAULT, OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 
 export interface LinearOptions {
   /** The processor's own access, supervisor at any CPL: descriptor tables, TSS, pushes to an inner stack. */
   readonly system?: boolean;
+  /** Not by an instruction's operand: goes by the TLB where it can (own-access.ts). */
+  readonly own?: boolean;
   /** A stack reference: #SS instead of #GP when the address is not canonical. */
   readonly stack?: boolean;
   /** A read whose operand will be written: it must be writable already. */
@@ -49,6 +52,7 @@ export function* readLinear(
   options: LinearOptions = NO_OPTIONS,
 ): Path<Outcome> {
   if (!rangeIsCanonical(gva, size)) return raiseNotCanonical(vcpu, options);
+  if (options.own === true && (yield* readOwn(vcpu, gva, size, isUser(vcpu, options)))) return OUTCOME_OK;
   const kind = options.rmw === true ? ACCESS_R | ACCESS_W : ACCESS_R;
   let value = 0n;
   for (let skip = 0; skip < size; ) {
@@ -82,6 +86,8 @@ export function* writeLinear(
   options: LinearOptions = NO_OPTIONS,
 ): Path<Outcome> {
   if (!rangeIsCanonical(gva, size)) return raiseNotCanonical(vcpu, options);
+  if (options.own === true && (yield* writeOwn(vcpu, gva, size, value, isUser(vcpu, options))))
+    return OUTCOME_OK;
   if (crossesPage(gva, size)) {
     if (options.whole === true && !vcpu.vm.quirk(REF_STORE_BY_PIECE)) {
       return yield* writeWhole(vcpu, gva, size, value, options);
@@ -256,10 +262,13 @@ export function* fetchLinear(vcpu: Vcpu, gva: bigint, maxBytes: number, at = 0):
  * @returns the gpa, or minus the outcome that ends the access
  */
 function* translate(vcpu: Vcpu, gva: bigint, access: number, options: LinearOptions): Path<number> {
-  const user = options.system !== true && vcpu.get32('CPL') === 3;
-  const result = yield* walkLinear(vcpu, gva, access, user);
+  const result = yield* walkLinear(vcpu, gva, access, isUser(vcpu, options));
   if (result.kind === 'page') return result.gpa;
   return result.kind === 'retry' ? -OUTCOME_RETRY : -OUTCOME_FAULT;
+}
+
+function isUser(vcpu: Vcpu, options: LinearOptions): boolean {
+  return options.system !== true && vcpu.get32('CPL') === 3;
 }
 
 function outcomeOf(negative: number): Outcome {

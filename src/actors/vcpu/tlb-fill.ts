@@ -41,16 +41,21 @@ const COUNTERS: Record<FaultResult, Parameters<Vcpu['count']>[0]> = {
  * Handles the miss of one access that lies in one page.
  *
  * @param access  ACCESS_R, ACCESS_W, ACCESS_X, or ACCESS_R | ACCESS_W
+ * @param user    CPL 3, and no access that the processor makes on its own account
  * @locking outside guest mode, inside kvm.srcu; may take mmu_lock
  */
-export function* handleMiss(vcpu: Vcpu, gva: bigint, access: number): Path<MissResult> {
+export function* handleMiss(
+  vcpu: Vcpu,
+  gva: bigint,
+  access: number,
+  user = vcpu.get32('CPL') === 3,
+): Path<MissResult> {
   if (!isCanonical(gva)) {
     // Of a data access the emulator knows whether it is #GP or #SS.
     if ((access & ACCESS_X) === 0) return 'emulate';
     vcpu.raise(VECTOR_GP, 0);
     return 'fault';
   }
-  const user = vcpu.get32('CPL') === 3;
   const page = yield* walkLinear(vcpu, gva, access, user);
   if (page.kind === 'retry') return 'again';
   if (page.kind === 'fault') return 'fault';
@@ -58,7 +63,8 @@ export function* handleMiss(vcpu: Vcpu, gva: bigint, access: number): Path<MissR
   const result = yield* countedPageFault(vcpu, gfn, access);
   if (result === 'emulate' || result === 'mmio') return 'emulate';
   if (result === 'retry') return 'again';
-  const filled = yield* fillTlb(vcpu, { gva, gfn, access, user, also: alsoUseful(page, access) });
+  const { level } = page;
+  const filled = yield* fillTlb(vcpu, { gva, gfn, level, access, user, also: alsoUseful(page, access) });
   return filled ? 'again' : 'emulate';
 }
 
@@ -78,6 +84,8 @@ function alsoUseful(page: WalkResult & { kind: 'page' }, access: number): number
 export interface TlbFill {
   readonly gva: bigint;
   readonly gfn: number;
+  /** Of the guest page it lies in, as a walk says. */
+  readonly level: number;
   /** What missed: ACCESS_R, ACCESS_W, ACCESS_X, or ACCESS_R | ACCESS_W. */
   readonly access: number;
   /** CPL 3. */
@@ -105,7 +113,7 @@ function* takeFlush(vcpu: Vcpu): Path<void> {
  */
 export function* fillTlb(vcpu: Vcpu, fill: TlbFill): Path<boolean> {
   const { vm, mem, index } = vcpu;
-  const { gva, gfn, access, user, also } = fill;
+  const { gva, gfn, level, access, user, also } = fill;
   const root = mem.load(vcpu.word('ROOT'));
   if (root < 0 || gfn >= vm.layout.config.gfnCount) return true;
   const address = spteAddress(vm, root, gfn);
@@ -125,7 +133,7 @@ export function* fillTlb(vcpu: Vcpu, fill: TlbFill): Path<boolean> {
     // MOVS between two pages whose entries share a place would never have both, if each threw out the other's.
     if ((access & bit) === 0 && wouldEvict(mem, vcpu.cpu, user, bit, gva)) continue;
     const slow = bit !== ACCESS_X && vcpu.watches(gfn);
-    insert(mem, vcpu.cpu, { user, access: bit, gva, host: vm.ramPage(page), gfn, slow });
+    insert(mem, vcpu.cpu, { user, access: bit, gva, host: vm.ramPage(page), gfn, level, slow });
   }
   yield writing(vcpu.word('MODE'));
   mem.store(vcpu.word('MODE'), OUTSIDE_GUEST);

@@ -32,6 +32,7 @@ import {
   TLB_READ,
   TLB_SET_BYTES,
   TLB_WRITE,
+  tlbGfn,
 } from '../../shared/layout/cpu.ts';
 import { PAGE_BYTES } from '../../shared/layout/machine.ts';
 import { ROOT_LIMIT } from '../../shared/layout/spte.ts';
@@ -209,7 +210,7 @@ export class AccessOracle implements Oracle {
   #directAccess(execution: Execution, actor: number, vcpu: number, host: number, writes: boolean): void {
     const { vm } = this.#world;
     const { i32, u64 } = vm.mem;
-    if (i32[(vm.cpu(vcpu) + CPU.at.TLB_EMPTY) >>> 2] === 1) return;
+    if (i32[(vm.cpu(vcpu) + CPU.at.TLB_FILLED) >>> 2] === 1) return;
     const page = host - (host % PAGE_BYTES);
     for (const { user, kind } of writes ? WRITE_TABLES : READ_TABLES) {
       const table = vm.tlb(vcpu, user, kind);
@@ -217,7 +218,7 @@ export class AccessOracle implements Oracle {
         if (i32[at >>> 2] === -1) continue;
         const gva = Number(u64[at / 8]! & 0xffff_f000n);
         if ((gva + i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) >>> 0 !== page) continue;
-        this.#check(execution, actor, vcpu, i32[(at + TLB_ENTRY.at.GFN) >>> 2]!, 1 << kind, page);
+        this.#check(execution, actor, vcpu, tlbGfn(i32[(at + TLB_ENTRY.at.PAGE) >>> 2]!), 1 << kind, page);
       }
     }
   }
@@ -228,6 +229,7 @@ export class AccessOracle implements Oracle {
     const { i32, u64 } = vm.mem;
     // It polls the request word before the first instruction.
     if (this.#load(vm.cpu(vcpu) + CPU.at.REQUESTS) !== 0) return;
+    if (i32[(vm.cpu(vcpu) + CPU.at.TLB_FILLED) >>> 2] === 1) return;
     const table = TLB_ENTRIES * TLB_ENTRY.bytes;
     const from = vm.cpu(vcpu) + CPU_TLB;
     for (let offset = 0; offset < 2 * TLB_SET_BYTES; offset += TLB_ENTRY.bytes) {
@@ -235,7 +237,7 @@ export class AccessOracle implements Oracle {
       if (i32[at >>> 2] === -1) continue;
       const access = 1 << (Math.floor(offset / table) % 3);
       const host = (Number(u64[at / 8]! & 0xffff_f000n) + i32[(at + TLB_ENTRY.at.ADDEND) >>> 2]!) >>> 0;
-      this.#check(execution, actor, vcpu, i32[(at + TLB_ENTRY.at.GFN) >>> 2]!, access, host);
+      this.#check(execution, actor, vcpu, tlbGfn(i32[(at + TLB_ENTRY.at.PAGE) >>> 2]!), access, host);
     }
   }
 

@@ -7,7 +7,7 @@
  * For actors that are paths of one thread: a read-modify-write is atomic because nobody else runs, and plain accesses
  * cost a third of what Atomics do. Threads that play in this memory have a `Mem` each.
  */
-import { Mem } from '../../shared/mem.ts';
+import { entryNumber, Mem } from '../../shared/mem.ts';
 
 const BLOCK_SHIFT = 7;
 const BLOCK_BYTES = 1 << BLOCK_SHIFT;
@@ -166,6 +166,9 @@ export class JournaledMem extends Mem {
   override load64(addr: number): bigint {
     if (this.watcher !== null) this.watcher(LOAD, addr, 8);
     return this.u64[addr / 8]!;
+  }
+  override loadEntry(addr: number): number {
+    return entryNumber(this.i32[addr >>> 2]!, this.i32[(addr >>> 2) + 1]!);
   }
   override store64(addr: number, value: bigint): void {
     if (this.watcher !== null) this.watcher(STORE, addr, 8);

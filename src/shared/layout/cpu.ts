@@ -3,10 +3,11 @@
  * as `cpu` and reaches all of it by constant offsets.
  *
  *   0x0000   CPU struct: registers, lazy flags, exit information, access log
- *   0x1000   soft TLB: 2 privilege sets × 3 kinds × 256 entries
- *   0x8000   jump cache: 1024 entries, linear address → micro-op record
- *   0xc000   scratch record: the instruction that is single-stepped
- *   0x10000  micro-op arena (UOP_ARENA_BYTES)
+ *   0x2000   jump cache: 1024 entries, linear address → micro-op record
+ *   0x6000   which entries of the TLB are filled
+ *   0x7000   soft TLB: 2 privilege sets × 3 kinds × 1024 entries
+ *   0x1f000  scratch record: the instruction that is single-stepped
+ *   0x20000  micro-op arena (UOP_ARENA_BYTES)
  *
  * Written by its own vCPU's thread only, except where the writer column says otherwise. KVMI reads registers here
  * while the vCPU is outside guest mode.
@@ -96,7 +97,10 @@ export const CPU = struct(
     MTRR: i64(OWN, 'MTRRs: default type, 11 fixed ones, 8 pairs of base and mask', MTRR_WORDS),
     SHADOW: i64(OWN, 'RETIRED at which no interrupt is taken: before the instruction after STI or MOV SS'),
     TIME_SKIPPED: i64(OWN, 'virtual time passed over while halted, ns'),
-    TLB_EMPTY: volatile(i32(OWN, '1: the TLB is known to hold nothing')),
+    TLB_FILLED: volatile(
+      i32(OWN, '1 + how many entries of the TLB are filled: CPU_FILLED says which; 0: any'),
+    ),
+    FETCH_EVICTED: volatile(i32(OWN, '1: jumps may go to pages whose fetch entry others have taken')),
     JUMPS_EMPTY: volatile(i32(OWN, '1: the jump cache is known to hold nothing')),
     FETCH_BYTES: volatile(u8(OWN, 'instruction bytes fetched for an emulated step', 16)),
 
@@ -117,11 +121,17 @@ export const CPU = struct(
   64,
 );
 
-export const CPU_TLB = 0x1000;
-export const CPU_JUMP_CACHE = 0x8000;
+export const CPU_JUMP_CACHE = 0x2000;
+/** Addresses of filled TLB entries, in no order: so that a flush of a few costs little. */
+export const CPU_FILLED = 0x6000;
+export const FILLED_LIMIT = 1024;
+export const FILLED = struct('filled-entries', {
+  ENTRIES: i32(OWN, 'addresses of filled TLB entries', FILLED_LIMIT),
+});
+export const CPU_TLB = 0x7000;
 /** One micro-op record for an emulated step. */
-export const CPU_SCRATCH_UOP = 0xc000;
-export const CPU_UOPS = 0x10000;
+export const CPU_SCRATCH_UOP = 0x1f000;
+export const CPU_UOPS = 0x20000;
 export const UOP_ARENA_BYTES = 4 * 1024 * 1024;
 export const CPU_AREA_BYTES = CPU_UOPS + UOP_ARENA_BYTES;
 
@@ -134,17 +144,24 @@ export const CPU_AREA_BYTES = CPU_UOPS + UOP_ARENA_BYTES;
 export const TLB_ENTRY = struct('tlb-entry', {
   TAG: i64(OWN, 'linear page address, or -1'),
   ADDEND: i32(OWN, 'shared-memory address = low 32 bits of the linear address + this'),
-  GFN: i32(OWN, 'guest frame it maps, for selective flushes and the I6 oracle'),
+  PAGE: i32(OWN, 'bits 29…0: guest frame it maps; 31…30: level of the guest page it is a part of'),
 });
 /** Bit of a tag: the core leaves with EXIT_MEMORY, see actors/vcpu/watched-access.ts. */
 export const TLB_SLOW = 1n;
-export const TLB_ENTRIES = 256;
+export const TLB_ENTRIES = 1024;
+/** Level of a page: 0 for 4 KiB, 1 for 2 MiB, 2 for 1 GiB. INVLPG drops all parts of a large one. */
+export const TLB_LEVEL_SHIFT = 30;
 export const TLB_READ = 0;
 export const TLB_WRITE = 1;
 export const TLB_FETCH = 2;
 export const TLB_TABLE_BYTES = TLB_ENTRIES * 16;
 /** Read, write and fetch tables of one privilege level, one after the other. */
 export const TLB_SET_BYTES = 3 * TLB_TABLE_BYTES;
+
+/** Guest frame of an entry, from its PAGE. */
+export function tlbGfn(page: number): number {
+  return page & ((1 << TLB_LEVEL_SHIFT) - 1);
+}
 
 /** Address of one TLB table. `user` is CPL 3; the core reads the set's address from CPU.TLB. */
 export function tlbTable(cpu: number, user: boolean, kind: number): number {

@@ -18,9 +18,11 @@ import { BOARD, LAPIC, PIC, PIT_CHANNEL, SERIAL_INPUT } from './board.ts';
 import {
   CPU,
   CPU_AREA_BYTES,
+  CPU_FILLED,
   CPU_JUMP_CACHE,
   CPU_SCRATCH_UOP,
   CPU_UOPS,
+  FILLED,
   JUMP_ENTRIES,
   JUMP_ENTRY,
   TLB_ENTRIES,
@@ -303,6 +305,8 @@ export function machineLayout(config: LayoutConfig): MachineLayout {
 /** A CPU area (see cpu.ts): registers are state, everything else is derived. */
 const CPU_PARTS: readonly Part[] = [
   { struct: CPU, offset: 0, count: 1 },
+  { struct: JUMP_ENTRY, offset: CPU_JUMP_CACHE, count: JUMP_ENTRIES, cache: true },
+  { struct: FILLED, offset: CPU_FILLED, count: 1, cache: true },
   ...[false, true].flatMap((user) =>
     (['read', 'write', 'fetch'] as const).map(
       (label, kind): Part => ({
@@ -314,7 +318,6 @@ const CPU_PARTS: readonly Part[] = [
       }),
     ),
   ),
-  { struct: JUMP_ENTRY, offset: CPU_JUMP_CACHE, count: JUMP_ENTRIES, cache: true },
   {
     struct: bytes(
       'scratch-uop',

@@ -5,10 +5,12 @@ import { Vm } from '../../../src/actors/mmu/vm.ts';
 import {
   CPU,
   CPU_AREA_BYTES,
+  CPU_FILLED,
   CPU_JUMP_CACHE,
   CPU_SCRATCH_UOP,
   CPU_TLB,
   CPU_UOPS,
+  FILLED,
   JUMP_ENTRIES,
   JUMP_ENTRY,
   JUMP_ENTRY_BYTES,
@@ -179,10 +181,11 @@ test('blocks that different threads write are whole cache lines', (t) => {
   }
 });
 
-test('a CPU area holds registers, TLBs, jump cache, scratch record and micro-ops, in this order', (t) => {
-  t.true(CPU.bytes <= CPU_TLB);
-  t.true(tlbTable(0, true, TLB_FETCH) + TLB_TABLE_BYTES <= CPU_JUMP_CACHE);
-  t.true(CPU_JUMP_CACHE + JUMP_ENTRIES * JUMP_ENTRY_BYTES <= CPU_SCRATCH_UOP);
+test('a CPU area holds registers, jump cache, TLBs, scratch record and micro-ops, in this order', (t) => {
+  t.true(CPU.bytes <= CPU_JUMP_CACHE);
+  t.true(CPU_JUMP_CACHE + JUMP_ENTRIES * JUMP_ENTRY_BYTES <= CPU_FILLED);
+  t.true(CPU_FILLED + FILLED.bytes <= CPU_TLB);
+  t.true(tlbTable(0, true, TLB_FETCH) + TLB_TABLE_BYTES <= CPU_SCRATCH_UOP);
   t.true(CPU_SCRATCH_UOP < CPU_UOPS);
   t.true(CPU_UOPS < CPU_AREA_BYTES);
   const { cpuStride } = machineLayout(SMALL);

@@ -148,7 +148,8 @@ function expected({ entries, leafLevel, walk, pageBase }: Case): WalkResult {
   if (denied) return code({ present: true });
   const offset = walk.gva % (1n << BigInt(BITS_OF_LEVEL[leafLevel]!));
   const gpa = Number(pageBase + offset);
-  return { kind: 'page', gpa, userPage: user, writable, executable, dirty: write || entries.at(-1)!.dirty };
+  const dirty = write || entries.at(-1)!.dirty;
+  return { kind: 'page', gpa, userPage: user, writable, executable, dirty, level: leafLevel };
 }
 
 function walk(bed: SystemBed, request: Partial<GuestWalk>): WalkResult {

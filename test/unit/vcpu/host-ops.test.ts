@@ -209,7 +209,7 @@ function cached(vcpu: Vcpu): boolean {
 function fillCaches({ mem, cpu }: Vcpu): void {
   for (const user of [false, true]) {
     for (const access of [1, 2, 4])
-      insert(mem, cpu, { user, access, gva: 0x5000n, host: 0, gfn: 5, slow: false });
+      insert(mem, cpu, { user, access, gva: 0x5000n, host: 0, gfn: 5, level: 0, slow: false });
   }
   mem.i32[(cpu + CPU_JUMP_CACHE + 5 * JUMP_ENTRY_BYTES) >>> 2] = 0x77;
   mem.i32[(cpu + CPU.at.JUMPS_EMPTY) >>> 2] = 0;

@@ -11,6 +11,7 @@ import {
   EXIT_HOT,
   EXIT_MEMORY,
   EXIT_STEP,
+  TLB_ENTRIES,
   TLB_ENTRY,
   TLB_READ,
   TLB_TABLE_BYTES,
@@ -24,6 +25,8 @@ import type { Bytes } from './insn.ts';
 import { UOP } from './uop.ts';
 import { type AtomicOperation, I32, I64 } from './wasm-module.ts';
 
+/** log2 of an entry's size. */
+const TLB_ENTRY_SHIFT = Math.log2(TLB_ENTRY.bytes);
 /** REP iterations after which the fast core lets the host look at requests. */
 const REP_ITERATIONS_MAX = 4096;
 
@@ -34,7 +37,10 @@ export class FastEmitter extends RecordEmitter {
    */
   translate(address: Value, size: Bytes, access: number): Value {
     const table = ((access & ACCESS_W) === 0 ? TLB_READ : TLB_WRITE) * TLB_TABLE_BYTES;
-    const index = address.low().shrU(8).and(0xff0);
+    const index = address
+      .low()
+      .shrU(12 - TLB_ENTRY_SHIFT)
+      .and((TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT);
     const entry = this.let(this.tlb().add(index));
     const page = (size === 1 ? address : address.add(size - 1)).and(~4095);
     this.if(this.load(I64, 8, entry, table + TLB_ENTRY.at.TAG).ne(page), () =>

@@ -103,7 +103,14 @@ export class Jit implements BlockCompiler {
     const startOf = (rip: bigint): number => region.blocks.get(rip)!.block.start;
     const starts = entries.map(startOf);
     this.store.install(
-      { handler, pages: [page], starts, loops: new Set(loops.map(startOf)), bytes: bytes.length, insns: region.count },
+      {
+        handler,
+        pages: [page],
+        starts,
+        loops: new Set(loops.map(startOf)),
+        bytes: bytes.length,
+        insns: region.count,
+      },
       instance.exports['region'] as CallableFunction,
     );
     this.counters.regions += 1;
