@@ -368,6 +368,16 @@ test.serial('24 test_cmd_vcpu_get_mtrr_type', async (t) => {
   t.deepEqual(await command(23, 8, VCPU_0, u64(TEST_GPA)), u64(6));
 });
 
+test.serial('24 test_cmd_vcpu_get_mtrr_type: on a board MTRRs are off, and time has a speed', async (t) => {
+  const { command } = await rig(t, { board: true, started: false });
+  t.deepEqual(await command(23, 8, VCPU_0, u64(TEST_GPA)), u64(0), 'nobody has switched them on');
+  t.deepEqual(
+    await command(7, 472 + 16, VCPU_0, u16(1), zeros(6), u32(0x2ff)).then((reply) => at64(reply, 480)),
+    0n,
+  );
+  t.deepEqual(await command(3, 8, VCPU_0), u64(1_000_000_000));
+});
+
 test.serial('25 test_event_descriptor', async (t) => {
   const { client, event, guest } = await rig(t);
   await client.controlEvents(0, 'descriptor', true);

@@ -41,6 +41,7 @@ import {
   kvmi_vcpu_get_cpuid,
   kvmi_vcpu_get_cpuid_reply,
   kvmi_vcpu_get_info_reply,
+  kvmi_vcpu_get_mtrr_type,
   kvmi_vcpu_get_mtrr_type_reply,
   kvmi_vcpu_get_registers,
   kvmi_vcpu_get_registers_reply,
@@ -69,8 +70,7 @@ const REFUSED: Answered = { error: -EINVAL };
 export function* vcpuCommand(vcpu: IntrospectedVcpu, kind: number, payload: Uint8Array): Path<Answered> {
   switch (kind) {
     case KVMI_VCPU_GET_INFO:
-      // The time stamp counter counts instructions: it has no speed.
-      return { error: 0, data: kvmi_vcpu_get_info_reply.encode({ tsc_speed: 0n }) };
+      return { error: 0, data: kvmi_vcpu_get_info_reply.encode({ tsc_speed: vcpu.tscHz }) };
     case KVMI_VCPU_GET_REGISTERS:
       return getRegisters(vcpu, payload);
     case KVMI_VCPU_GET_CPUID:
@@ -90,7 +90,7 @@ export function* vcpuCommand(vcpu: IntrospectedVcpu, kind: number, payload: Uint
     case KVMI_VCPU_SET_XSAVE:
       return setXsave(vcpu, payload);
     case KVMI_VCPU_GET_MTRR_TYPE:
-      return { error: 0, data: kvmi_vcpu_get_mtrr_type_reply.encode({ type: MTRR_TYPE_WRBACK }) };
+      return getMtrrType(vcpu, payload);
     case KVMI_VCPU_TRANSLATE_GVA: {
       const { gva } = kvmi_vcpu_translate_gva.decode(payload);
       const gpa = yield* vcpu.translate(gva);
@@ -209,7 +209,10 @@ function getXcr(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
   return { error: 0, data: kvmi_vcpu_get_xcr_reply.encode({ value: vcpu.xcr0 }) };
 }
 
-const MTRR_TYPE_WRBACK = 6;
+function getMtrrType(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
+  const { gpa } = kvmi_vcpu_get_mtrr_type.decode(payload);
+  return { error: 0, data: kvmi_vcpu_get_mtrr_type_reply.encode({ type: vcpu.memoryType(gpa) }) };
+}
 
 function setXsave(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
   // v7 takes less, with zeros behind it, and not more; v12 the other way round.

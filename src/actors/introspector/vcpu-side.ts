@@ -85,7 +85,11 @@ export interface IntrospectedVcpu {
   readonly intercepts: Intercepts;
   /** What the lazy flags amount to. */
   readonly flags: { rflags(): bigint };
+  /** 0: unknown. */
+  readonly tscHz: bigint;
   readonly xcr0: bigint;
+  /** As MTRRs have it, by the address of a byte. */
+  memoryType(gpa: bigint): number;
   /** Extended state as an XSAVE area in the standard format: no longer than what there is. */
   readXsave(): Uint8Array<ArrayBuffer>;
   /** False for an area that it does not take. */

@@ -28,8 +28,9 @@ import type { Core } from './isa/core.ts';
 import { HEAT_NEVER, START } from './isa/uop.ts';
 import { Jit, type JitOptions } from './jit/jit.ts';
 import { readMsr } from './msr-file.ts';
+import { memoryType, WRITE_BACK } from './platform/memory-type.ts';
 import type { Platform } from './platform/platform.ts';
-import { withPlatform } from './platform/platform-cpuid.ts';
+import { CLOCK_HZ, withPlatform } from './platform/platform-cpuid.ts';
 import { MachinePorts, type PortBus } from './port-bus.ts';
 
 /** What became of a step that touched guest memory or privileged state. */
@@ -341,6 +342,16 @@ export class Vcpu implements IntrospectedVcpu {
   cpuid(leaf: number, subleaf: number): CpuidResult | null {
     const processor = hasLeaf(leaf, subleaf) ? cpuid(leaf, subleaf, this) : null;
     return this.platform === null ? processor : withPlatform(this, leaf, subleaf, processor);
+  }
+
+  /** Hz; 0 where time is counted in instructions. */
+  get tscHz(): bigint {
+    return this.platform === null ? 0n : BigInt(CLOCK_HZ);
+  }
+
+  /** Without a board there are no MTRRs, and all memory is of one kind. */
+  memoryType(gpa: bigint): number {
+    return this.platform === null ? WRITE_BACK : memoryType(this, gpa);
   }
 
   get xcr0(): bigint {

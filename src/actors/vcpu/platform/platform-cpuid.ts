@@ -20,7 +20,8 @@ import type { CpuidResult } from '../cpuid.ts';
 import type { Vcpu } from '../vcpu.ts';
 
 const BASIC_MAX = 0x15;
-const CLOCK_HZ = 1_000_000_000;
+/** Of time stamps and of the APIC timer. */
+export const CLOCK_HZ = 1_000_000_000;
 const LEVEL_THREAD = 1;
 const LEVEL_CORE = 2;
 const NOTHING: CpuidResult = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
