@@ -89,15 +89,15 @@ export function planKvmi(options: KvmiOptions, maxGpa: number): KvmiPlan {
 /** @throws SimError SIM_USAGE for a name that none has */
 export function planAllowed(options: KvmiOptions | undefined): Allowed {
   const wires = wiresOf(wireChoice(options?.wire));
-  const commands = options?.commands?.map((one) =>
-    idOf(
+  const commands = options?.commands?.flatMap((one) =>
+    idsOf(
       'command',
       one,
       wires.flatMap((wire) => [...wire.commands.values()]),
     ),
   );
-  const events = options?.events?.map((one) =>
-    idOf(
+  const events = options?.events?.flatMap((one) =>
+    idsOf(
       'event',
       one,
       wires.flatMap((wire) => [...wire.events.values()]),
@@ -134,6 +134,7 @@ function parseEndpoint(text: string): KvmiEndpoint {
     });
   }
   const path = parts[2]!;
+  if (path.includes('\0')) throw new SimError('SIM_USAGE', 'the path of a socket has a NUL in it');
   if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
     throw new SimError('SIM_USAGE', `the path of a unix socket has ${Buffer.byteLength(path)} bytes`, {
       hint: `${SOCKET_PATH_BYTES_MAX} are the most`,
@@ -156,16 +157,26 @@ function idBits(ids: readonly number[]): number {
   return ids.reduce((bits, id) => bits | (1 << id), 0);
 }
 
-/** Its id inside the machine. */
-function idOf(
-  what: string,
-  wanted: string | number,
-  known: readonly { readonly id: number; readonly name: string; readonly machine: number }[],
-): number {
+interface Named {
+  readonly id: number;
+  readonly name: string;
+  readonly machine: number;
+}
+
+/** Ids inside the machine: of a number one, of a name all that are called so (GET_INFO: of the VM and of a vCPU). */
+function idsOf(what: string, wanted: string | number, known: readonly Named[]): number[] {
   const text = String(wanted).toUpperCase();
-  for (const { id, name, machine } of known) {
-    if (text === String(id) || text === name || name.endsWith(`_${text}`)) return machine;
-  }
+  const byNumber = known.find(({ id }) => text === String(id));
+  if (byNumber !== undefined) return [byNumber.machine];
+  const found = known.filter(({ name }) => namesOf(name).includes(text));
+  if (found.length > 0) return found.map(({ machine }) => machine);
   const names = [...new Set(known.map(({ name }) => name))].join(', ');
   throw new SimError('SIM_USAGE', `there is no KVMI ${what} '${wanted}'`, { hint: `there are ${names}` });
+}
+
+/** KVMI_VCPU_EVENT_PF, VCPU_EVENT_PF, EVENT_PF, PF. */
+function namesOf(name: string): string[] {
+  const names = [name];
+  for (const prefix of [/^KVMI_/, /^(VM|VCPU)_/, /^EVENT_/]) names.push(names.at(-1)!.replace(prefix, ''));
+  return names;
 }

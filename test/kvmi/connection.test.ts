@@ -286,6 +286,7 @@ test.serial('what the handshake has no room for is refused before anything start
   await t.throwsAsync(made({ name: 'ä'.repeat(32) }), { code: 'SIM_CONFIG_RANGE', message: /64 bytes/ });
   await t.throwsAsync(made({ name: 'a\0b' }), { code: 'SIM_CONFIG_RANGE' });
   await t.throwsAsync(made({ uuid: '0011' }), { code: 'SIM_USAGE' });
+  await t.throwsAsync(made({ endpoint: 'unix:a\0b' }), { code: 'SIM_USAGE' });
   for (const name of ['handshakeMs', 'reconnectMs', 'unhookMs']) {
     for (const ms of [-1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31]) {
       await t.throwsAsync(made({ [name]: ms }), { code: 'SIM_CONFIG_RANGE', message: new RegExp(name) });
@@ -344,6 +345,16 @@ test.serial('a tool that does not want to know is not asked', async (t) => {
   const ended = machine.stop();
   t.is(await client.nextEvent(), null);
   t.is((await ended).ending, 'stopped');
+});
+
+test.serial('a machine ends in the middle of a handshake, and while it waits for a tool', async (t) => {
+  const { machine, socket } = await beforeHandshake(t);
+  await read(socket, 104);
+  socket.resume();
+  t.is((await machine.stop()).ending, 'stopped');
+  if (!socket.destroyed) await once(socket, 'close');
+  const alone = await machineOf(t, { kvmi: { endpoint: `unix:${socketPlace(t)}`, reconnectMs: 2 ** 30 } });
+  t.is((await alone.machine.stop()).ending, 'stopped');
 });
 
 test.serial('a guest that ends by itself ends the session', async (t) => {

@@ -232,3 +232,60 @@ test.serial('only the commands and events that are allowed', async (t) => {
   await t.throwsAsync(client.getRegisters(0), { message: 'KVMI_VCPU_GET_REGISTERS: EPERM' });
   t.is((await client.getVersion()).version, 1);
 });
+
+test.serial('a short name allows all that are called so, and no more', async (t) => {
+  const { client } = await rig(t, {
+    kvmi: { commands: ['get_info', 'VCPU_GET_REGISTERS', 15], events: ['EVENT_TRAP', 'VM_EVENT_UNHOOK'] },
+    started: false,
+  });
+  const allowed: number[] = [];
+  for (let id = 2; id < 30; id++)
+    await client.checkCommand(id).then(
+      () => allowed.push(id),
+      () => {},
+    );
+  t.deepEqual(allowed, [2, 3, 4, 6, 7, 8, 15]);
+  const events: number[] = [];
+  for (let id = 0; id < 20; id++)
+    await client.checkEvent(id).then(
+      () => events.push(id),
+      () => {},
+    );
+  t.deepEqual(events, [0, 9]);
+});
+
+test.serial('the longest message is one', async (t) => {
+  const { client, event, guest } = await rig(t);
+  const most = 511;
+  const pages = Array.from({ length: most }, (_, i) => ({ gpa: PAGE + BigInt(4096 * (i - 510)), access: 1 }));
+  await client.setPageAccess(pages);
+  await client.controlEvents(0, 'pf', true);
+  await guest(GUEST.pf);
+  t.is((await event('pf', 576)).data.gpa, PAGE);
+});
+
+test.serial('registers hold with the reply: the last ones, and not before', async (t) => {
+  const { client, event } = await rig(t);
+  await client.pauseVcpu(0);
+  const paused = (await event('pause', 552)) as AnyVcpuEvent;
+  const { registers } = paused;
+  await client.setRegisters(0, { ...registers, r14: 1n, r15: 1n });
+  await client.setRegisters(0, { ...registers, r15: 2n, rflags: 0n });
+  t.deepEqual((await client.getRegisters(0)).registers, registers);
+  client.reply(paused, 'continue');
+  const { registers: now } = await client.getRegisters(0);
+  t.deepEqual([now.r14, now.r15], [registers.r14, 2n]);
+  t.is(now.rflags & 2n, 2n, 'bit 1 is always set');
+});
+
+test.serial('a reply to an MSR event without a value writes 0', async (t) => {
+  const { client, event, guest, mailbox } = await rig(t);
+  await client.controlEvents(0, 'msr', true);
+  await client.controlMsr(0, 0x140, true);
+  const write = await guest(GUEST.msr);
+  const asked = await event('msr', 576);
+  t.is(asked.data.new_value, 1n);
+  client.connection.send(1, asked.seq, replyTo(asked, 0));
+  await write.done();
+  t.is(await mailbox(24), 0n);
+});
