@@ -31,6 +31,7 @@ import {
   zeros,
 } from './rig.ts';
 
+const ENOMEM = 12;
 const CONTINUE = 0;
 const RETRY = 1;
 const VCPU_0 = vcpuHdr(0);
@@ -159,6 +160,7 @@ test.serial('registers, CPUID, extended state', async (t) => {
   t.is(at64(msrs, 480) & 0x500n, 0x500n);
   t.deepEqual([at64(msrs, 496), at64(msrs, 512)], [0n, 0n]);
   await refused(13, EINVAL, VCPU_0, u16(1), zeros(6));
+  await refused(13, ENOMEM, get(...new Array(482).fill(0xc0000080)));
   await refused(13, EINVAL, VCPU_0, u16(0), u16(1), u32(0));
   await refused(14, EOPNOTSUPP, VCPU_0, reply.subarray(8, 152));
   await client.pauseVcpu(0);
@@ -287,7 +289,6 @@ test.serial('CPUID asks before it is carried out', async (t) => {
   t.is(asked.registers.rip, CODE_GPA);
   client.reply(asked, 'continue');
   t.is((await plain.end()).rbx, 0x756e6547n, 'Genu');
-  // A tool that answers in the guest's place moves RIP on: it is entered again there.
   await command(9, 0, VCPU_0, control(13, 0));
   await (await inject(t, given, CPUID, { rax: 0n })).end();
 });

@@ -122,14 +122,14 @@ function viewCommand(kind: number, payload: Uint8Array): Answered {
 }
 
 function getRegisters(vcpu: IntrospectedVcpu, payload: Uint8Array): Answered {
+  const { rules } = wireOf(vcpu.vm);
   const { nmsrs } = kvmi_vcpu_get_registers.decode(payload);
   const reply = kvmi_vcpu_get_registers_reply;
   if (!kvmi_vcpu_get_registers.clean(payload)) return REFUSED;
   if (kvmi_vcpu_get_registers.bytes + 4 * nmsrs > payload.length) return REFUSED;
   const bytes = reply.bytes + kvm_msr_entry.bytes * nmsrs;
-  if (kvmi_error_code.bytes + bytes > KVMI_MAX_MSG_SIZE) return REFUSED;
+  if (kvmi_error_code.bytes + bytes > KVMI_MAX_MSG_SIZE) return { error: rules.tooManyMsrs };
   const data = new Uint8Array(bytes);
-  const { rules } = wireOf(vcpu.vm);
   let known = true;
   const numbers = new DataView(payload.buffer, payload.byteOffset + kvmi_vcpu_get_registers.bytes);
   for (let i = 0; i < nmsrs; i++) {

@@ -4,6 +4,7 @@
  *
  * @source kernel branches kvmi-v12 and kvmi-v7: virt/kvm/introspection/kvmi_msg.c, arch/x86/kvm/kvmi.c
  */
+import { EINVAL, ENOMEM } from '../../mmu/errno.ts';
 import type { Vm } from '../../mmu/vm.ts';
 import type { WireVersion } from '../introspector.api.ts';
 import { KVMI_NEXT_COMMAND, KVMI_NEXT_EVENT, KVMI_VCPU_EVENT } from './constants.ts';
@@ -37,6 +38,8 @@ export interface WireRules {
   readonly commandsNeedEvents: boolean;
   /** An MSR that does not exist refuses GET_REGISTERS; otherwise it and those after it read as 0. */
   readonly unknownMsrRefused: boolean;
+  /** The error of GET_REGISTERS when its answer would be too long. */
+  readonly tooManyMsrs: number;
   /** MSRs that CONTROL_MSR takes: first and last of each range. */
   readonly msrRanges: readonly (readonly [first: number, last: number])[];
   /** SINGLESTEP events have to be enabled, besides the command that steps. */
@@ -57,6 +60,7 @@ export const WIRE_12: Wire = wire({
     wholeStructs: true,
     commandsNeedEvents: true,
     unknownMsrRefused: true,
+    tooManyMsrs: -EINVAL,
     msrRanges: [
       [0, 0x1fff],
       [0xc000_0000, 0xc000_1fff],
@@ -78,6 +82,7 @@ export const WIRE_7: Wire = wire({
     wholeStructs: false,
     commandsNeedEvents: false,
     unknownMsrRefused: false,
+    tooManyMsrs: -ENOMEM,
     // Without the first of the upper range and the last of both: kvmi_msr_valid.
     msrRanges: [
       [0, 0x1ffe],

@@ -87,6 +87,7 @@ export class WireSession {
   #speak(wire: WireVersion): Dialect {
     // ORDER: before any message of this session that depends on it reaches a vCPU.
     this.#vm.mem.store(this.#vm.word('KVMI_WIRE'), wire);
+    this.#channel.speaks?.(wire);
     const receiver = { actor: this.#actor, vm: this.#vm, session: this.#session };
     return wire === 7 ? new Dialect7(receiver) : new Dialect12(receiver, this.#decided);
   }
