@@ -1,5 +1,6 @@
 /** The protocol's tables as Lua: what the dissector's engine reads. */
 import * as constants from '../../src/actors/introspector/kvmi/constants.ts';
+import * as constants7 from '../../src/actors/introspector/kvmi/constants-7.ts';
 import {
   COMMANDS,
   EVENTS,
@@ -12,6 +13,7 @@ import {
   TAILS,
   type Tail,
 } from '../../src/actors/introspector/kvmi/protocol.ts';
+import { COMMANDS_7, EVENTS_7, kvmi_event, TAILS_7 } from '../../src/actors/introspector/kvmi/protocol-7.ts';
 import type { AnyWireStruct, Scalar, WireField } from '../../src/actors/introspector/kvmi/wire-struct.ts';
 import { DISSECTORS } from '../../src/actors/introspector/wire/capture.ts';
 import {
@@ -25,14 +27,17 @@ interface WireTables {
   readonly title: string;
   readonly commands: ReadonlyMap<number, CommandTable>;
   readonly events: ReadonlyMap<number, EventTable>;
-  /** By message id: the structs before the event's own. */
+  /** By message id: the structs before the event's own, or before what a reply carries besides. */
   readonly eventMessages: ReadonlyMap<number, readonly AnyWireStruct[]>;
   readonly eventReplies: ReadonlyMap<number, readonly AnyWireStruct[]>;
+  /** By the machine's numbers. */
   readonly tails: ReadonlyMap<number, Tail>;
 }
 
 interface CommandTable {
   readonly name: string;
+  /** Its number inside the machine. */
+  readonly machine: number;
   readonly answers: 'vm' | 'vcpu';
   readonly request: AnyWireStruct | null;
   readonly reply: AnyWireStruct | null;
@@ -55,6 +60,14 @@ const WIRES: Readonly<Record<string, WireTables>> = {
     ]),
     eventReplies: new Map([[constants.KVMI_VCPU_EVENT, [kvmi_vcpu_hdr, kvmi_vcpu_event_reply]]]),
     tails: TAILS,
+  },
+  [DISSECTORS[7]]: {
+    title: 'wire-7',
+    commands: COMMANDS_7,
+    events: EVENTS_7,
+    eventMessages: new Map([[constants7.KVMI_EVENT, [kvmi_event]]]),
+    eventReplies: new Map([[constants7.KVMI_EVENT_REPLY, [kvmi_vcpu_hdr, kvmi_vcpu_event_reply]]]),
+    tails: TAILS_7,
   },
 };
 
@@ -83,12 +96,18 @@ const DECIMAL = new Set(
 /** The whole file. `engine`: the part that is Lua already. */
 export function dissector(engine: string): string {
   const structs = new Map<string, AnyWireStruct>();
-  const use = (struct: AnyWireStruct): string => {
-    structs.set(struct.name, struct);
+  const names = new Map<AnyWireStruct, string>();
+  const use: Use = (struct) => {
+    const known = names.get(struct);
+    if (known !== undefined) return known;
+    // The two wires have structs of one name and two shapes.
+    const name = structs.has(struct.name) ? `${struct.name} of wire-7` : struct.name;
+    names.set(struct, name);
+    structs.set(name, struct);
     for (const field of Object.values(struct.fields)) {
       if (typeof field === 'object' && 'bytes' in field && field.of !== undefined) use(field.of);
     }
-    return struct.name;
+    return name;
   };
   const wires = Object.entries(WIRES).map(([name, wire]) => [name, wireTable(wire, use)] as const);
   const [header, vcpuHeader, error] = [kvmi_msg_hdr, kvmi_vcpu_hdr, kvmi_error_code].map(use);
@@ -98,7 +117,7 @@ export function dissector(engine: string): string {
     from_tool: use(qemu_vmi_from_introspector),
   };
   const tables = {
-    STRUCTS: Object.fromEntries([...structs.values()].map((struct) => [struct.name, structTable(struct)])),
+    STRUCTS: Object.fromEntries([...structs].map(([name, struct]) => [name, structTable(struct)])),
     FIELDS: fieldTable(structs.values()),
     WIRES: Object.fromEntries(wires),
     NAMES,
@@ -130,15 +149,15 @@ function wireTable(wire: WireTables, use: Use): object {
   return {
     title: wire.title,
     commands: new Map(
-      [...wire.commands].map(([id, { name, answers, request, reply }]) => [
+      [...wire.commands].map(([id, { name, machine, answers, request, reply }]) => [
         id,
         {
           name,
           vcpu: answers === 'vcpu' || undefined,
           request: optional(request),
-          request_tail: tail(wire.tails.get(id)?.request),
+          request_tail: tail(wire.tails.get(machine)?.request),
           reply: optional(reply),
-          reply_tail: tail(wire.tails.get(id)?.reply),
+          reply_tail: tail(wire.tails.get(machine)?.reply),
         },
       ]),
     ),

@@ -8,8 +8,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { dissector } from '../../scripts/dissector/lua.ts';
-import { COMMANDS, EVENTS, TAILS } from '../../src/actors/introspector/kvmi/protocol.ts';
+import type { WireChoice } from '../../src/actors/introspector/introspector.api.ts';
+import { TAILS } from '../../src/actors/introspector/kvmi/protocol.ts';
+import { TAILS_7 } from '../../src/actors/introspector/kvmi/protocol-7.ts';
 import type { AnyWireStruct } from '../../src/actors/introspector/kvmi/wire-struct.ts';
+import { WIRE_7, WIRE_12, type Wire } from '../../src/actors/introspector/kvmi/wires.ts';
 import { Capture } from '../../src/actors/introspector/wire/capture.ts';
 import type { ByteChannel, ChannelUser } from '../../src/actors/introspector/wire/channel.ts';
 import { Machine } from '../../src/index.ts';
@@ -45,11 +48,12 @@ class Loose implements ByteChannel {
 function captured(
   path: string,
   said: readonly (readonly ['in' | 'out', Uint8Array])[],
-  fail: (error: Error) => void = (error) => {
-    throw error;
-  },
+  wire: WireChoice = 12,
 ): void {
-  const capture = new Capture({ path, peer: 'nobody', failed: fail });
+  const failed = (error: Error) => {
+    throw error;
+  };
+  const capture = new Capture({ path, peer: 'nobody', wire, failed });
   const loose = new Loose();
   const channel = capture.watch(loose);
   channel.use({ received: () => {}, drained: () => {}, closed: () => {} });
@@ -143,10 +147,11 @@ test('messages are put together from pieces, in both directions, to the last byt
 
 const ones = (count: number) => new Uint8Array(count).fill(1);
 
-/** Every message that there is, with a byte in each place where one may be. */
-function everything(): { said: (readonly ['in' | 'out', Uint8Array])[]; names: string[] } {
+/** Every message that there is, with a byte in each place where one may be; and what it is called. */
+function everything(wire: Wire): { said: (readonly ['in' | 'out', Uint8Array])[]; names: string[] } {
   const said: (readonly ['in' | 'out', Uint8Array])[] = [HELLO, ANSWER];
   const names: string[] = ['handshake of the VM', 'handshake of the tool'];
+  const tails = wire.version === 7 ? TAILS_7 : TAILS;
   let seq = 100;
   const filled = (struct: AnyWireStruct | null): Uint8Array => {
     if (struct === null) return zeros(0);
@@ -159,22 +164,25 @@ function everything(): { said: (readonly ['in' | 'out', Uint8Array])[]; names: s
   };
   const tail = (what: AnyWireStruct | 'bytes' | undefined) =>
     what === undefined ? zeros(0) : what === 'bytes' ? u32(7) : join8(filled(what), filled(what));
-  for (const [id, { name, answers, request, reply }] of COMMANDS) {
+  for (const [id, { name, answers, request, reply, machine }] of wire.commands) {
     seq += 1;
     const head = answers === 'vcpu' ? zeros(8) : zeros(0);
-    said.push(['in', message(id, seq, head, filled(request), tail(TAILS.get(id)?.request))]);
-    said.push(['out', message(id, seq, zeros(8), filled(reply), tail(TAILS.get(id)?.reply))]);
+    said.push(['in', message(id, seq, head, filled(request), tail(tails.get(machine)?.request))]);
+    said.push(['out', message(id, seq, zeros(8), filled(reply), tail(tails.get(machine)?.reply))]);
     said.push(['out', message(id, seq, u32(-22), zeros(4))]);
     names.push(name, `answer: ${name}`, `answer: ${name}: EINVAL`);
   }
-  for (const [id, { name, of, data, reply }] of EVENTS) {
+  for (const [id, { name, of, data, reply }] of wire.events) {
     seq += 1;
-    const registers = join8(u16(544), zeros(542));
-    const parts = of === 'vm' ? [] : [registers, filled(data)];
-    said.push(['out', message(of === 'vm' ? 0 : 1, seq, u16(id), zeros(6), ...parts)]);
+    const event = wire.version === 7 ? join8(u16(544), u16(0), u8(id), zeros(539)) : join8(u16(id), zeros(6));
+    const registers = wire.version === 7 || of === 'vm' ? zeros(0) : join8(u16(544), zeros(542));
+    said.push([
+      'out',
+      message(wire.version === 7 || of === 'vcpu' ? 1 : 0, seq, event, registers, filled(data)),
+    ]);
     names.push(name);
     if (of === 'vm') continue;
-    said.push(['in', message(1, seq, zeros(8), u8(0), u8(id), zeros(6), filled(reply))]);
+    said.push(['in', message(wire.eventReply, seq, zeros(8), u8(0), u8(id), zeros(6), filled(reply))]);
     names.push(`reply: ${name}`);
   }
   return { said, names };
@@ -182,36 +190,37 @@ function everything(): { said: (readonly ['in' | 'out', Uint8Array])[]; names: s
 
 const tshark = HAS_TSHARK ? test : test.skip;
 
-tshark('tshark decodes every command, event and reply, to the last byte', (t) => {
-  const path = join(folder(t), 'all.pcapng');
-  const { said, names } = everything();
-  captured(path, said);
-  const rows = decoded(
-    path,
-    '',
-    'kvmi.message',
-    '_ws.malformed',
-    'kvmi.ignored',
-    'kvmi.missing',
-    'kvmi.unknown',
-    'kvmi.not_zero',
-  );
-  t.deepEqual(
-    rows.map(([name]) => name),
-    names,
-  );
-  for (const [name, ...wrong] of rows)
-    t.deepEqual(
-      wrong.filter((field) => field !== ''),
-      [],
-      name,
+for (const wire of [WIRE_12, WIRE_7]) {
+  tshark(`tshark decodes every command, event and reply of wire-${wire.version}, to the last byte`, (t) => {
+    const path = join(folder(t), 'all.pcapng');
+    const { said, names } = everything(wire);
+    captured(path, said, wire.version);
+    const wrong = ['malformed', 'ignored', 'missing', 'unknown', 'not_zero'];
+    const rows = decoded(
+      path,
+      '',
+      'kvmi.message',
+      '_ws.malformed',
+      ...wrong.slice(1).map((field) => `kvmi.${field}`),
     );
-  // What each is an answer to.
-  for (const [number, asked] of decoded(path, 'kvmi.request_in', 'frame.number', 'kvmi.request_in')) {
-    t.is(Number(asked), Number(number) - 1);
-  }
-  t.is(decoded(path, 'kvmi.request_in', 'frame.number').length, COMMANDS.size + EVENTS.size - 1);
-});
+    t.deepEqual(
+      rows.map(([name]) => name),
+      names,
+    );
+    for (const [name, ...found] of rows) {
+      t.deepEqual(
+        found.filter((field) => field !== ''),
+        [],
+        name,
+      );
+    }
+    // What each is an answer to.
+    const answers = decoded(path, 'kvmi.request_in', 'frame.number', 'kvmi.request_in');
+    for (const [number, asked] of answers) t.is(Number(asked), Number(number) - 1);
+    const events = [...wire.events.values()].filter(({ of }) => of === 'vcpu');
+    t.is(answers.length, wire.commands.size + events.length);
+  });
+}
 
 tshark('tshark shows what is wrong with a message', (t) => {
   const path = join(folder(t), 'wrong.pcapng');
@@ -241,6 +250,25 @@ tshark('tshark shows what is wrong with a message', (t) => {
   ]);
   t.is(decoded(path, 'kvmi.never_whole', 'frame.number').length, 1);
   t.is(decoded(path, 'kvmi.ignored', 'kvmi.ignored')[0]![0], '01000000');
+});
+
+test('with --wire auto each connection is taken for what it speaks', (t) => {
+  const path = join(folder(t), 'auto.pcapng');
+  const hello = (id: number): (readonly ['in' | 'out', Uint8Array])[] => [
+    HELLO,
+    ANSWER,
+    ['in', message(2, 1)],
+    ['in', message(id, 2)],
+    ['out', message(id, 2, zeros(24))],
+  ];
+  for (const [id, name] of [
+    [5, 'kvmi7'],
+    [8, 'kvmi12'],
+  ] as const) {
+    captured(path, hello(id), 'auto');
+    const names = readPcapng(readFileSync(path)).map((packet) => packet.dissector);
+    t.deepEqual(names, ['kvmi_handshake', 'kvmi_handshake', 'kvmi12', name, name]);
+  }
 });
 
 test.serial('a machine writes what it says and hears; two tools are two interfaces', async (t) => {

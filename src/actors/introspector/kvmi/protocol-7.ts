@@ -43,6 +43,8 @@ import {
   kvmi_vm_check_command,
   kvmi_vm_check_event,
   kvmi_vm_get_info_reply,
+  TAILS,
+  type Tail,
 } from './protocol.ts';
 import { type AnyWireStruct, blob, pad, wireStruct } from './wire-struct.ts';
 
@@ -195,6 +197,12 @@ export const COMMANDS_7: ReadonlyMap<number, CommandSpec> = new Map([
   command(id.KVMI_DESTROY_EPT_VIEW,        'KVMI_DESTROY_EPT_VIEW',        beyond.ONLY_7_DESTROY_EPT_VIEW,      kvmi_ept_view,                null),
   command(id.KVMI_VCPU_CONTROL_SINGLESTEP, 'KVMI_VCPU_CONTROL_SINGLESTEP', machine.KVMI_VCPU_CONTROL_SINGLESTEP, kvmi_vcpu_control_singlestep, null),
 ].map((spec) => [spec.id, spec]));
+
+/** What follows the struct of a message, as on wire-12 and besides. */
+export const TAILS_7: ReadonlyMap<number, Tail> = new Map([
+  ...TAILS,
+  [machine.ONLY_7_SET_PAGE_WRITE_BITMAP, { request: kvmi_page_write_bitmap_entry }],
+]);
 
 // ── events ──────────────────────────────────────────────────────────────────────────────────────────────────
 export const kvmi_event_cpuid = wireStruct('kvmi_event_cpuid', {

@@ -263,7 +263,7 @@ export interface Tail {
 
 const msr_index = wireStruct('msr_index', { msr: 'u32' });
 
-/** Of commands that have one. */
+/** Of commands that have one, by their numbers inside the machine. */
 export const TAILS: ReadonlyMap<number, Tail> = new Map<number, Tail>([
   [KVMI_VM_READ_PHYSICAL, { reply: 'bytes' }],
   [KVMI_VM_WRITE_PHYSICAL, { request: 'bytes' }],

@@ -12,8 +12,12 @@ import {
   packetBlock,
   sectionHeader,
 } from '../../../shared/trace/pcapng.ts';
+import type { WireChoice, WireVersion } from '../introspector.api.ts';
+import { KVMI_MSG_HDR_BYTES } from '../kvmi/constants.ts';
+import { kvmi_msg_hdr } from '../kvmi/protocol.ts';
 import type { ByteChannel, ChannelUser } from './channel.ts';
 import { type Piece, PieceSplitter } from './piece-splitter.ts';
+import { recognise } from './recognise.ts';
 
 /** Names of dissectors: of the handshake, and of messages by the wire they belong to. */
 export const DISSECTORS = { handshake: 'kvmi_handshake', 12: 'kvmi12', 7: 'kvmi7' } as const;
@@ -34,6 +38,8 @@ export interface CaptureOptions {
   readonly path: string;
   /** What can be said of the other side of every connection. */
   readonly peer: string;
+  /** What is spoken. With 'auto' each connection is judged by itself, as its session judges it. */
+  readonly wire: WireChoice;
   /** It cannot go on, once: what is missing from now on is all that comes. */
   readonly failed: (error: SimError) => void;
 }
@@ -77,13 +83,13 @@ export class Capture {
     return this.#packets;
   }
 
-  /** The same channel, with all that goes through it written down. It speaks wire-12 until told otherwise. */
+  /** The same channel, with all that goes through it written down. */
   watch(channel: ByteChannel): ByteChannel {
     const on = this.#interfaces++;
-    const description = this.#options.peer;
+    const { peer: description, wire } = this.#options;
     this.#write(() => interfaceDescription({ name: `kvmi ${on + 1}`, description }));
-    return new CapturedChannel(channel, (piece, inbound, wire) => {
-      const head = HEADS.get(piece.handshake ? 'handshake' : wire)!;
+    return new CapturedChannel(channel, wire, (piece, inbound, spoken) => {
+      const head = HEADS.get(piece.handshake ? 'handshake' : spoken)!;
       const timeNs = process.hrtime.bigint() + this.#epochNs;
       const { data, bytes } = piece;
       if (this.#write(() => packetBlock({ on, timeNs, inbound, data, bytes, head }))) this.#packets += 1;
@@ -125,24 +131,31 @@ function cannotWrite(path: string, cause: unknown): SimError {
   });
 }
 
-type Saw = (piece: Piece, inbound: boolean, wire: 7 | 12) => void;
+type Saw = (piece: Piece, inbound: boolean, wire: WireVersion) => void;
 
 class CapturedChannel implements ByteChannel {
   readonly #channel: ByteChannel;
   readonly #saw: Saw;
   readonly #inbound = new PieceSplitter();
   readonly #outbound = new PieceSplitter();
-  #wire: 7 | 12 = 12;
+  #wire: WireVersion;
+  /** Until a message speaks for one wire it is taken for wire-12: what comes before is the same on both. */
+  #decided: boolean;
 
-  constructor(channel: ByteChannel, saw: Saw) {
+  constructor(channel: ByteChannel, wire: WireChoice, saw: Saw) {
     this.#channel = channel;
     this.#saw = saw;
+    this.#wire = wire === 7 ? 7 : 12;
+    this.#decided = wire !== 'auto';
   }
 
   use(user: ChannelUser): void {
     this.#channel.use({
       received: (bytes) => {
-        for (const piece of this.#inbound.feed(bytes)) this.#saw(piece, true, this.#wire);
+        for (const piece of this.#inbound.feed(bytes)) {
+          this.#recognise(piece);
+          this.#saw(piece, true, this.#wire);
+        }
         user.received(bytes);
       },
       drained: () => user.drained(),
@@ -158,9 +171,12 @@ class CapturedChannel implements ByteChannel {
     this.#channel.write(bytes);
   }
 
-  speaks(wire: 7 | 12): void {
-    this.#wire = wire;
-    this.#channel.speaks?.(wire);
+  #recognise({ handshake, data }: Piece): void {
+    if (this.#decided || handshake) return;
+    const spoken = recognise({ ...kvmi_msg_hdr.decode(data), payload: data.subarray(KVMI_MSG_HDR_BYTES) });
+    if (spoken === null) return;
+    this.#decided = true;
+    this.#wire = spoken;
   }
 
   get backlog(): number {

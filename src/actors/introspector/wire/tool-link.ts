@@ -229,11 +229,12 @@ export class ToolLink {
   // ── the capture ───────────────────────────────────────────────────────────────────────────────────────────
 
   #openCapture(path: string): Capture {
-    const { endpoint } = this.#options.plan;
+    const { endpoint, wire } = this.#options.plan;
     const peer = endpoint === null ? 'a stream' : `${endpoint.kind} ${endpoint.path}`;
     return new Capture({
       path,
       peer,
+      wire,
       failed: (error) => {
         this.#captureError = error;
         this.#options.remark(`${error.message}; the session goes on without it`);
