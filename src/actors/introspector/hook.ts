@@ -130,6 +130,8 @@ export function* ringBell(vm: Vm): Path<void> {
   const bell = vm.word('RECEIVER_BELL');
   yield updating(bell);
   vm.mem.add(bell, 1);
+  // ORDER: the bell before the flag. Whoever stops looking clears the flag, and then looks once more.
+  if (vm.mem.load(vm.word('RECEIVER_LOOKS')) !== 0) return;
   yield notifying(bell);
   vm.mem.notify(bell);
 }

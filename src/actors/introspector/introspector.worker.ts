@@ -6,7 +6,7 @@ import { EFAULT } from '../mmu/errno.ts';
 import { startThread } from '../thread.ts';
 import { ringBell } from './hook.ts';
 import type { HandlerApi, IntrospectorApi, IntrospectorTask } from './introspector.api.ts';
-import { receive } from './receiver.ts';
+import { Receiver } from './receiver.ts';
 import {
   TOOL_EVENT_KINDS,
   type Tool,
@@ -43,6 +43,16 @@ export default async function introspectorThread(task: IntrospectorTask): Promis
   let ended = false;
   const ring = () => drive(actor, ringBell(vm));
 
+  const receiver = new Receiver(vm, actor.clock, {
+    take: () => (wire ?? host)?.poll() ?? false,
+    look: () => {
+      const session = wire ?? host;
+      if (session?.over === false && session.shut) detach('the connection was shut');
+    },
+    answered: () => wire === null,
+    over: () => ended,
+  });
+
   const session = (): ToolSession => {
     if (host === null) throw new SimError('SIM_CLOSED', 'nothing is introspected: the machine is not hooked');
     return host.commands;
@@ -61,6 +71,7 @@ export default async function introspectorThread(task: IntrospectorTask): Promis
       channel: connection.channel,
       wire: task.kvmi?.wire ?? 12,
       remark,
+      given: () => receiver.soon(),
       ended: (reason) => {
         announce('session', { session: number, connected: false });
         remark(`session over: ${reason}`);
@@ -146,14 +157,7 @@ export default async function introspectorThread(task: IntrospectorTask): Promis
     close: () => session().close(),
   };
   expose(api, task.control);
-  await receive(vm, actor.clock, {
-    take: () => (wire ?? host)?.poll() ?? false,
-    look: () => {
-      const session = wire ?? host;
-      if (session?.over === false && session.shut) detach('the connection was shut');
-    },
-    over: () => ended,
-  });
+  await receiver.run();
 }
 
 /** Handlers are looked up when an event comes: those of the main thread may change during a session. */

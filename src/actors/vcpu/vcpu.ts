@@ -2,6 +2,7 @@
  * One vCPU as its own thread sees it: handles on its registers (shared memory) and the few things that live between
  * two steps of one instruction.
  */
+import { availableParallelism } from 'node:os';
 import { invariant } from '../../shared/invariant.ts';
 import { ACCESS_R, CPU } from '../../shared/layout/cpu.ts';
 import { REQ_PARK, REQ_STOP, REQ_VM_DEAD, VCPU } from '../../shared/layout/vcpu.ts';
@@ -133,13 +134,19 @@ const UNKNOWN_PLACES_MAX = 256;
 /** Misses of one instruction until it is emulated: more than it has pages, and A, D and dirty logging to see to. */
 const MISSES_MAX = 16;
 
-/** Looks for the answer to an event: longer than a tool that answers at once takes. */
+/** Looks for the answer to an event: longer than a tool in process takes that answers at once. */
 const REPLY_SPIN_NS_MAX = 30_000;
+/** The same where a processor is left for those who answer: longer than one at the other end of a socket takes. */
+const LONG_REPLY_SPIN_NS_MAX = 100_000;
 
 /** Registers of SYSENTER, which is not there: the tool may read them, the guest may not. */
 const SYSENTER_MSRS: readonly number[] = [MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP];
 /** gpa of an address that is not mapped. */
 const NOWHERE = 0xffff_ffff_ffff_ffffn;
+
+function longestLook(vcpuCount: number): number {
+  return availableParallelism() > vcpuCount ? LONG_REPLY_SPIN_NS_MAX : REPLY_SPIN_NS_MAX;
+}
 
 export class Vcpu implements IntrospectedVcpu {
   readonly index: number;
@@ -184,7 +191,7 @@ export class Vcpu implements IntrospectedVcpu {
     this.vm = vm;
     this.mem = vm.mem;
     this.actor = actor;
-    this.replySpin = new AdaptiveSpin(actor.spinLimit > 0 ? REPLY_SPIN_NS_MAX : 0);
+    this.replySpin = new AdaptiveSpin(actor.spinLimit > 0 ? longestLook(vm.vcpuCount) : 0);
     this.cpu = vm.cpu(index);
     this.ctl = vm.layout.vcpus + index * VCPU.bytes;
     this.flags =

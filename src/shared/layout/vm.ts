@@ -55,6 +55,7 @@ export const VM = struct(
     EVENTS_BEFORE: i32('kvmi_lock', 'EVENT_SEQ at the last hook'),
     POLICY_SEQ: i32('access tree writer', 'stamps each tightening of a page (shared/layout/access-tree.ts)'),
     RECEIVER_BELL: volatile(i32('anyone (add)', 'sequence word the introspector actor sleeps on')),
+    RECEIVER_LOOKS: volatile(i32('introspector', '1: it looks at the bell, and need not be woken')),
 
     GUEST_CRASH: i32(
       'vCPU (cas from 0)',

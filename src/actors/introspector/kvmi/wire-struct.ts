@@ -6,6 +6,7 @@
  * is longer has its tail ignored.
  */
 import { invariant } from '../../../shared/invariant.ts';
+import { KVMI_MAX_MSG_SIZE, KVMI_MSG_HDR_BYTES } from './constants.ts';
 
 export type Scalar = 'u8' | 'u16' | 'u32' | 's32' | 'u64';
 /** Bytes that must be 0. */
@@ -65,56 +66,60 @@ export function wireStruct<const Fields extends WireFields>(
     places.push({ name: fieldName, field, at: bytes });
     bytes += size;
   }
+  invariant(bytes <= scratch.length, `${name} does not fit into a message`);
+  const padding = places.flatMap(({ field, at }) =>
+    typeof field === 'object' && 'pad' in field ? Array.from({ length: field.pad }, (_, i) => at + i) : [],
+  );
   return {
     name,
     fields,
     bytes,
     at: Object.fromEntries(places.map((place) => [place.name, place.at])) as never,
     decode: (message, offset = 0) => {
-      const whole = extended(message, offset, bytes);
-      const view = new DataView(whole.buffer, whole.byteOffset, bytes);
+      const there = Math.max(0, Math.min(message.length - offset, bytes));
+      if (there > BY_BYTES_MAX) scratch.set(message.subarray(offset, offset + there));
+      else for (let i = 0; i < there; i++) scratch[i] = message[offset + i]!;
+      scratch.fill(0, there, bytes);
       const values: Record<string, unknown> = {};
       for (const place of places) {
         const { field, at } = place;
-        if (typeof field === 'string') values[place.name] = read(view, field, at);
-        else if ('bytes' in field) values[place.name] = whole.slice(at, at + field.bytes);
+        if (typeof field === 'string') values[place.name] = read(field, at);
+        else if ('bytes' in field) values[place.name] = scratch.slice(at, at + field.bytes);
       }
       return values as never;
     },
-    clean: (message, offset = 0) =>
-      places.every(({ field, at }) => {
-        if (typeof field === 'string' || 'bytes' in field) return true;
-        return message.subarray(offset + at, offset + at + field.pad).every((byte) => byte === 0);
-      }),
+    clean: (message, offset = 0) => {
+      for (const at of padding) if ((message[offset + at] ?? 0) !== 0) return false;
+      return true;
+    },
     encode: (values) => {
-      const whole = new Uint8Array(bytes);
-      const view = new DataView(whole.buffer);
+      scratch.fill(0, 0, bytes);
       for (const { name: key, field, at } of places) {
         const value = (values as Record<string, unknown>)[key];
         if (value === undefined) continue;
-        if (typeof field === 'string') write(view, field, at, value as number | bigint);
-        else whole.set(value as Uint8Array, at);
+        if (typeof field === 'string') write(field, at, value as number | bigint);
+        else scratch.set(value as Uint8Array, at);
       }
-      return whole;
+      return scratch.slice(0, bytes);
     },
   };
 }
+
+/**
+ * Codecs work on one scratch buffer and copy: a view of a fresh array's own buffer would cost more than all else. Nothing
+ * runs between their first byte and their last.
+ */
+const scratch = new Uint8Array(KVMI_MSG_HDR_BYTES + KVMI_MAX_MSG_SIZE);
+const view = new DataView(scratch.buffer);
+/** Up to here single bytes are copied sooner than an array of them is made. */
+const BY_BYTES_MAX = 64;
 
 function fieldBytes(field: WireField): number {
   if (typeof field === 'string') return SCALAR_BYTES[field];
   return 'pad' in field ? field.pad : field.bytes;
 }
 
-/** `bytes` bytes of a message from `offset` on; zeros beyond its end. */
-function extended(message: Uint8Array, offset: number, bytes: number): Uint8Array {
-  const part = message.subarray(offset, offset + bytes);
-  if (part.length === bytes) return part;
-  const whole = new Uint8Array(bytes);
-  whole.set(part);
-  return whole;
-}
-
-function read(view: DataView, type: Scalar, at: number): number | bigint {
+function read(type: Scalar, at: number): number | bigint {
   switch (type) {
     case 'u8':
       return view.getUint8(at);
@@ -130,7 +135,7 @@ function read(view: DataView, type: Scalar, at: number): number | bigint {
 }
 
 /** Stores what fits of a value. */
-function write(view: DataView, type: Scalar, at: number, value: number | bigint): void {
+function write(type: Scalar, at: number, value: number | bigint): void {
   if (type === 'u8') view.setUint8(at, Number(value));
   else if (type === 'u16') view.setUint16(at, Number(value), true);
   else if (type === 'u32') view.setUint32(at, Number(value), true);

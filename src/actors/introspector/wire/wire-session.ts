@@ -39,6 +39,8 @@ export interface WireSessionOptions {
   readonly ended: (reason: string) => void;
   /** Something that people should know about this tool. */
   readonly remark: (text: string) => void;
+  /** vCPUs have got commands or replies, and may send something soon. */
+  readonly given: () => void;
 }
 
 /** A message for a vCPU. */
@@ -69,6 +71,8 @@ export class WireSession {
   readonly #deferred: VcpuMessage[][];
   #deferredCount = 0;
   #paused = false;
+  /** vCPUs have got something of what was received. */
+  #given = false;
   #over = false;
   /** What the tool seems to speak has been looked at. */
   #recognised = false;
@@ -147,6 +151,8 @@ export class WireSession {
     const goesOn = this.#framing.feed(bytes, (message) => this.#dispatch(message));
     if (!goesOn) this.end('the tool has sent what is no message');
     else this.#listen();
+    if (this.#given) this.#options.given();
+    this.#given = false;
   }
 
   /** Stops listening while too much waits, and begins again. */
@@ -184,6 +190,7 @@ export class WireSession {
 
   /** Hands a message to a vCPU. False: there is no room now. */
   #submit({ payload, ...asked }: VcpuMessage): boolean {
+    this.#given = true;
     const { vcpu, seq, machine } = asked;
     const { wire } = this.#dialect;
     if (machine !== null) return this.#command(asked, machine, payload);
