@@ -20,6 +20,7 @@ import { start } from './start.ts';
 import { strategies } from './strategies.ts';
 import type { Row, Suite } from './suite.ts';
 import { system } from './system.ts';
+import { wire } from './wire.ts';
 
 const SUITES: readonly Suite[] = [
   core,
@@ -34,6 +35,7 @@ const SUITES: readonly Suite[] = [
   strategies,
   oracles,
   explore,
+  wire,
 ];
 
 const { values } = parseArgs({
