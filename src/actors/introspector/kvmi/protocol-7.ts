@@ -201,7 +201,7 @@ export const COMMANDS_7: ReadonlyMap<number, CommandSpec> = new Map([
 /** What follows the struct of a message, as on wire-12 and besides. */
 export const TAILS_7: ReadonlyMap<number, Tail> = new Map([
   ...TAILS,
-  [machine.ONLY_7_SET_PAGE_WRITE_BITMAP, { request: kvmi_page_write_bitmap_entry }],
+  [beyond.ONLY_7_SET_PAGE_WRITE_BITMAP, { request: kvmi_page_write_bitmap_entry }],
 ]);
 
 // ── events ──────────────────────────────────────────────────────────────────────────────────────────────────
