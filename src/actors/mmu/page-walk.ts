@@ -52,6 +52,8 @@ export interface GuestWalk {
   readonly writeProtect: boolean;
   /** EFER.NXE. */
   readonly noExecute: boolean;
+  /** CR4.SMEP: a supervisor fetches nothing from user pages. Default: no. */
+  readonly smep?: boolean;
 }
 
 export type WalkResult =
@@ -109,11 +111,12 @@ interface Step {
  * @locking inside a kvm.srcu section; takes nothing. A and D go in by compare-exchange, and a lost race walks again
  */
 export function* walkGuest(vm: Vm, asId: number, walk: GuestWalk): Path<WalkResult> {
-  const { gva, access, user, noExecute } = walk;
+  const { gva, access, user, noExecute, smep = false } = walk;
   const { mem } = vm;
   const writes = (access & ACCESS_W) !== 0;
   const fetches = (access & ACCESS_X) !== 0;
-  const attempt = (writes ? PF_WRITE : 0) | (user ? PF_USER : 0) | (fetches && noExecute ? PF_FETCH : 0);
+  const attempt =
+    (writes ? PF_WRITE : 0) | (user ? PF_USER : 0) | (fetches && (noExecute || smep) ? PF_FETCH : 0);
   const fault = (cause: number): WalkResult => ({ kind: 'fault', errorCode: cause | attempt });
   const page = Number(BigInt.asUintN(48, gva) >> 12n);
   const pageOffset = Number(BigInt.asUintN(12, gva));
@@ -151,6 +154,7 @@ export function* walkGuest(vm: Vm, asId: number, walk: GuestWalk): Path<WalkResu
       // The rights of a translation are those of all its entries together, looked at only when all are there.
       const userPage = (rights & US) !== 0;
       const writable = (rights & RW) !== 0 || (!user && !walk.writeProtect);
+      if (!user && smep && userPage) executable = false;
       const allowed = (userPage || !user) && (writable || !writes) && (executable || !fetches);
       if (!allowed) return fault(PF_PRESENT);
       let dirty = (low & D) !== 0;

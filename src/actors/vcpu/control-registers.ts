@@ -26,6 +26,7 @@ import {
   CR4_PAE,
   CR4_PGE,
   CR4_PSE,
+  CR4_SMEP,
   CR4_TSD,
   DR6_ONES,
   DR6_WRITABLE,
@@ -41,7 +42,7 @@ import { OUTCOME_OK, OUTCOME_RETRY, type Outcome, type Vcpu } from './vcpu.ts';
 
 /** What CPUID offers, and nothing else: setting another bit is #GP. */
 const CR4_SUPPORTED =
-  CR4_TSD | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE | CR4_OSXSAVE;
+  CR4_TSD | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP;
 /** MOV to CR3 with any of these set is #GP. */
 const CR3_RESERVED = (1n << 64n) - (1n << BigInt(PHYSICAL_ADDRESS_BITS));
 const LOW_32 = 0xffff_ffffn;
@@ -106,7 +107,7 @@ function loadControl(vcpu: Vcpu, number: number, old: bigint, value: bigint): vo
     number === 3 ||
     // Supervisor write entries were made under the old WP.
     (number === 0 && (changed & CR0_WP) !== 0n) ||
-    (number === 4 && (changed & (CR4_PGE | CR4_PSE)) !== 0n);
+    (number === 4 && (changed & (CR4_PGE | CR4_PSE | CR4_SMEP)) !== 0n);
   if (stale) flushTlb(vcpu.mem, vcpu.cpu);
 }
 

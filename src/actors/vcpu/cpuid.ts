@@ -26,6 +26,7 @@ import {
   CPUID_1_EDX_PSE,
   CPUID_1_EDX_TSC,
   CPUID_7_EBX_FSGSBASE,
+  CPUID_7_EBX_SMEP,
   CPUID_80000001_ECX_ABM,
   CPUID_80000001_ECX_LAHF64,
   CPUID_80000001_ECX_PREFETCHW,
@@ -117,7 +118,7 @@ function basicLeaf(leaf: number, subleaf: number, vcpu: IdentifiedVcpu): CpuidRe
           CPUID_1_EDX_CLFSH,
       );
     case FEATURES:
-      return subleaf === 0 ? result(0, CPUID_7_EBX_FSGSBASE, 0, 0) : NOTHING;
+      return subleaf === 0 ? result(0, CPUID_7_EBX_FSGSBASE | CPUID_7_EBX_SMEP, 0, 0) : NOTHING;
     case EXTENDED_STATE:
       // The same size whatever is on: both components lie in the legacy region.
       return subleaf === 0 ? result(Number(XCR0_SUPPORTED), XSAVE_BYTES, XSAVE_BYTES, 0) : NOTHING;

@@ -1,7 +1,7 @@
 /** Linear addresses: where pages end, and where the vCPU's own tables map them. */
 import { PAGE_BYTES } from '../../shared/layout/machine.ts';
 import type { Path } from '../../shared/sync/point.ts';
-import { CR0_WP, EFER_NXE } from '../../shared/x86/control-registers.ts';
+import { CR0_WP, CR4_SMEP, EFER_NXE } from '../../shared/x86/control-registers.ts';
 import { VECTOR_PF } from '../../shared/x86/vectors.ts';
 import { awaitSlot } from '../mmu/page-fault.ts';
 import { type WalkResult, walkGuest } from '../mmu/page-walk.ts';
@@ -34,6 +34,7 @@ export function* walkLinear(vcpu: Vcpu, gva: bigint, access: number, user: boole
     user,
     writeProtect: (vcpu.get64('CR0') & CR0_WP) !== 0n,
     noExecute: (vcpu.get64('EFER') & EFER_NXE) !== 0n,
+    smep: (vcpu.get64('CR4') & CR4_SMEP) !== 0n,
   });
   if (result.kind === 'retry') yield* awaitSlot(vcpu, result.gfn);
   if (result.kind === 'fault') vcpu.raise(VECTOR_PF, result.errorCode, gva);

@@ -35,6 +35,7 @@ export const CPUID_1_EDX_HTT = 1 << 28;
 // Leaf 7 subleaf 0, EBX.
 export const CPUID_7_EBX_FSGSBASE = 1 << 0;
 export const CPUID_7_EBX_BMI1 = 1 << 3;
+export const CPUID_7_EBX_SMEP = 1 << 7;
 
 // Leaf 7 subleaf 0, EDX.
 export const CPUID_7_EDX_ARCH_CAPABILITIES = 1 << 29;

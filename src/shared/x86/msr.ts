@@ -47,10 +47,11 @@ export const APIC_BASE_ENABLE = 1n << 11n;
 export const MTRR_CAP_VALUE = 0x508n;
 /** MISC_ENABLE: fast strings. */
 export const MISC_ENABLE_VALUE = 1n;
-/** None of the weaknesses that a processor can say it does not have: RDCL, L1 flush, MDS, PSCHANGE, TAA, SBDR, FBSDP, PSDP, BHI, PBRSB, GDS, RFDS. */
+/** None of the weaknesses that a processor can say it does not have: RDCL, L1 flush, SSB, MDS, PSCHANGE, TAA, SBDR, FBSDP, PSDP, BHI, PBRSB, GDS, RFDS, ITS. */
 export const ARCH_CAPABILITIES_VALUE =
   (1n << 0n) |
   (1n << 3n) |
+  (1n << 4n) |
   (1n << 5n) |
   (1n << 6n) |
   (1n << 8n) |
@@ -60,5 +61,6 @@ export const ARCH_CAPABILITIES_VALUE =
   (1n << 20n) |
   (1n << 24n) |
   (1n << 26n) |
-  (1n << 27n);
+  (1n << 27n) |
+  (1n << 62n);
 export const APIC_BASE_RESET = 0xfee0_0000n;

@@ -80,6 +80,7 @@ function randomCase(prng: Prng): Case {
       user: prng.chance(0.5),
       writeProtect: prng.chance(0.5),
       noExecute: prng.chance(0.75),
+      smep: prng.chance(0.3),
     },
   };
 }
@@ -120,7 +121,7 @@ function expected({ entries, leafLevel, walk, pageBase }: Case): WalkResult {
       2 * Number(write) +
       4 * Number(walk.user) +
       8 * Number(cause.reserved === true) +
-      16 * Number(walk.access === X && walk.noExecute),
+      16 * Number(walk.access === X && (walk.noExecute || walk.smep === true)),
   });
   for (const [i, entry] of entries.entries()) {
     const level = 3 - i;
@@ -134,7 +135,8 @@ function expected({ entries, leafLevel, walk, pageBase }: Case): WalkResult {
   }
   const user = entries.every((entry) => entry.user);
   const everyWritable = entries.every((entry) => entry.writable);
-  const executable = entries.every((entry) => !entry.executeDisable);
+  const supervisorKeptOut = walk.smep === true && !walk.user && user;
+  const executable = entries.every((entry) => !entry.executeDisable) && !supervisorKeptOut;
   let writable: boolean;
   let denied = false;
   if (walk.user) {

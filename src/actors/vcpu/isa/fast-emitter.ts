@@ -26,7 +26,6 @@ import { UOP } from './uop.ts';
 import { type AtomicOperation, I32, I64 } from './wasm-module.ts';
 
 /** log2 of an entry's size. */
-const TLB_ENTRY_SHIFT = Math.log2(TLB_ENTRY.bytes);
 /** REP iterations after which the fast core lets the host look at requests. */
 const REP_ITERATIONS_MAX = 4096;
 
@@ -39,8 +38,8 @@ export class FastEmitter extends RecordEmitter {
     const table = ((access & ACCESS_W) === 0 ? TLB_READ : TLB_WRITE) * TLB_TABLE_BYTES;
     const index = address
       .low()
-      .shrU(12 - TLB_ENTRY_SHIFT)
-      .and((TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT);
+      .shrU(12 - Math.log2(TLB_ENTRY.bytes))
+      .and((TLB_ENTRIES - 1) * TLB_ENTRY.bytes);
     const entry = this.let(this.tlb().add(index));
     const page = (size === 1 ? address : address.add(size - 1)).and(~4095);
     this.if(this.load(I64, 8, entry, table + TLB_ENTRY.at.TAG).ne(page), () =>
