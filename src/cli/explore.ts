@@ -5,6 +5,8 @@ import { CampaignState } from '../explore/campaign/state.ts';
 import type { Described, FoundFinding } from '../explore/campaign/task.ts';
 import { Workers } from '../explore/campaign/workers.ts';
 import { KNOWN_SCENARIOS } from '../explore/scenario/known.ts';
+import { Pct, pctBound, schedulesFor } from '../explore/strategy/pct.ts';
+import { strategyByName } from '../explore/strategy/registry.ts';
 import { jsonLine } from '../report/json-lines.ts';
 import { StatusLine } from '../report/status-line.ts';
 import { EXIT, type ExitCode, SimError } from '../shared/errors.ts';
@@ -63,7 +65,15 @@ export async function explore(words: readonly string[]): Promise<number> {
     const repeat = result.findings.at(-1)?.repeat ?? null;
     if (json) {
       const { findings, times: _times, ...numbers } = result;
-      out(jsonLine({ event: 'result', ...numbers, findings: findings.length }));
+      const bound = promiseOf(result, request);
+      out(
+        jsonLine({
+          event: 'result',
+          ...numbers,
+          findings: findings.length,
+          ...(bound === null ? {} : { bound }),
+        }),
+      );
       out(
         jsonLine({
           event: 'verdict',
@@ -140,16 +150,43 @@ function judge(
   }
 }
 
-/** The last line before the verdict: what it took, and where the seeds end. */
-function summary(
-  { seconds, executions, steps, features, findings, times }: CampaignResult,
-  { plan }: ExploreRequest,
-): string {
+/** What a strategy promises of each schedule, for executions as long as these were. */
+interface Bound {
+  /** Ordering constraints of the bugs that it is about. */
+  readonly depth: number;
+  readonly probability: number;
+  /** After so many schedules such a bug has shown with a probability of 0.99. */
+  readonly schedules: number;
+}
+
+/** Null for strategies that promise nothing. */
+function promiseOf({ actors, longest }: CampaignResult, { plan }: ExploreRequest): Bound | null {
+  const strategy = strategyByName(plan.strategy, plan.depth === null ? {} : { depth: plan.depth });
+  if (!(strategy instanceof Pct) || longest === 0) return null;
+  const { depth } = strategy;
+  const probability = pctBound({ actors, steps: longest, depth });
+  return { depth, probability, schedules: schedulesFor(probability, 0.99) };
+}
+
+function boundText({ depth, probability, schedules }: Bound, { actors, longest }: CampaignResult): string {
+  const rarely = formatCount(Math.round(1 / probability));
+  return [
+    `a bug of depth ${depth} shows in one schedule of ${rarely} or more often, with ${actors} actors and up to `,
+    `${formatCount(longest)} steps: in ${formatCount(schedules)} schedules with 99 %\n`,
+  ].join('');
+}
+
+/** The last lines before the verdict: what it took, where the seeds end, and what may be concluded. */
+function summary(result: CampaignResult, request: ExploreRequest): string {
+  const { seconds, executions, steps, features, findings, times } = result;
+  const { plan } = request;
+  const bound = promiseOf(result, request);
   const often = plan.keepGoing ? findings.filter(({ key }) => (times[key] ?? 0) > 1) : [];
   return [
     ...often.map(({ key, rule, message }) => `seen ${formatCount(times[key]!)} times: ${rule} ${message}\n`),
     `explored ${formatCount(executions)} schedules, ${formatCount(steps)} steps in ${seconds.toFixed(1)} s, `,
     `${plan.strategy} from seed ${hex(plan.seed)}, ${formatCount(features)} kinds of switches seen\n`,
+    bound === null ? '' : boundText(bound, result),
   ].join('');
 }
 

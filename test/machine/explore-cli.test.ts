@@ -62,6 +62,33 @@ test.serial('what exhausts says that it has; without a strategy all of them take
   t.regex(refused.err, /^SIM_USAGE: --resume: dpor cannot go on where it stopped\n/);
 });
 
+test.serial('PCT says what it promises for executions of this length', async (t) => {
+  const words = [
+    'explore',
+    'create-slot',
+    '--quiet',
+    '--jobs',
+    '1',
+    '--schedules',
+    '50',
+    '--strategy',
+    'pct2',
+  ];
+  const { code, lines } = await faultline(t, ...words);
+  t.is(code, 0);
+  const [, often, actors, steps] =
+    /^a bug of depth 2 shows in one schedule of ([\d ]+) or more often, with (\d+) actors and up to ([\d ]+) steps: in [\d ]+ schedules with 99 %$/.exec(
+      lines.at(-2)!,
+    ) ?? [];
+  const number = (text = '') => Number(text.replaceAll(/\D/g, ''));
+  t.is(number(often), number(actors) * number(steps), lines.at(-2));
+  t.true(number(steps) > 20);
+  const json = await faultline(t, ...words, '--json');
+  const { bound, longest } = JSON.parse(json.lines.at(-2)!);
+  t.like(bound, { depth: 2, probability: 1 / number(often) });
+  t.is(longest, number(steps));
+});
+
 test.serial('JSON lines: start, finding, result, verdict with the command that repeats it', async (t) => {
   const { code, lines } = await faultline(t, ...RC01, '--json', '--jobs', '1');
   t.is(code, 1);

@@ -31,6 +31,9 @@ export interface CampaignResult {
   readonly ending: CampaignEnding;
   readonly executions: number;
   readonly steps: number;
+  /** As seen in this run: actors of an execution, and the most steps of any. 0 when there was none. */
+  readonly actors: number;
+  readonly longest: number;
   readonly seconds: number;
   /** By the number of the schedule that showed them first. */
   readonly findings: readonly FoundFinding[];
@@ -68,6 +71,8 @@ export class Campaign {
   readonly #before: number;
   #ending: CampaignEnding | null = null;
   #lastSchedule = 2 ** 31 - 1;
+  #actors = 0;
+  #longest = 0;
 
   /**
    * @param state        what was done before: goes on from there, and is kept up to date
@@ -130,6 +135,8 @@ export class Campaign {
       ending: this.#ending ?? 'done',
       executions,
       steps,
+      actors: this.#actors,
+      longest: this.#longest,
       seconds: (performance.now() - this.#startedMs) / 1000,
       findings,
       times,
@@ -167,6 +174,8 @@ export class Campaign {
       throw error;
     }
     this.#state.add(explored, from, to);
+    this.#actors = Math.max(this.#actors, explored.actors);
+    this.#longest = Math.max(this.#longest, explored.longest);
     if (explored.exhausted) this.#end('exhausted');
     for (const finding of explored.findings) {
       if (!this.#state.found(finding)) continue;

@@ -23,8 +23,18 @@ const SEED = 3;
 /** Bits for features: enough for a few hundred thousand to be told apart. */
 const FEATURE_BITS = 2 ** 20;
 
-export type WorkerPhase = 'idle' | 'load' | ScenarioPhase | 'report';
-const PHASES: readonly WorkerPhase[] = ['idle', 'load', 'setUp', 'participants', 'steps', 'atEnd', 'report'];
+/** `threads`: the threads of the controlled engine are started. */
+export type WorkerPhase = 'idle' | 'load' | ScenarioPhase | 'threads' | 'report';
+const PHASES: readonly WorkerPhase[] = [
+  'idle',
+  'load',
+  'setUp',
+  'participants',
+  'steps',
+  'atEnd',
+  'threads',
+  'report',
+];
 
 export interface SlotState {
   readonly phase: WorkerPhase;

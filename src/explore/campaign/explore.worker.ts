@@ -31,6 +31,7 @@ export default async function exploreThread(task: Task): Promise<Answer<Describe
   try {
     const scenario = guarded(await loadScenario(task.scenario), (phase) => control.enter(task.slot, phase));
     if (task.kind === 'replay' && task.engine === 'controlled') {
+      control.enter(task.slot, 'threads');
       return { value: await replayOnThreads(task, scenario) };
     }
     return { value: trapped(scenario.name, () => carryOut(task, scenario, control)) };
@@ -70,6 +71,7 @@ function exploreChunk(task: ExploreTask, scenario: Scenario, control: CampaignCo
   const note = (hash: number) => control.feature(hash);
   let executions = 0;
   let steps = 0;
+  let actors = 0;
   let exhausted = false;
   let number = from;
   for (; number < to && control.wants(number); number++) {
@@ -82,6 +84,7 @@ function exploreChunk(task: ExploreTask, scenario: Scenario, control: CampaignCo
     }
     executions += 1;
     steps += execution.step;
+    actors = execution.actorCount;
     if (number < ALL_FEATURES || number % FEATURES_EVERY === 0) featuresOf(execution.trace, note);
     if (execution.findings.length === 0) {
       if (number % REPEAT_EVERY === 0) repeats.check(target.world, execution, seed);
@@ -97,13 +100,7 @@ function exploreChunk(task: ExploreTask, scenario: Scenario, control: CampaignCo
     }
     if (!keepGoing) break;
   }
-  return {
-    executions,
-    steps,
-    exhausted,
-    findings,
-    times,
-  };
+  return { executions, steps, actors, longest: stage.longest, exhausted, findings, times };
 }
 
 function replay(task: ReplayTask, whole: Scenario): Replayed {

@@ -39,6 +39,9 @@ export interface ExploreTask extends Base {
 export interface Explored {
   readonly executions: number;
   readonly steps: number;
+  /** Of one execution: its actors, and the most steps that any has taken. */
+  readonly actors: number;
+  readonly longest: number;
   /** The strategy had nothing left to try. */
   readonly exhausted: boolean;
   readonly findings: readonly FoundFinding[];

@@ -10,6 +10,8 @@ import type { Described, DescribeTask, Explored, ExploreTask, Replayed, ReplayTa
 
 /** What a worker without progress is given, ms. */
 export const STALL_MS = 10_000;
+/** Threads that are started load everything once more, on a busy machine one after the other: so many times as long. */
+const THREADS_PATIENCE = 6;
 const LOOK_EVERY_MS = 500;
 
 type Without<T> = Omit<T, 'control' | 'slotCount' | 'slot' | 'scenario'>;
@@ -73,10 +75,12 @@ export class Workers {
       if (now.beat !== last.beat || now.executions !== last.executions || now.phase === 'idle') {
         last = now;
         since = performance.now();
-      } else if (performance.now() - since > this.#stallMs) {
-        stalled ??= endless(this.#scenario, now, this.#stallMs);
-        void this.close();
+        return;
       }
+      const patienceMs = now.phase === 'threads' ? THREADS_PATIENCE * this.#stallMs : this.#stallMs;
+      if (performance.now() - since <= patienceMs) return;
+      stalled ??= endless(this.#scenario, now, patienceMs);
+      void this.close();
     }, LOOK_EVERY_MS);
     try {
       return valueIn((await this.#pool.run(whole as unknown as Task)) as Answer<R>);
@@ -99,6 +103,7 @@ function endless(scenario: string, { phase, seed }: SlotState, stallMs: number):
     participants: 'participants() does not end',
     steps: `an actor takes no further step, in the schedule of seed ${seed}`,
     atEnd: 'atEnd() does not end',
+    threads: 'its threads do not get ready',
     report: 'a finding cannot be explained',
   };
   const hint =

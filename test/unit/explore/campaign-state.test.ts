@@ -18,6 +18,8 @@ const IDENTITY: CampaignIdentity = {
 const chunk = (executions: number, times: Record<string, number> = {}): Explored => ({
   executions,
   steps: executions * 10,
+  actors: 2,
+  longest: 10,
   exhausted: false,
   findings: [],
   times,
