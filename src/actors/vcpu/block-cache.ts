@@ -47,6 +47,9 @@ import type { Vcpu } from './vcpu.ts';
 /** Most instructions in one block: what bounds the time between two looks at the requests. */
 export const BLOCK_INSNS_MAX = 64;
 
+/** LIMIT: targets of indirect branches that are remembered. Those still in use are noted again. */
+const JUMP_TARGETS_MAX = 2048;
+
 /** Control does not simply go on after these; POPF may have set IF or TF, which the host has to see. */
 const ENDS_BLOCK: ReadonlySet<string> = new Set([
   'jmp', 'jmpind', 'jcc', 'jrcxz', 'loop', 'loope', 'loopne', 'call', 'callind', 'ret', 'popf',
@@ -115,6 +118,16 @@ export class BlockCache {
     }
     this.#remember(rip, record);
     return record;
+  }
+
+  /** RIPs that branches have come to which nothing links to their target, lately. */
+  readonly jumpTargets = new Set<bigint>();
+
+  /** After EXIT_BLOCK: notes where a branch goes that cannot be linked. */
+  noteJump(link: number): void {
+    if (link !== 0 || this.compiler === null) return;
+    if (this.jumpTargets.size >= JUMP_TARGETS_MAX) this.jumpTargets.clear();
+    this.jumpTargets.add(this.#vcpu.get64('RIP'));
   }
 
   /**

@@ -204,6 +204,7 @@ function* runGuest(vcpu: Vcpu, budget: number): Path<number> {
       exit = INTERRUPTED;
       break;
     }
+    blocks.noteJump(link);
   }
   // A block is paid for when it is entered: what was not executed is given back.
   let left = vcpu.get32('BUDGET');

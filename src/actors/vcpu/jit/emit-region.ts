@@ -12,7 +12,7 @@ import { START, UOP } from '../isa/uop.ts';
 import { type FunctionBody, I32, type Label } from '../isa/wasm-module.ts';
 import { quietForm, seenFlags } from './flags-analysis.ts';
 import { howToDo } from './how-to-do.ts';
-import { lastInsn, type Region, type RegionBlock } from './region.ts';
+import { isIndirect, lastInsn, type Region, type RegionBlock, returnSite } from './region.ts';
 import { RegionCode } from './region-code.ts';
 import { RegionEmitter } from './region-emitter.ts';
 import { type Node, type Structure, structureOf } from './structure.ts';
@@ -26,14 +26,27 @@ export interface RegionPlace {
 export interface EmittedRegion {
   /** RIPs of the blocks it can be entered at, by entry number. */
   readonly entries: readonly bigint[];
-  /** Of all blocks that control goes back to. */
+  /** Of the blocks that loops begin with; a function that is called twice is none. */
   readonly loops: readonly bigint[];
 }
 
 export function emitRegion(fn: FunctionBody, region: Region, place: RegionPlace): EmittedRegion {
   const writer = new RegionWriter(fn, region, place);
   writer.write();
-  return { entries: writer.structure.entries, loops: writer.structure.loops };
+  const called = calledBlocks(region);
+  const loops = writer.structure.loops.filter((rip) => !called.has(rip));
+  return { entries: writer.structure.entries, loops };
+}
+
+/** Where calls go and return to. */
+function calledBlocks({ blocks }: Region): Set<bigint> {
+  const called = new Set<bigint>();
+  for (const { block, taken, predicted } of blocks.values()) {
+    const site = returnSite(block);
+    if (site === null) continue;
+    for (const rip of [site, taken, ...predicted]) if (rip !== null) called.add(rip);
+  }
+  return called;
 }
 
 class RegionWriter {
@@ -54,11 +67,12 @@ class RegionWriter {
     const edges = new Map<bigint, bigint[]>();
     let comesBack = false;
     for (const [rip, member] of region.blocks) {
-      const targets = [member.next, member.taken].filter(
-        (to): to is bigint => to !== null && region.blocks.has(to),
+      const targets = [member.next, member.taken, ...member.predicted];
+      edges.set(
+        rip,
+        targets.filter((to): to is bigint => to !== null && region.blocks.has(to)),
       );
-      edges.set(rip, targets);
-      if (isIndirect(member)) comesBack = true;
+      if (isIndirect(member.block)) comesBack = true;
     }
     this.structure = structureOf({ entries: region.entries, edges, comesBack });
     const forms = new Map(
@@ -145,7 +159,7 @@ class RegionWriter {
     const forms = this.#forms.get(block.rip)!;
     const branching = {
       branch: (branch: Branch) => this.#branch(node, member, branch),
-      jump: (rip: Value) => this.#jump(member, rip),
+      jump: (rip: Value) => this.#jump(node, member, rip),
     };
     for (const [index, at] of block.insns.entries()) {
       const e = new RegionEmitter(code, forms[index]!, at, branching);
@@ -178,12 +192,14 @@ class RegionWriter {
   #branch(from: Node, { block, taken, next }: RegionBlock, branch: Branch): void {
     const rip = branch === 'taken' ? taken : next;
     if (rip === null) throw new Error(`${lastInsn(block).insn.op} goes nowhere`);
-    const to = this.structure.nodes.get(rip);
-    if (to === undefined) {
-      this.#exitTo(rip, lastInsn(block).record, branch);
-      return;
-    }
+    if (this.structure.nodes.has(rip)) this.#goTo(from, rip);
+    else this.#exitTo(rip, lastInsn(block).record, branch);
+  }
+
+  /** Along an edge within the region. */
+  #goTo(from: Node, rip: bigint): void {
     const code = this.#code;
+    const to = this.structure.nodes.get(rip)!;
     if (this.structure.goesByRoot(from, to)) {
       code.start.assign(code.i32(this.#region.blocks.get(rip)!.block.start));
       code.entry.assign(code.i32(this.structure.entries.indexOf(rip)));
@@ -206,9 +222,10 @@ class RegionWriter {
   }
 
   /** To an address that only running tells. What the jump cache knows of it may be an entry of this region. */
-  #jump({ block }: RegionBlock, rip: Value): void {
+  #jump(from: Node, { block, predicted }: RegionBlock, rip: Value): void {
     const code = this.#code;
     const target = code.let(rip);
+    for (const likely of predicted) code.if(target.eq(likely), () => this.#goTo(from, likely));
     const record = code.let(lookUpJump(code, code.cpu, target));
     code.if(record.isZero(), () => code.exitToRip(lastInsn(block).record, target));
     code.if(code.load(I32, 2, record, UOP.at.HANDLER).eq(this.#place.handler), () => {
@@ -220,8 +237,3 @@ class RegionWriter {
   }
 }
 
-const INDIRECT: ReadonlySet<string> = new Set(['jmpind', 'callind', 'ret']);
-
-function isIndirect({ block }: RegionBlock): boolean {
-  return INDIRECT.has(lastInsn(block).insn.op);
-}

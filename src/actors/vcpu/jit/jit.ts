@@ -42,6 +42,8 @@ const BYTES_MAX = 16 * 1024 ** 2;
 
 /** Where decoded code is. */
 export interface DecodedCode {
+  /** RIPs that control has come to by their address, not by a link. */
+  readonly jumpTargets: ReadonlySet<bigint>;
   decodedAt(rip: bigint): DecodedBlock | null;
 }
 
@@ -80,6 +82,7 @@ export class Jit implements BlockCompiler {
     const page = rip >> 12n;
     const region = selectRegion(block, {
       blockAt: (target) => (target >> 12n === page ? this.#code.decodedAt(target) : null),
+      jumpTargets: () => [...this.#code.jumpTargets].filter((target) => target >> 12n === page),
       isCompiledLoop: ({ start: other }) => this.store.isLoop(other),
       isWarm: ({ start: other }) =>
         this.heat - this.#mem.i32[(other + START.HEAT) >>> 2]! >= this.heat / WARM,

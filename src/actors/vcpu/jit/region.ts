@@ -15,6 +15,8 @@ export interface RegionBlock {
   readonly taken: bigint | null;
   /** What follows it, null where control never simply goes on. */
   readonly next: bigint | null;
+  /** Where the indirect branch at its end is tried to go to, before the jump cache is asked. */
+  readonly predicted: readonly bigint[];
 }
 
 export interface Region {
@@ -25,13 +27,14 @@ export interface Region {
   readonly count: number;
 }
 
+const INDIRECT: ReadonlySet<string> = new Set(['jmpind', 'callind', 'ret']);
 const FALLS_THROUGH: ReadonlySet<string> = new Set(['jcc', 'jrcxz', 'loop', 'loope', 'loopne']);
 const GOES_TO_TARGET: ReadonlySet<string> = new Set([...FALLS_THROUGH, 'jmp', 'call', 'fall']);
 
 export function regionBlock(block: DecodedBlock): RegionBlock {
   const { insn } = lastInsn(block);
   const taken = GOES_TO_TARGET.has(insn.op) ? BigInt.asUintN(64, insn.target) : null;
-  return { block, taken, next: FALLS_THROUGH.has(insn.op) ? following(insn) : null };
+  return { block, taken, next: FALLS_THROUGH.has(insn.op) ? following(insn) : null, predicted: [] };
 }
 
 export function lastInsn(block: DecodedBlock): DecodedInsn {
@@ -42,6 +45,11 @@ export function lastInsn(block: DecodedBlock): DecodedInsn {
 export function returnSite(block: DecodedBlock): bigint | null {
   const { insn } = lastInsn(block);
   return insn.op === 'call' || insn.op === 'callind' ? following(insn) : null;
+}
+
+/** Does it end with a branch to an address that only running tells? */
+export function isIndirect(block: DecodedBlock): boolean {
+  return INDIRECT.has(lastInsn(block).insn.op);
 }
 
 function following(insn: NormalInsn): bigint {
