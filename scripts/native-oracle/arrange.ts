@@ -5,6 +5,7 @@
 import type { Size } from '../../src/actors/vcpu/isa/insn.ts';
 import { AT_REG, AT_UNSIGNED, type Place } from '../../src/actors/vcpu/isa/opcode-table.ts';
 import { isVectorOp } from '../../src/actors/vcpu/isa/vector-ops.ts';
+import { isX87Op } from '../../src/actors/vcpu/isa/x87-ops.ts';
 import type { Prng } from '../../src/shared/prng.ts';
 import { isCanonical, unusual } from './address.ts';
 import { CODE_BASE, CODE_BYTES, DATA_BASE, DATA_BYTES, PAGE_BYTES } from './arena.ts';
@@ -12,6 +13,7 @@ import type { CaseState } from './case-state.ts';
 import type { Slot } from './encodings.ts';
 import { anyBits, division, operandValue, shiftCount } from './values.ts';
 import { controlOf, vectorValue } from './vector-values.ts';
+import { extendedValue, x87Memory } from './x87-values.ts';
 
 export type Operand =
   | { readonly kind: 'none'; readonly size: Size }
@@ -97,6 +99,8 @@ export function placeOperand(state: CaseState, slot: Slot, size: number): bigint
   // AMD reads four bytes for MOVSXD with 66, Intel two.
   if (op === 'movsxd' && slot.size === 2) return state.placeAt('inside', size);
   if (op === 'fxrstor') return fxArea(state);
+  // At which of their bytes these fault is up to the processor.
+  if (/^(fldenv|fnstenv|fnsave|frstor)$/.test(op)) return state.placeAt('inside', size);
   if (size === 16 && rng.chance(op === 'cmpxchg16b' ? 0.9 : 0.75)) return state.place(size) & ~15n;
   return state.place(size);
 }
@@ -221,6 +225,10 @@ export function chooseValues(
   const { rng } = state;
   const bits = size * 8;
   const [dst, src] = operands as [Operand, Operand, Operand];
+  if (isX87Op(op)) {
+    chooseX87(state, op, dst, src);
+    return;
+  }
   if (isVectorOp(op) || [dst, src].some(({ kind }) => kind === 'vector')) {
     chooseVectors(state, op, [dst, src]);
     return;
@@ -333,10 +341,32 @@ function chooseVectors(state: CaseState, op: string, operands: readonly Operand[
 }
 
 /** Whether bytes that are not stored are looked at, and when, is up to the processor: they are all there. */
+/** ST0, ST1, the register named, and memory. */
+function chooseX87(state: CaseState, op: string, dst: Operand, src: Operand): void {
+  const { rng } = state;
+  const middle = rng.pick([0, 0, 0, 1, 2]);
+  const named = [dst, src].flatMap((operand) => (operand.kind === 'vector' ? [operand.register] : []));
+  const same = extendedValue(rng, middle);
+  for (const register of new Set([16, 17, ...named])) {
+    state.vectors.set(register, rng.chance(0.1) ? same : extendedValue(rng, middle));
+  }
+  // Beyond, nothing is defined: −1 … 1, and −0.29 … 0.41.
+  const st0 = state.vectors.get(16)!;
+  const limit = op === 'f2xm1' ? 0x3ffen : op === 'fyl2xp1' ? 0x3ffcn : 0x7fffn;
+  const exponent = (st0 >> 64n) & 0x7fffn;
+  if (exponent > limit && exponent < 0x7fffn) state.vectors.set(16, st0 & ~((0x7fffn & ~limit) << 64n));
+  for (const operand of [dst, src]) {
+    if (operand.kind !== 'mem') continue;
+    const bytes = (operand.size as number) === 1 ? 8 : operand.size;
+    set(state, { ...operand, size: bytes }, x87Memory(rng, op, bytes));
+  }
+}
+
 /** 512 bytes with an MXCSR that can be loaded, most of the time. */
 function fxArea(state: CaseState): bigint {
   const { rng } = state;
-  const place = state.place(512);
+  // At which of its bytes it faults is up to the processor.
+  const place = state.placeAt(rng.chance(0.95) ? 'inside' : 'noncanonical', 512);
   const at = rng.chance(0.9) ? place & ~15n : place;
   if (rng.chance(0.9)) state.setMemory(at + 24n, 4, BigInt(controlOf(rng)));
   return at;

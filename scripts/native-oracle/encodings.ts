@@ -28,6 +28,7 @@ import {
   THREE_BYTE_38,
   TWO_BYTE,
 } from '../../src/actors/vcpu/isa/opcode-table.ts';
+import { X87_OPS } from '../../src/actors/vcpu/isa/x87-ops.ts';
 
 /** A leaf and what the bytes must be to reach it. −1: whatever they like. */
 export interface Encoding {
@@ -65,7 +66,7 @@ export interface Slot {
 export const NOT_COVERED: { readonly [op in CoreOp]?: string } = {};
 
 /** Operations of TypeScript that a process may use, and so can be compared. */
-const HOST_OPS_COVERED: readonly HostOp[] = ['maskmovq', 'maskmovdqu', 'fxrstor'];
+const HOST_OPS_COVERED: readonly HostOp[] = ['maskmovq', 'maskmovdqu', 'fxrstor', ...X87_OPS];
 
 type Path = Omit<Encoding, 'op' | 'leaf' | 'map' | 'opcodes'>;
 const FREE: Path = { reg: -1, mod: 'any', rm: -1, prefix: -1, rexB: -1, rexW: -1 };

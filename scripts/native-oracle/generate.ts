@@ -17,10 +17,12 @@ import {
   AT_RAX,
   AT_REG,
   AT_RM,
+  AT_TOP,
   type Place,
   SIZE_D64,
 } from '../../src/actors/vcpu/isa/opcode-table.ts';
 import { isVectorOp } from '../../src/actors/vcpu/isa/vector-ops.ts';
+import { isX87Op } from '../../src/actors/vcpu/isa/x87-ops.ts';
 import type { Prng } from '../../src/shared/prng.ts';
 import { ARITHMETIC_FLAGS, RFLAGS_DF, RFLAGS_FIXED, RFLAGS_IF } from '../../src/shared/x86/rflags.ts';
 import { type Address, bytes, encodeAddress, unusual } from './address.ts';
@@ -42,10 +44,18 @@ import { hasRegOperand, placeSize, type Slot } from './encodings.ts';
 import type { FpuCase } from './fpu-case.ts';
 import { freedomOf } from './undefined-flags.ts';
 import { controlOf } from './vector-values.ts';
+import { fcwOf, fswOf } from './x87-values.ts';
 
 const RCX = 1;
 /** Of operations whose memory operand is longer than its letter says. */
-const AREA_BYTES: { readonly [op: string]: number } = { cmpxchg16b: 16, fxrstor: 512 };
+const AREA_BYTES: { readonly [op: string]: number } = {
+  cmpxchg16b: 16,
+  fxrstor: 512,
+  fnstenv: 28,
+  fldenv: 28,
+  fnsave: 108,
+  frstor: 108,
+};
 const CS_DS_ES_SS = [0x26, 0x2e, 0x36, 0x3e];
 
 /** One case of `slot`. Everything random comes from `rng`. */
@@ -65,6 +75,7 @@ class InstructionMaker {
   readonly #noRex: boolean;
   /** Has it operands in vector registers? */
   readonly #vector: boolean;
+  readonly #x87: boolean;
   /** TOP of the x87 stack. */
   readonly #top: number;
   #opcode: number;
@@ -85,8 +96,9 @@ class InstructionMaker {
       (place) => [AT_RM, AT_REG, AT_OPCODE].includes(place.at) && placeSize(place, slot.size) === 1,
     );
     this.#noRex = slot.rm === 'high' || (byteRegister && slot.size !== 8 && rexB < 0 && rng.chance(0.4));
+    this.#x87 = isX87Op(slot.encoding.op);
     this.#vector = [leaf.dst, leaf.src].some((place) => place.at !== AT_NONE && place.file !== 'gpr');
-    this.#top = this.#vector && rng.chance(0.5) ? rng.below(8) : 0;
+    this.#top = (this.#vector || this.#x87) && rng.chance(0.5) ? rng.below(8) : 0;
     this.#opcode = rng.pick(slot.encoding.opcodes);
   }
 
@@ -169,9 +181,27 @@ class InstructionMaker {
       fsBase: state.fsBase,
       gsBase: state.gsBase,
       ...state.patch(),
-      fpu: isVectorOp(want.op) || this.#vector || want.op === 'fxrstor' ? this.#fpu() : null,
+      fpu:
+        isVectorOp(want.op) || this.#vector || want.op === 'fxrstor' || isX87Op(want.op) ? this.#fpu() : null,
       freedom: freedomOf(insn, this.#shiftCountOf(insn), this.#sourceIsZero(insn)),
       group: groupOfCode(mapped, 1),
+    };
+  }
+
+  #x87Control(): Pick<FpuCase, 'fcw' | 'fsw' | 'ftw'> {
+    const rng = this.#rng;
+    const ftw = rng.chance(0.5) ? 0xff : rng.below(256);
+    if (!this.#x87) return { fcw: 0x37f, fsw: this.#top << 11, ftw };
+    // Comparisons: what an unmasked exception leaves in the conditions is up to the processor.
+    const fcw = fcwOf(rng) | (/^f[iu]?com|^ftst/.test(this.#slot.encoding.op) ? 3 : 0);
+    // Room for what is pushed, and operands that are there, most of the time.
+    const pushes = /^f(i|b)?ld|^fxtract|^fsincos|^fptan/.test(this.#slot.encoding.op);
+    const free = pushes ? 1 << ((this.#top - 1) & 7) : 0;
+    const usual = 0xff & ~free;
+    return {
+      fcw,
+      fsw: fswOf(rng, fcw, this.#top),
+      ftw: rng.chance(0.85) ? usual : rng.below(256) & ~(this.#slot.encoding.op === 'fxtract' ? free : 0),
     };
   }
 
@@ -181,9 +211,7 @@ class InstructionMaker {
       fill: this.#state.fill,
       chosen: [...this.#state.vectors].sort(([a], [b]) => a - b),
       mxcsr: controlOf(rng),
-      fcw: 0x37f,
-      fsw: this.#top << 11,
-      ftw: rng.chance(0.5) ? 0xff : rng.below(256),
+      ...this.#x87Control(),
     };
   }
 
@@ -255,6 +283,7 @@ class InstructionMaker {
   #operand(place: Place, registers: { reg: number; rmRegister: number; opcodeRegister: number }): Operand {
     const size = place.at === AT_NONE ? 1 : placeSize(place, this.#slot.size);
     const inRegister = (register: number): Operand => {
+      if (place.file === 'st') return { kind: 'vector', size, register: 16 + (register & 7) };
       if (place.file === 'xmm') return { kind: 'vector', size, register };
       if (place.file === 'mm') return { kind: 'vector', size, register: 16 + ((register - this.#top) & 7) };
       const high = size === 1 && this.#noRex && register >= 4;
@@ -275,6 +304,8 @@ class InstructionMaker {
         return { kind: 'reg', size, reg: 0, high: false };
       case AT_CL:
         return { kind: 'reg', size, reg: RCX, high: false };
+      case AT_TOP:
+        return { kind: 'vector', size, register: 16 };
       case AT_ONE:
         return { kind: 'imm', size, value: 1n };
       default:
@@ -291,7 +322,7 @@ class InstructionMaker {
   /** W where the size does not hang on it: branches, pushes and byte operations. */
   #uselessRexW(): boolean {
     const { leaf, rexW } = this.#slot.encoding;
-    if (this.#noRex || rexW >= 0 || this.#slot.size === 2) return false;
+    if (this.#noRex || rexW >= 0 || this.#slot.size === 2 || this.#x87) return false;
     const fixed = leaf.size < 16 || leaf.size === SIZE_D64;
     return fixed && !leaf.extend && this.#rng.chance(0.1);
   }

@@ -1,8 +1,7 @@
 /**
  * CPUID: exactly what works here. A bit is set when the decoder, the core and the host operations do what it promises.
  *
- * BMI1 is not offered, although TZCNT is there: the rest of it is VEX encoded. No FPU, no SSE, no APIC; XSAVE keeps the
- * registers of both.
+ * BMI1 is not offered, although TZCNT is there: the rest of it is VEX encoded. No APIC.
  *
  * @source Intel SDM vol. 2A, "CPUID—CPU Identification"; linux Documentation/virt/kvm/x86/cpuid.rst
  */
@@ -15,17 +14,26 @@ import {
   CPUID_1_ECX_OSXSAVE,
   CPUID_1_ECX_POPCNT,
   CPUID_1_ECX_RDRAND,
+  CPUID_1_ECX_SSE3,
+  CPUID_1_ECX_SSE4_1,
+  CPUID_1_ECX_SSSE3,
   CPUID_1_ECX_XSAVE,
   CPUID_1_EDX_CLFSH,
   CPUID_1_EDX_CMOV,
   CPUID_1_EDX_CX8,
+  CPUID_1_EDX_FPU,
+  CPUID_1_EDX_FXSR,
+  CPUID_1_EDX_MMX,
   CPUID_1_EDX_MSR,
   CPUID_1_EDX_PAE,
   CPUID_1_EDX_PAT,
   CPUID_1_EDX_PGE,
   CPUID_1_EDX_PSE,
+  CPUID_1_EDX_SSE,
+  CPUID_1_EDX_SSE2,
   CPUID_1_EDX_TSC,
   CPUID_7_EBX_FSGSBASE,
+  CPUID_7_EBX_NO_SELECTORS,
   CPUID_7_EBX_SMEP,
   CPUID_80000001_ECX_ABM,
   CPUID_80000001_ECX_LAHF64,
@@ -100,14 +108,18 @@ function basicLeaf(leaf: number, subleaf: number, vcpu: IdentifiedVcpu): CpuidRe
       return result(
         SIGNATURE,
         (vcpu.index << 24) | ((CLFLUSH_BYTES / 8) << 8),
-        CPUID_1_ECX_CX16 |
+        CPUID_1_ECX_SSE3 |
+          CPUID_1_ECX_SSSE3 |
+          CPUID_1_ECX_CX16 |
+          CPUID_1_ECX_SSE4_1 |
           CPUID_1_ECX_MOVBE |
           CPUID_1_ECX_POPCNT |
           CPUID_1_ECX_RDRAND |
           CPUID_1_ECX_XSAVE |
           ((vcpu.get64('CR4') & CR4_OSXSAVE) === 0n ? 0 : CPUID_1_ECX_OSXSAVE) |
           CPUID_1_ECX_HYPERVISOR,
-        CPUID_1_EDX_PSE |
+        CPUID_1_EDX_FPU |
+          CPUID_1_EDX_PSE |
           CPUID_1_EDX_TSC |
           CPUID_1_EDX_MSR |
           CPUID_1_EDX_PAE |
@@ -115,10 +127,16 @@ function basicLeaf(leaf: number, subleaf: number, vcpu: IdentifiedVcpu): CpuidRe
           CPUID_1_EDX_PGE |
           CPUID_1_EDX_CMOV |
           CPUID_1_EDX_PAT |
-          CPUID_1_EDX_CLFSH,
+          CPUID_1_EDX_CLFSH |
+          CPUID_1_EDX_MMX |
+          CPUID_1_EDX_FXSR |
+          CPUID_1_EDX_SSE |
+          CPUID_1_EDX_SSE2,
       );
     case FEATURES:
-      return subleaf === 0 ? result(0, CPUID_7_EBX_FSGSBASE | CPUID_7_EBX_SMEP, 0, 0) : NOTHING;
+      return subleaf === 0
+        ? result(0, CPUID_7_EBX_FSGSBASE | CPUID_7_EBX_SMEP | CPUID_7_EBX_NO_SELECTORS, 0, 0)
+        : NOTHING;
     case EXTENDED_STATE:
       // The same size whatever is on: both components lie in the legacy region.
       return subleaf === 0 ? result(Number(XCR0_SUPPORTED), XSAVE_BYTES, XSAVE_BYTES, 0) : NOTHING;

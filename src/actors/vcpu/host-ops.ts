@@ -35,7 +35,10 @@ import { type CpuidResult, cpuid } from './cpuid.ts';
 import { loadLdt, loadSegment, loadTable, loadTaskRegister, storeTable } from './descriptors.ts';
 import { deliver } from './exceptions.ts';
 import { farCall, farJump, farReturn, interruptReturn, systemCall, systemReturn } from './far-transfers.ts';
+import { executeX87 } from './float/x87.ts';
+import { executeX87Environment } from './float/x87-environment.ts';
 import type { HostOp, Insn, MemOperand, RegOperand } from './isa/insn.ts';
+import { isX87Op, type X87Op } from './isa/x87-ops.ts';
 import { readLinear, writeLinear } from './linear-memory.ts';
 import { storeMasked } from './masked-store.ts';
 import { rdmsr, rdtsc, wrmsr } from './msr.ts';
@@ -129,6 +132,10 @@ function isPortString(op: HostOp): boolean {
 
 /** Operations that go on with the next instruction. */
 function* executeStraight(vcpu: Vcpu, insn: Insn, op: Exclude<HostOp, Jumping>): Path<Outcome> {
+  if (isX87Op(op)) {
+    if (X87_AREAS.has(op)) return yield* executeX87Environment(vcpu, insn, op);
+    return yield* executeX87(vcpu, insn, op);
+  }
   const table = DESCRIPTOR_ACCESSES[op];
   if (table !== undefined && (!table.write || vcpu.get32('CPL') === 0)) {
     const verdict = yield* descriptorEvent(vcpu, table.descriptor, table.write);
@@ -292,6 +299,7 @@ export function executeLight(vcpu: Vcpu, insn: Insn): Outcome {
     }
   }
 }
+const X87_AREAS: ReadonlySet<string> = new Set<X87Op>(['fnstenv', 'fldenv', 'fnsave', 'frstor']);
 
 /** Which instructions store (write false) or load (true) a descriptor-table register. */
 const DESCRIPTOR_ACCESSES: Readonly<

@@ -5,8 +5,12 @@
  */
 
 // Leaf 1, ECX.
+export const CPUID_1_ECX_SSE3 = 1 << 0;
+export const CPUID_1_ECX_SSSE3 = 1 << 9;
 export const CPUID_1_ECX_CX16 = 1 << 13;
 export const CPUID_1_ECX_X2APIC = 1 << 21;
+export const CPUID_1_ECX_SSE4_1 = 1 << 19;
+export const CPUID_1_ECX_SSE4_2 = 1 << 20;
 export const CPUID_1_ECX_MOVBE = 1 << 22;
 export const CPUID_1_ECX_POPCNT = 1 << 23;
 export const CPUID_1_ECX_TSC_DEADLINE = 1 << 24;
@@ -31,11 +35,18 @@ export const CPUID_1_EDX_PAT = 1 << 16;
 export const CPUID_1_EDX_CLFSH = 1 << 19;
 /** EBX has the number of APIC ids of the package. */
 export const CPUID_1_EDX_HTT = 1 << 28;
+export const CPUID_1_EDX_MMX = 1 << 23;
+export const CPUID_1_EDX_FXSR = 1 << 24;
+export const CPUID_1_EDX_SSE = 1 << 25;
+export const CPUID_1_EDX_SSE2 = 1 << 26;
 
 // Leaf 7 subleaf 0, EBX.
 export const CPUID_7_EBX_FSGSBASE = 1 << 0;
 export const CPUID_7_EBX_BMI1 = 1 << 3;
 export const CPUID_7_EBX_SMEP = 1 << 7;
+/** FCS and FDS are always 0. */
+export const CPUID_7_EBX_NO_SELECTORS = 1 << 13;
+export const CPUID_7_EBX_ADX = 1 << 19;
 
 // Leaf 7 subleaf 0, EDX.
 export const CPUID_7_EDX_ARCH_CAPABILITIES = 1 << 29;

@@ -33,6 +33,7 @@ import {
   TWO_BYTE,
 } from '../../../src/actors/vcpu/isa/opcode-table.ts';
 import { isVectorOp } from '../../../src/actors/vcpu/isa/vector-ops.ts';
+import { isX87Op } from '../../../src/actors/vcpu/isa/x87-ops.ts';
 
 const { SEED = '0xdec0de' } = process.env;
 const seed = Number(SEED);
@@ -63,6 +64,7 @@ const RENAMED: { readonly [mnemonic: string]: string } = {
   rdsspq: 'nop',
   cldemote: 'nop',
   vmmcall: 'vmcall',
+  wait: 'fwait',
   fxsave64: 'fxsave',
   fxrstor64: 'fxrstor',
   xsave64: 'xsave',
@@ -83,7 +85,7 @@ const CONDITIONS = new Set(['jcc', 'setcc', 'cmovcc']);
 
 /** Of these a general register has the operand size. */
 const WITH_GENERAL_SIZE = /^(movmskp[sd]|pmovmskb|pextr[bw]|extractps|cvt.*si|cvtsi2s[sd])$/;
-const isVector = (op: string): boolean => isVectorOp(op) || op.startsWith('maskmov');
+const isVector = (op: string): boolean => isVectorOp(op) || op.startsWith('maskmov') || isX87Op(op);
 
 /** What we would call it; a name not in OURS if we do not have it. */
 function icedOp(insn: Instruction): string {
@@ -186,6 +188,7 @@ function icedOperands(op: string, insn: Instruction): string[] {
 function icedRegister(register: Register): string {
   if (register >= Register.AH && register <= Register.BH) return `high${register - Register.AH}`;
   if (RegisterExt.isXMM(register)) return `xmm${RegisterExt.number(register)}`;
+  if (RegisterExt.isST(register)) return `st${RegisterExt.number(register)}`;
   if (RegisterExt.isMM(register)) return `mm${RegisterExt.number(register)}`;
   return `r${RegisterExt.number(RegisterExt.fullRegister(register))}`;
 }
@@ -280,10 +283,16 @@ function icedText(op: string, insn: Instruction): string {
 
 // ── our side ────────────────────────────────────────────────────────────────────────────────────
 
+/** Of environments and whole states the operand size says how long they are. */
+function x87AreaBytes({ op, size }: Insn): number | undefined {
+  if (!/^(fldenv|fnstenv|fnsave|frstor)$/.test(op)) return undefined;
+  return (size === 2 ? 14 : 28) + (op.endsWith('env') ? 0 : 80);
+}
+
 function ourVectorText(insn: Insn): string {
   const { op, dst, src, src2, length } = insn;
   const operands = [dst, src, src2].filter((operand) => operand !== null);
-  const memory = operands.some(({ kind }) => kind === 'mem') ? insn.srcSize : 0;
+  const memory = operands.some(({ kind }) => kind === 'mem') ? (x87AreaBytes(insn) ?? insn.srcSize) : 0;
   const general = operands.some(({ kind }) => kind === 'reg');
   const size = WITH_GENERAL_SIZE.test(op) && general ? insn.size : 0;
   const implicit = op.startsWith('maskmov') ? [`implicit ${insn.seg} address ${insn.addressSize}`] : [];
@@ -650,7 +659,7 @@ test('undefined opcodes are named so that they can be counted', (t) => {
   const names = {
     '06': '06',
     '9a': '9a',
-    'd9 c0': 'd9 (x87)',
+    'd9 d1': 'd9 d1',
     'c5 f8 77': 'c5 (vex)',
     '62 f1': '62 (evex)',
     'f2 0f 6f 00': '0f 6f with f2',

@@ -170,7 +170,11 @@ export function round(
     if ((unmasked & FP_OVERFLOW) !== 0) {
       const scaled = format.explicit && top - BIAS_ADJUST >= least && top - BIAS_ADJUST <= greatest;
       const bits = scaled ? packed(top - BIAS_ADJUST) : infinity(format, negative);
-      return { bits, raised: FP_OVERFLOW | inexact, roundedUp: kept.up || !scaled };
+      return {
+        bits,
+        raised: FP_OVERFLOW | (format.explicit && !scaled ? FP_INEXACT : inexact),
+        roundedUp: kept.up || !scaled,
+      };
     }
     const toInfinity = mode === NEAREST || mode === (negative ? DOWN : UP);
     const bits = toInfinity ? infinity(format, negative) : largest(format, negative, precision);

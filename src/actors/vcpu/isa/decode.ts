@@ -14,6 +14,7 @@ import {
   AT_RAX,
   AT_REG,
   AT_RM,
+  AT_TOP,
   AT_UNSIGNED,
   BY_MOD,
   BY_PREFIX,
@@ -62,6 +63,7 @@ const DEBUG_REGISTERS = 8;
 const REGISTERS: readonly RegOperand[] = Array.from({ length: 16 }, (_, reg) => register(reg, false));
 const XMM: readonly VectorOperand[] = Array.from({ length: 16 }, (_, reg) => ({ kind: 'xmm', reg }));
 const MM: readonly VectorOperand[] = Array.from({ length: 8 }, (_, reg) => ({ kind: 'mm', reg }));
+const ST: readonly VectorOperand[] = Array.from({ length: 8 }, (_, reg) => ({ kind: 'st', reg }));
 const HIGH_BYTES: readonly RegOperand[] = Array.from({ length: 4 }, (_, reg) => register(reg, true));
 
 /** Decoding is synchronous and each thread has its own module, so the cursor is module state: nothing to allocate. */
@@ -222,6 +224,8 @@ export function decode(bytes: Uint8Array, at: number, available: number, rip: bi
       if (leaf.extra >= EXTRA_CONST) extra = leaf.extra - EXTRA_CONST;
   }
 
+  if (leaf.x87) extra = ((opcode & 7) << 8) | (modrm & 0xff);
+
   // In the order of the bytes: SIB and displacement, then immediates. A memory operand is made last of all, because a
   // RIP-relative one counts from the end of the instruction.
   if (inMemory) readMemory(modrm);
@@ -336,7 +340,7 @@ function sizeOf(size: number): Size {
 function rmBytes({ dst, src }: Leaf): Bytes {
   if (dst.at !== AT_RM && src.at !== AT_RM) return 8;
   const { size } = dst.at === AT_RM ? dst : src;
-  return size === 16 ? 16 : sizeOf(size);
+  return size === 16 || size === 10 ? size : sizeOf(size);
 }
 
 /** One operand; null for none, and for r/m in memory, which has to wait for the length. */
@@ -354,6 +358,8 @@ function operand(place: Place, size: Size, opcode: number, modrm: number, inMemo
       return REGISTERS[0]!;
     case AT_CL:
       return REGISTERS[1]!;
+    case AT_TOP:
+      return ST[0]!;
     case AT_ONE:
       return { kind: 'imm', value: 1n };
     case AT_UNSIGNED:
@@ -370,6 +376,7 @@ function operand(place: Place, size: Size, opcode: number, modrm: number, inMemo
 function anyRegister({ file, size }: Place, low: number, extension: number): Operand {
   if (file === 'gpr') return generalRegister(low, extension, size);
   // There are eight MMX registers, whatever REX says.
+  if (file === 'st') return ST[low]!;
   return file === 'mm' ? MM[low]! : XMM[extension === 0 ? low : low + 8]!;
 }
 

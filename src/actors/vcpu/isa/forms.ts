@@ -229,6 +229,8 @@ function isZeroCount(operand: Operand | null): boolean {
 
 function shapeOf(operand: Operand | null): Shape {
   if (operand === null) return 'none';
+  // x87 registers are none of the core's.
+  if (operand.kind === 'st') return 'none';
   return operand.kind === 'mem' ? memoryShape(operand) : operand.kind;
 }
 

@@ -4,10 +4,11 @@
  */
 
 import { VECTOR_OPS } from './vector-ops.ts';
+import { X87_OPS } from './x87-ops.ts';
 
 export type Size = 1 | 2 | 4 | 8;
 /** Bytes of what an instruction reads or writes in memory. */
-export type Bytes = Size | 16;
+export type Bytes = Size | 10 | 16;
 
 /** A general register. `high` is AH CH DH BH (index 0…3 without REX). */
 export interface RegOperand {
@@ -15,9 +16,9 @@ export interface RegOperand {
   readonly reg: number;
   readonly high: boolean;
 }
-/** An MMX or SSE register. */
+/** An MMX, SSE or (ST0…ST7) x87 register. */
 export interface VectorOperand {
-  readonly kind: 'mm' | 'xmm';
+  readonly kind: 'mm' | 'xmm' | 'st';
   readonly reg: number;
 }
 export interface ImmOperand {
@@ -63,7 +64,7 @@ export interface Insn {
   readonly addressSize: 4 | 8;
   /** Absolute target of a direct jump or call. */
   readonly target: bigint;
-  /** Control register number, port immediate, interrupt vector: what a host operation needs. */
+  /** Control register number, port immediate, interrupt vector, opcode of x87: what a host operation needs. */
   readonly extra: number;
 }
 
@@ -225,6 +226,7 @@ export const HOST_OPS = [
   'stac',
   'maskmovq',
   'maskmovdqu',
+  ...X87_OPS,
 ] as const;
 export type HostOp = (typeof HOST_OPS)[number];
 

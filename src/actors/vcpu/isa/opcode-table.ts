@@ -19,7 +19,8 @@
  *   U   immediate, unsigned
  *   O   64-bit (with 67: 32-bit) absolute address  word      what it says
  *   V W xmm register by reg; by r/m, or memory      x         16
- *   P Q mm register, likewise
+ *   P Q mm register, likewise                     t         10
+ *   S   x87 register ST(i), by r/m
  *   J   relative branch target                     ────────  ──────────────────────────────────
  *   AL rAX CL 1                                    lock      LOCK is legal when dst is memory
  *                                                  string    takes rep and a segment
@@ -50,6 +51,8 @@ import {
 } from './opcode-cells.ts';
 import { fillIn, fillMap, VECTOR_0F, VECTOR_0F3A, VECTOR_0F38 } from './vector-opcodes.ts';
 import { isVectorOp } from './vector-ops.ts';
+import { X87_CELLS } from './x87-opcodes.ts';
+import { isX87Op } from './x87-ops.ts';
 
 export { BY_MOD, BY_PREFIX, BY_REG, BY_REX_B, BY_REX_W, BY_RM, LEAF } from './opcode-cells.ts';
 
@@ -70,6 +73,8 @@ export const AT_MOFFS = 6;
 export const AT_RAX = 7;
 export const AT_CL = 8;
 export const AT_ONE = 9;
+/** ST0. */
+export const AT_TOP = 10;
 
 /** What `extra` is made of. EXTRA_CONST and above is a constant: subtract it. */
 export const EXTRA_NONE = 0;
@@ -86,7 +91,7 @@ export const MOD_MEM = 1;
 export const MOD_IGNORED = 2;
 
 /** Which registers a register operand is one of. */
-export type RegisterFile = 'gpr' | 'mm' | 'xmm';
+export type RegisterFile = 'gpr' | 'mm' | 'xmm' | 'st';
 
 export interface Place {
   readonly at: number;
@@ -117,8 +122,10 @@ export interface Leaf {
   readonly repne: boolean;
   /** The low four bits of the opcode are a condition. */
   readonly cc: boolean;
-  /** MMX or SSE: `srcSize` of the instruction is the bytes of its memory operand. */
+  /** MMX, SSE or x87: `srcSize` of the instruction is the bytes of its memory operand. */
   readonly vector: boolean;
+  /** `extra` is the last opcode, as x87 remembers it. */
+  readonly x87: boolean;
   /** Memory at RDI that a segment prefix applies to: MASKMOVQ, MASKMOVDQU. */
   readonly implicit: boolean;
 }
@@ -263,7 +270,7 @@ const ONE_BYTE_CELLS: readonly Cell[] = [
   /* 8c */ byMod('movfromseg Ew #S', 'movfromseg Ev #S'), 'lea Gv,Mv', 'movtoseg -,Ew #S',
   /* 8f */ group('pop Ev d64', ...times(7, '!xop')),
   /* 90 */ f3Or('pause', byRexB('nop', 'xchg Zv,rAX')), ...times(7, 'xchg Zv,rAX'),
-  /* 98 */ 'cbw v', 'cwd v', '!', '!x87', 'pushf d64', 'popf d64', 'sahf b', 'lahf b',
+  /* 98 */ 'cbw v', 'cwd v', '!', 'fwait', 'pushf d64', 'popf d64', 'sahf b', 'lahf b',
   /* a0 */ 'mov AL,Ob', 'mov rAX,Ov', 'mov Ob,AL', 'mov Ov,rAX',
   /* a4 */ 'movs b string', 'movs v string', 'cmps b string', 'cmps v string',
   /* a8 */ 'test AL,Ib', 'test rAX,Iz', 'stos b string', 'stos v string',
@@ -274,7 +281,7 @@ const ONE_BYTE_CELLS: readonly Cell[] = [
   /* c6 */ group('mov Eb,Ib', ...times(7, '!')), group('mov Ev,Iz', ...times(7, '!')),
   /* c8 */ 'enter -,Uw,Ub d64', 'leave d64', 'retf -,Uw v', 'retf v', 'int3 #3', 'int #Ub', '!', 'iret v',
   /* d0 */ group2('Eb,1'), group2('Ev,1'), group2('Eb,CL'), group2('Ev,CL'), '!', '!', '!', 'xlat b string',
-  /* d8 */ ...times(8, '!x87'),
+  /* d8 */ ...X87_CELLS,
   /* e0 */ 'loopne Jb f64', 'loope Jb f64', 'loop Jb f64', 'jrcxz Jb f64',
   /* e4 */ 'in b #Ub', 'in z #Ub', 'out b #Ub', 'out z #Ub',
   /* e8 */ 'call Jd f64', 'jmp Jd f64', '!', 'jmp Jb f64',
@@ -333,6 +340,7 @@ const SIZES: { readonly [letter: string]: number } = {
   y: SIZE_Y,
   z: SIZE_Z,
   x: 16,
+  t: 10,
   d64: SIZE_D64,
   f64: 8,
 };
@@ -349,12 +357,15 @@ const PLACES: { readonly [letter: string]: number } = {
   W: AT_RM,
   P: AT_REG,
   Q: AT_RM,
+  S: AT_RM,
 };
-const FILES: { readonly [letter: string]: RegisterFile } = { V: 'xmm', W: 'xmm', P: 'mm', Q: 'mm' };
+const FILES: { readonly [letter: string]: RegisterFile } = { V: 'xmm', W: 'xmm', P: 'mm', Q: 'mm', S: 'st' };
 const FIXED: { readonly [name: string]: Place } = {
   '-': { at: AT_NONE, size: 0, file: 'gpr' },
   AL: { at: AT_RAX, size: 1, file: 'gpr' },
   rAX: { at: AT_RAX, size: SIZE_V, file: 'gpr' },
+  AX: { at: AT_RAX, size: 2, file: 'gpr' },
+  ST: { at: AT_TOP, size: 8, file: 'st' },
   CL: { at: AT_CL, size: 1, file: 'gpr' },
   '1': { at: AT_ONE, size: 1, file: 'gpr' },
 };
@@ -366,7 +377,8 @@ const EXTRAS: { readonly [name: string]: number } = {
   '#Ub': EXTRA_BYTE,
   '#DX': EXTRA_DX,
 };
-const OPERANDS = /^(?:-|AL|rAX|[EMRGZIUOVWPQ][bwdqvyzx])(?:,(?:-|AL|rAX|CL|1|[EMRGZIUOVWPQ][bwdqvyzx]))*$/;
+const OPERANDS =
+  /^(?:-|AL|rAX|AX|ST|[EMRGZIUOVWPQS][bwdqvyzxt])(?:,(?:-|AL|rAX|CL|ST|1|[EMRGZIUOVWPQS][bwdqvyzxt]))*$/;
 const CONDITIONAL: readonly string[] = ['jcc', 'setcc', 'cmovcc'];
 const EXTENDING: readonly string[] = ['movzx', 'movsx', 'movsxd'];
 const IMPLICIT: readonly string[] = ['maskmovq', 'maskmovdqu'];
@@ -396,8 +408,8 @@ function compileText(text: Text): Leaf {
     else if (/^#\d$/.test(word)) extra = EXTRA_CONST + Number(word[1]);
     else if (word in SIZES) size = SIZES[word]!;
     else if (OPERANDS.test(word)) {
-      if (/[EMRGVWPQ]/.test(word)) modrm = true;
-      if (word.includes('M')) mod = MOD_MEM;
+      if (/[EMRGVWPQ]|S[^T]/.test(word)) modrm = true;
+      if (/M./.test(word)) mod = MOD_MEM;
       if (word.includes('R')) mod = MOD_IGNORED;
       for (const name of word.split(',')) {
         const [letter, width] = name as unknown as [string, string];
@@ -407,9 +419,10 @@ function compileText(text: Text): Leaf {
     } else throw new Error(`opcode table: no meaning for '${word}' in '${text}'`);
   }
   const [dst = NOWHERE, src = NOWHERE, src2 = NOWHERE] = places;
-  const vector = op !== null && isVectorOp(op);
+  const x87 = op !== null && isX87Op(op);
+  const vector = op !== null && (isVectorOp(op) || x87);
   // Of a vector instruction only a general register, or the memory in its place, has an operand size.
-  if (vector) size = places.find((place) => place.size === SIZE_Y)?.size ?? 8;
+  if (vector && size === 0) size = places.find((place) => place.size === SIZE_Y)?.size ?? 8;
   return {
     kind: LEAF,
     op,
@@ -428,6 +441,7 @@ function compileText(text: Text): Leaf {
     repne: op !== null && REPNE.includes(op),
     cc: op !== null && CONDITIONAL.includes(op),
     vector,
+    x87,
     implicit: op !== null && IMPLICIT.includes(op),
   };
 }

@@ -44,7 +44,8 @@ function collect(): VectorForm[] {
   const forms = new Map<string, VectorForm>();
   const visit = (node: Node, rm: number): void => {
     if (isLeaf(node)) {
-      if (node.vector) for (const form of formsOf(node, rm)) forms.set(JSON.stringify(form), form);
+      if (node.vector && !node.x87)
+        for (const form of formsOf(node, rm)) forms.set(JSON.stringify(form), form);
       return;
     }
     for (const [index, next] of node.next.entries()) {
@@ -83,7 +84,7 @@ function shapesOf(op: VectorOp, { at, file }: Place, allowed: number): Shape[] {
     case AT_UNSIGNED:
       return ['imm'];
     default: {
-      const register: Shape = file === 'gpr' ? 'reg' : file;
+      const register = (file === 'gpr' ? 'reg' : file) as Shape;
       if (at !== AT_RM) return [register];
       const memory: Shape[] = COMMON.has(op) ? ['base', 'indexed', 'memory'] : ['memory'];
       return [...((allowed & REGISTER) !== 0 ? [register] : []), ...((allowed & MEMORY) !== 0 ? memory : [])];

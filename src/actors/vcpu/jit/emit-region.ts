@@ -236,4 +236,3 @@ class RegionWriter {
     code.exit(record);
   }
 }
-
