@@ -326,6 +326,9 @@ function chooseVectors(state: CaseState, op: string, operands: readonly Operand[
   const { rng } = state;
   if (op.includes('blendv')) state.vectors.set(0, vectorValue(rng, op));
   if (op.startsWith('maskmov')) placeMasked(state);
+  if (op.startsWith('pcmpestr')) {
+    for (const register of [RAX, RDX]) state.choose(register, BigInt(rng.below(50) - 25));
+  }
   const value = vectorValue(rng, op);
   for (const operand of operands) {
     if (operand.kind === 'none' || operand.kind === 'imm') continue;

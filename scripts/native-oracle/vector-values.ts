@@ -8,9 +8,22 @@ const LANE_BITS = [8, 16, 32, 64];
 export function vectorValue(rng: Prng, op: string): bigint {
   // Shift counts stand in the low 64 bits; sensible ones are small.
   if (/^ps(ll|rl|ra)/.test(op) && rng.chance(0.4)) return BigInt(rng.below(80));
+  if (op.startsWith('pcmp') && op.includes('str')) return text(rng);
   if (worksOnFloats(op)) return rng.chance(0.05) ? integerLanes(rng, 32) : floatLanes(rng, floatBits(op));
   if (rng.chance(0.15)) return (anyBits(rng, 64) << 64n) | anyBits(rng, 64);
   return integerLanes(rng, rng.pick(LANE_BITS));
+}
+
+/** Few different elements, and an end now and then. */
+function text(rng: Prng): bigint {
+  const bits = rng.pick([8, 16]);
+  const end = rng.chance(0.6) ? rng.below(128 / bits) : 999;
+  let value = 0n;
+  for (let i = 0; i < 128 / bits; i++) {
+    const element = i === end ? 0 : rng.chance(0.1) ? rng.below(1 << bits) : 1 + rng.below(4);
+    value |= BigInt(element) << BigInt(i * bits);
+  }
+  return value;
 }
 
 /** Does MXCSR matter to it? */

@@ -16,6 +16,7 @@ import {
   CPUID_1_ECX_RDRAND,
   CPUID_1_ECX_SSE3,
   CPUID_1_ECX_SSE4_1,
+  CPUID_1_ECX_SSE4_2,
   CPUID_1_ECX_SSSE3,
   CPUID_1_ECX_XSAVE,
   CPUID_1_EDX_CLFSH,
@@ -32,6 +33,7 @@ import {
   CPUID_1_EDX_SSE,
   CPUID_1_EDX_SSE2,
   CPUID_1_EDX_TSC,
+  CPUID_7_EBX_ADX,
   CPUID_7_EBX_FSGSBASE,
   CPUID_7_EBX_NO_SELECTORS,
   CPUID_7_EBX_SMEP,
@@ -112,6 +114,7 @@ function basicLeaf(leaf: number, subleaf: number, vcpu: IdentifiedVcpu): CpuidRe
           CPUID_1_ECX_SSSE3 |
           CPUID_1_ECX_CX16 |
           CPUID_1_ECX_SSE4_1 |
+          CPUID_1_ECX_SSE4_2 |
           CPUID_1_ECX_MOVBE |
           CPUID_1_ECX_POPCNT |
           CPUID_1_ECX_RDRAND |
@@ -135,7 +138,12 @@ function basicLeaf(leaf: number, subleaf: number, vcpu: IdentifiedVcpu): CpuidRe
       );
     case FEATURES:
       return subleaf === 0
-        ? result(0, CPUID_7_EBX_FSGSBASE | CPUID_7_EBX_SMEP | CPUID_7_EBX_NO_SELECTORS, 0, 0)
+        ? result(
+            0,
+            CPUID_7_EBX_FSGSBASE | CPUID_7_EBX_SMEP | CPUID_7_EBX_NO_SELECTORS | CPUID_7_EBX_ADX,
+            0,
+            0,
+          )
         : NOTHING;
     case EXTENDED_STATE:
       // The same size whatever is on: both components lie in the legacy region.

@@ -69,7 +69,7 @@ const NO_OPERANDS: ReadonlySet<string> = new Set([
 const STRINGS: ReadonlySet<string> = new Set(['movs', 'cmps', 'scas', 'lods', 'stos']);
 const COMPARING: ReadonlySet<string> = new Set(['cmps', 'scas']);
 const WITH_CONDITION: ReadonlySet<string> = new Set(['jcc', 'setcc', 'cmovcc']);
-const WITH_SOURCE_SIZE: ReadonlySet<string> = new Set(['movzx', 'movsx']);
+const WITH_SOURCE_SIZE: ReadonlySet<string> = new Set(['movzx', 'movsx', 'crc32']);
 const LOCKABLE: ReadonlySet<string> = new Set([
   'add', 'or', 'adc', 'sbb', 'and', 'sub', 'xor', 'inc', 'dec', 'neg', 'not', 'bts', 'btr', 'btc',
   'xadd', 'cmpxchg', 'cmpxchg8b',
@@ -333,6 +333,18 @@ function enumerateForms(): Form[] {
       }
     }
   }
+  for (const [size, srcSizes] of [
+    [4, [1, 2, 4]],
+    [8, [1, 8]],
+  ] as const) {
+    for (const srcSize of srcSizes) {
+      for (const src of either) {
+        const rest = { src2: 'none', cc: 0, lock: false, rep: 'none', flags: true, jcc: -1 } as const;
+        forms.push({ op: 'crc32', size, srcSize, dst: 'reg', src, ...rest });
+      }
+    }
+  }
+  add(['adcx', 'adox'], { sizes: [4, 8], dst: ['reg'], src: either });
   add(['push'], { sizes: [2, 8], src: ['reg', 'imm', 'memory'] });
   add(['pop'], { sizes: [2, 8], dst: either });
   add(['leave', 'pushf', 'popf'], { sizes: [2, 8] });

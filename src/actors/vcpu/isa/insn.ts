@@ -47,7 +47,7 @@ export interface Insn {
   /** Operand size in bytes. For string instructions the element size; for movzx/movsx the destination size. */
   readonly size: Size;
   /**
-   * movzx, movsx, movsxd, crc32-like: size of the source. MMX and SSE: bytes of the r/m operand, in memory. Otherwise
+   * movzx, movsx, movsxd, crc32: size of the source. MMX and SSE: bytes of the r/m operand, in memory. Otherwise
    * equal to `size`.
    */
   readonly srcSize: Bytes;
@@ -117,6 +117,9 @@ export const CORE_OPS = [
   'tzcnt',
   'lzcnt',
   'popcnt',
+  'crc32',
+  'adcx',
+  'adox',
   'setcc',
   'cmovcc',
   'cmpxchg',

@@ -321,11 +321,16 @@ const TWO_BYTE_CELLS: readonly Cell[] = [
   /* ff */ 'ud modrm',
 ];
 
-const MOVBE_LOAD = byPrefix('movbe Gv,Mv', 'movbe Gv,Mv', '!', '!crc32');
-const MOVBE_STORE = byPrefix('movbe Mv,Gv', 'movbe Mv,Gv', '!', '!crc32');
+const MOVBE_LOAD = byPrefix('movbe Gv,Mv', 'movbe Gv,Mv', '!', 'crc32 Gy,Eb');
+const MOVBE_STORE = byPrefix('movbe Mv,Gv', 'movbe Mv,Gv', '!', 'crc32 Gy,Ev');
 
 const THREE_BYTE_38_CELLS: readonly Cell[] = fillMap(
-  [...VECTOR_0F38, [0xf0, MOVBE_LOAD], [0xf1, MOVBE_STORE]],
+  [
+    ...VECTOR_0F38,
+    [0xf0, MOVBE_LOAD],
+    [0xf6, byPrefix('!', 'adcx Gy,Ey', 'adox Gy,Ey', '!')],
+    [0xf1, MOVBE_STORE],
+  ],
   '!sse',
 );
 
@@ -380,7 +385,7 @@ const EXTRAS: { readonly [name: string]: number } = {
 const OPERANDS =
   /^(?:-|AL|rAX|AX|ST|[EMRGZIUOVWPQS][bwdqvyzxt])(?:,(?:-|AL|rAX|CL|ST|1|[EMRGZIUOVWPQS][bwdqvyzxt]))*$/;
 const CONDITIONAL: readonly string[] = ['jcc', 'setcc', 'cmovcc'];
-const EXTENDING: readonly string[] = ['movzx', 'movsx', 'movsxd'];
+const EXTENDING: readonly string[] = ['movzx', 'movsx', 'movsxd', 'crc32'];
 const IMPLICIT: readonly string[] = ['maskmovq', 'maskmovdqu'];
 const REPNE: readonly string[] = ['cmps', 'scas'];
 

@@ -245,6 +245,21 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
     e.setFlagBits(source.isZero().shl(6));
   }),
 
+  adcx: then((e) => addWithOneFlag(e, CF)),
+  adox: then((e) => addWithOneFlag(e, OF)),
+  crc32: then((e) => {
+    const source = e.read('src', e.form.srcSize as Size);
+    const rest = e.variable(e.read('dst', 4).xor(source));
+    const bits = e.variable(e.i32((e.form.srcSize as number) * 8));
+    e.loopWhile(() => {
+      const divisor = e.i64(0).sub(rest.and(1)).and(CRC32C);
+      rest.assign(rest.shrU(1).xor(divisor));
+      bits.assign(bits.sub(1));
+      return bits;
+    });
+    e.write('dst', rest.cut(4));
+  }),
+
   // ── compare and exchange ──────────────────────────────────────────────────────────────────────────────────
   cmpxchg: then((e) => {
     const { size, lock, dst } = e.form;
@@ -481,6 +496,24 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
 
 /** What PUSHF leaves out of the image: RF and VM. */
 const PUSHF_IMAGE = ~((1 << 16) | (1 << 17));
+
+/** The polynomial of CRC-32C, bits in the order of a reflected sum. */
+const CRC32C = 0x82f6_3b78n;
+
+/** ADCX and ADOX: one flag is carry in and carry out, all others stay. */
+function addWithOneFlag(e: Emitter, flag: number): void {
+  const { size } = e.form;
+  const source = e.read('src');
+  const before = e.read('dst');
+  const flags = e.flagBits();
+  const carry = flags.and(flag).ne(0).wide();
+  const partial = e.let(before.add(source));
+  const whole = e.let(partial.add(carry));
+  const out = size === 8 ? partial.ltU(before).or(whole.ltU(partial)) : whole.shrU(32).low();
+  const after = e.let(out.mul(flag));
+  e.write('dst', whole.cut(size));
+  e.setFlagBits(e.let(flags.and(ARITHMETIC_FLAGS & ~flag).or(after)));
+}
 
 /** An instruction that goes on to the next one. */
 function then(effects: Meaning): Meaning {

@@ -15,9 +15,13 @@ export const SOFT_OPS = [
   'integer32', 'integer64',
   'fromInteger32', 'fromInteger64',
   'rcp', 'rsqrt',
+  // FP_A and FP_B are compared; bits 8 and up are the immediate, bit 16: the lengths are a and b. Gives the index, the
+  // flags above it (bit 8), and the mask in FP_RESULT.
+  'strings',
 ] as const;
 export type SoftOp = (typeof SOFT_OPS)[number];
 
+export const SOFT_EXPLICIT = 1 << 16;
 export const SOFT_LONG = 1 << 8;
 export const SOFT_TRUNCATES = 1 << 9;
 export const SOFT_EXTRA_SHIFT = 8;

@@ -204,6 +204,10 @@ export const VECTOR_0F3A: Table = [
   [0x40, only66('dpps Vx,Wx,Ub')],
   [0x41, only66('dppd Vx,Wx,Ub')],
   [0x42, only66('mpsadbw Vx,Wx,Ub')],
+  [0x60, only66('pcmpestrm Vx,Wx,Ub y')],
+  [0x61, only66('pcmpestri Vx,Wx,Ub y')],
+  [0x62, only66('pcmpistrm Vx,Wx,Ub')],
+  [0x63, only66('pcmpistri Vx,Wx,Ub')],
 ];
 
 /** 256 cells of a map, `known` where it says something. */

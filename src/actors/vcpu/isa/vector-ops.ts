@@ -30,6 +30,7 @@ export const VECTOR_OPS = [
   'cvtsd2si', 'cvttss2si', 'cvttsd2si', 'cvtss2sd', 'cvtsd2ss', 'cvtps2pd', 'cvtpd2ps', 'cvtdq2ps', 'cvtdq2pd',
   'cvtps2dq', 'cvttps2dq', 'cvtpd2dq', 'cvttpd2dq', 'cvtpi2ps', 'cvtpi2pd', 'cvtps2pi', 'cvttps2pi', 'cvtpd2pi',
   'cvttpd2pi', 'ldmxcsr', 'stmxcsr',
+  'pcmpestri', 'pcmpestrm', 'pcmpistri', 'pcmpistrm',
 ] as const;
 export type VectorOp = (typeof VECTOR_OPS)[number];
 

@@ -5,12 +5,15 @@
  *
  * @source Intel SDM vol. 2, "Instruction Set Reference"
  */
+import { CPU } from '../../../shared/layout/cpu.ts';
+import { RAX, RCX, RDX } from '../../../shared/x86/registers.ts';
 import { CF, ZF } from '../../../shared/x86/rflags.ts';
 import type { Size, Value } from './code.ts';
 import type { Emitter, Role } from './emitter.ts';
 import { isMemory } from './forms.ts';
+import { SOFT_EXPLICIT, SOFT_EXTRA_SHIFT, softCode } from './soft-ops.ts';
 import type { VectorOp } from './vector-ops.ts';
-import { I32, type Simd } from './wasm-module.ts';
+import { I32, I64, type Simd } from './wasm-module.ts';
 
 export type VectorMeaning = (e: Emitter) => void;
 /** Of the destination before and the source. */
@@ -597,4 +600,37 @@ const SHUFFLES: Meanings = {
   pmovzxdq: extend('extendLowU32'),
 };
 
-export const VECTOR_MEANINGS: Meanings = { ...MOVES, ...LOGIC, ...ARITHMETIC, ...SHIFTS, ...SHUFFLES };
+/** PCMPxSTRx: TypeScript compares (soft-ops.ts); the index goes to ECX, a mask to XMM0. */
+const compareStrings = (explicit: boolean, toMask: boolean): VectorMeaning =>
+  vector((e) => {
+    const source = e.vector('src', 16, false);
+    e.storeVector(e.cpu, CPU.at.FP_A, readWhole(e, 'dst'));
+    e.storeVector(e.cpu, CPU.at.FP_B, source);
+    const { size } = e.form;
+    const lengths = explicit
+      ? [e.register(RAX, size).signed(size), e.register(RDX, size).signed(size)]
+      : [e.i64(0), e.i64(0)];
+    const code = immediate(e)
+      .shl(SOFT_EXTRA_SHIFT)
+      .or(softCode('strings') | (explicit ? SOFT_EXPLICIT : 0));
+    const outcome = e.let(e.call(I64, e.helpers.float.soft, e.cpu, code, ...lengths));
+    if (toMask) e.storeVector(e.cpu, CPU.at.XMM, e.loadVector(e.cpu, CPU.at.FP_RESULT));
+    else e.setRegister(RCX, 4, outcome.and(0xff));
+    e.setFlagBits(e.let(outcome.shrU(8).low()));
+  });
+
+const STRINGS: Meanings = {
+  pcmpestri: compareStrings(true, false),
+  pcmpestrm: compareStrings(true, true),
+  pcmpistri: compareStrings(false, false),
+  pcmpistrm: compareStrings(false, true),
+};
+
+export const VECTOR_MEANINGS: Meanings = {
+  ...MOVES,
+  ...LOGIC,
+  ...ARITHMETIC,
+  ...SHIFTS,
+  ...SHUFFLES,
+  ...STRINGS,
+};
