@@ -186,7 +186,8 @@ export function round(
   if ((unmasked & FP_UNDERFLOW) !== 0) {
     const scaled = format.explicit && top + BIAS_ADJUST >= least && top + BIAS_ADJUST <= greatest;
     const bits = scaled ? packed(top + BIAS_ADJUST) : zero(format, negative);
-    return { bits, raised: FP_UNDERFLOW | inexact, roundedUp: scaled && kept.up };
+    const lost = format.explicit && !scaled ? FP_INEXACT : inexact;
+    return { bits, raised: FP_UNDERFLOW | lost, roundedUp: scaled && kept.up };
   }
   if (rounding.flushToZero === true) {
     return { bits: zero(format, negative), raised: FP_UNDERFLOW | FP_INEXACT, roundedUp: false };
