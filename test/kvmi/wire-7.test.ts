@@ -451,7 +451,7 @@ test.serial('messages that cost the connection; the next tool is served', async 
     ['padding before PAUSE_VCPU', frame(7, 1, u16(0), u16(1), zeros(4), zeros(8))],
     ['padding in CONTROL_CMD_RESPONSE', frame(27, 1, u8(1), u8(1), u8(0), u8(1), zeros(4))],
     ['data without a reply, of the receiver', join8(silent, frame(5, 2))],
-    ['data without a reply, of a vCPU', join8(silent, frame(6, 2, VCPU_0))],
+    ['data without a reply, of a vCPU', join8(silent, ...[2, 3, 4, 5].map((seq) => frame(6, seq, VCPU_0)))],
     ['an id that there is not, without a reply', join8(silent, frame(30, 2))],
   ];
   let client: KvmiClient = first;

@@ -73,6 +73,7 @@ export class WireSession {
   #paused = false;
   /** vCPUs have got something of what was received. */
   #given = false;
+  #ending = false;
   #over = false;
   /** What the tool seems to speak has been looked at. */
   #recognised = false;
@@ -134,8 +135,9 @@ export class WireSession {
 
   /** Ends the session: every vCPU that waits goes on as if the connection were lost. Once. */
   end(reason: string): void {
-    if (this.#over) return;
-    // What vCPUs had said before comes before the end.
+    if (this.#ending) return;
+    this.#ending = true;
+    // What vCPUs had said before comes before the end. It may be one more reason for it.
     while (this.#forward());
     this.#over = true;
     drive(this.#actor, this.#session.close());
