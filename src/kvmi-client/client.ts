@@ -6,7 +6,7 @@
  * const client = await listener.next();
  * await client.controlEvents(0, 'pf', true);
  * await client.setPageAccess([{ gpa: 0x200000n, access: 5 }]);
- * for await (const event of client) client.reply(event, 'continue');
+ * for await (const event of client) if ('vcpu' in event) client.reply(event, 'continue');
  * ```
  */
 import type { Duplex } from 'node:stream';

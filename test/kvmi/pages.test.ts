@@ -74,7 +74,7 @@ test.serial('two terminals, and the first write ends the machine', async (t) => 
   t.regex(run.out, /the introspection tool answered CRASH/);
   t.regex(
     (await tool.ended).out,
-    /writes syscall_table\+0x10 .*\nthe machine has gone: 1 writes from 1 places/,
+    /writes syscall_table\+0x10 .*\nthe machine has gone: 1 write from 1 place,/,
   );
 });
 

@@ -107,8 +107,12 @@ class WriteLog {
 
   summary(): string {
     const writes = [...this.#times.values()].reduce((sum, times) => sum + times, 0);
-    return `${writes} writes from ${this.#times.size} places, ${this.#beside} beside what is guarded`;
+    return `${count(writes, 'write')} from ${count(this.#times.size, 'place')}, ${this.#beside} beside what is guarded`;
   }
+}
+
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? '' : 's'}`;
 }
 
 async function main(): Promise<void> {
