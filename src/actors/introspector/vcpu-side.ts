@@ -104,6 +104,8 @@ export interface IntrospectedVcpu {
   settleFlags(): void;
   /** Replaces kvm_regs; takes effect with the reply of the event being waited for. */
   setRegisters(regs: Uint8Array): void;
+  /** The reply has come: they hold from now on, also for a command right behind it. */
+  applyRegisters(): void;
   /** Called around the sleep for a reply: leave and re-enter kvm.srcu, give buffers back, and so on. */
   beforeEventWait(): Path<void>;
   afterEventWait(): Path<void>;
@@ -268,6 +270,7 @@ function* acceptReply(vcpu: IntrospectedVcpu, job: RingRecord): Path<void> {
   mem.store64(vm.vcpuWord(index, 'REPLY_VALUE'), reply.value);
   vcpu.intercepts.reply = reply;
   mem.store(vm.vcpuWord(index, 'REPLY_ERROR'), 0);
+  vcpu.applyRegisters();
   yield writing(vm.vcpuWord(index, 'WAITING'));
   mem.store(vm.vcpuWord(index, 'WAITING'), 0);
 }

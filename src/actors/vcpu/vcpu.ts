@@ -392,6 +392,15 @@ export class Vcpu implements IntrospectedVcpu {
     this.#pendingRegisters = regs.slice();
   }
 
+  applyRegisters(): void {
+    if (this.#pendingRegisters === null) return;
+    const view = new DataView(this.#pendingRegisters.buffer);
+    for (const [i, reg] of KVM_REGS_ORDER.entries()) this.setGpr(reg, view.getBigUint64(i * 8, true));
+    this.set64('RIP', view.getBigUint64(128, true));
+    this.flags.setRflags(view.getBigUint64(136, true) & BigInt(RFLAGS_DEFINED));
+    this.#pendingRegisters = null;
+  }
+
   /** The default build waits outside kvm.srcu, so that memslots can change meanwhile (RC-25). */
   *beforeEventWait(): Path<void> {
     this.#leftTurn = (this.mem.load(this.word('TURN')) & 1) === 1;
@@ -403,12 +412,7 @@ export class Vcpu implements IntrospectedVcpu {
   *afterEventWait(): Path<void> {
     if (this.#leftSection) yield* this.enterSrcu();
     if (this.#leftTurn) beginTurn(this.actor, this.vm, this.index);
-    if (this.#pendingRegisters !== null && this.mem.load(this.word('REPLY_ERROR')) === 0) {
-      const view = new DataView(this.#pendingRegisters.buffer);
-      for (const [i, reg] of KVM_REGS_ORDER.entries()) this.setGpr(reg, view.getBigUint64(i * 8, true));
-      this.set64('RIP', view.getBigUint64(128, true));
-      this.flags.setRflags(view.getBigUint64(136, true) & BigInt(RFLAGS_DEFINED));
-    }
+    // Without a reply they are forgotten.
     this.#pendingRegisters = null;
   }
 
