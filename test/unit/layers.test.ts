@@ -76,7 +76,6 @@ const TYPE_CYCLES: readonly { readonly files: readonly string[]; readonly reason
       'actors/vcpu/extended-state.ts',
       'actors/vcpu/fxsave.ts',
       'actors/vcpu/msr-file.ts',
-      'actors/vcpu/platform/memory-type.ts',
       'actors/vcpu/platform/platform-cpuid.ts',
       'actors/vcpu/platform/platform-msrs.ts',
       'actors/vcpu/platform/platform.ts',

@@ -5,7 +5,7 @@
  *         kvm_mtrr_get_guest_memory_type
  */
 import { CPU, MTRR_FIXED, MTRR_VARIABLE } from '../../../shared/layout/cpu.ts';
-import type { Vcpu } from '../vcpu.ts';
+import type { Mem } from '../../../shared/mem.ts';
 
 const UNCACHABLE = 0;
 const WRITE_THROUGH = 4;
@@ -28,7 +28,7 @@ const FIXED = [
 const FIXED_END = 0x100000n;
 
 /** 0 uncached, 1 write combining, 4 write through, 5 write protected, 6 write back. */
-export function memoryType(vcpu: Pick<Vcpu, 'mem' | 'cpu'>, gpa: bigint): number {
+export function memoryType(vcpu: { readonly mem: Mem; readonly cpu: number }, gpa: bigint): number {
   const word = (index: number) => vcpu.mem.u64[(vcpu.cpu + CPU.at.MTRR) / 8 + index]!;
   const defaults = word(0);
   if ((defaults & ENABLED) === 0n) return UNCACHABLE;
