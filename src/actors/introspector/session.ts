@@ -86,10 +86,16 @@ const OUTSTANDING_BYTES_MAX = 48 * 1024;
 /** Pending pauses of one vCPU above this: EBUSY. */
 const PAUSE_REQUESTS_MAX = 1001;
 
+/** Numbers of commands in one session, and sessions until they are used again: numbers are positive 32-bit integers. */
+const COMMAND_NUMBERS = 2 ** 20;
+const SESSION_MASK = 2 ** 11 - 1;
+
 export class Session {
   readonly #actor: Actor;
   readonly #vm: Vm;
-  #commandSeq: number;
+  /** Answers to a session before this one may still come: numbers of one session and the next do not meet. */
+  readonly #commandBase: number;
+  #commands = 0;
   /** EVENT_SEQ at the hook. Nothing was enabled then, so what bears an older number is left over. */
   readonly #eventsBefore: number;
   /** Per vCPU: commands without their answer, with the room set aside for each. */
@@ -101,8 +107,7 @@ export class Session {
   constructor(actor: Actor, vm: Vm) {
     this.#actor = actor;
     this.#vm = vm;
-    // Answers to a session before this one may still come: numbers of two sessions do not meet.
-    this.#commandSeq = vm.mem.load(vm.word('KVMI_SESSION')) << 20;
+    this.#commandBase = (vm.mem.load(vm.word('KVMI_SESSION')) & SESSION_MASK) * COMMAND_NUMBERS;
     this.#eventsBefore = vm.mem.load(vm.word('EVENTS_BEFORE'));
     this.#outstanding = Array.from({ length: vm.vcpuCount }, () => new Map());
     this.#reserved = this.#outstanding.map(() => 0);
@@ -282,10 +287,9 @@ export class Session {
     const room = RECORD_ROOM + Math.max(payload.length, answerBytes(kind, payload));
     const owed = this.#outstanding[vcpu]!;
     if (owed.size >= OUTSTANDING_MAX || this.#reserved[vcpu]! + room > OUTSTANDING_BYTES_MAX) return -EBUSY;
-    this.#commandSeq = (this.#commandSeq + 1) | 0;
-    // Numbers are handed out as results, where errors are negative.
-    if (this.#commandSeq < 0) this.#commandSeq = 1;
-    const seq = this.#commandSeq;
+    // From 1 to the last, and again: those of that long ago are answered.
+    this.#commands = (this.#commands % (COMMAND_NUMBERS - 1)) + 1;
+    const seq = this.#commandBase + this.#commands;
     if (!(yield* addJob(this.#actor, this.#vm, vcpu, { kind, seq, vcpu, payload }))) return -EBUSY;
     owed.set(seq, room);
     this.#reserved[vcpu]! += room;
