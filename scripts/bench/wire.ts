@@ -69,7 +69,8 @@ export const wire: Suite = {
     const folder = mkdtempSync(join(tmpdir(), 'faultline-bench-'));
     const guard = (vcpuCount: number, turns: number) =>
       withTool({ role: 'guard', path: socketPath(folder), vcpuCount, gpa: TARGET_GPA, turns }, vcpuCount);
-    const turns = quick ? 3_000 : 20_000;
+    // Fewer would measure the compiler.
+    const turns = quick ? 10_000 : 20_000;
     const four: Taken[] = [];
     try {
       const taken = await interleaved(quick ? 3 : 9, {

@@ -6,6 +6,7 @@ import {
   EBUSY,
   EINVAL,
   ENOENT,
+  ENOMEM,
   EOPNOTSUPP,
   EPERM,
   type EventRule,
@@ -72,7 +73,8 @@ const vm: WireRules['vm'] = new Map<number, (p: Payload, machine: FuzzedMachine)
 
 function getRegisters(p: Payload): Answer {
   const count = p.u16(0);
-  if (!p.zero(2, 8) || 8 + 4 * count > p.length || 8 + 472 + 16 * count > 8184) return refused(EINVAL);
+  if (!p.zero(2, 8) || 8 + 4 * count > p.length) return refused(EINVAL);
+  if (8 + 472 + 16 * count > 8184) return refused(ENOMEM);
   return done(472 + 16 * count);
 }
 

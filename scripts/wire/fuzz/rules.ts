@@ -3,6 +3,7 @@ import type { Payload } from './bytes.ts';
 
 export const EPERM = -1;
 export const ENOENT = -2;
+export const ENOMEM = -12;
 export const EBUSY = -16;
 export const EINVAL = -22;
 export const EOPNOTSUPP = -95;
