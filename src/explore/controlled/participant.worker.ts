@@ -55,12 +55,19 @@ class Player {
     const world = this.#world;
     world.populate();
     const participant = this.#participants(world)[this.#index]!;
-    tellAll(world, heard, (told) => this.#told.push(told));
+    tellAll(world, heard, (told) => this.#tell(told));
     this.#path = participant.path;
     this.#waiter = participant.waiter;
     this.#told = [];
     Object.assign(this.#sent, { lockFindings: 0, events: 0, answers: 0 });
     this.#sent.consoles.clear();
+  }
+
+  #tell(told: Told): void {
+    const last = this.#told.at(-1);
+    // There are many of them in a step.
+    if (told[0] === 'accesses' && last?.[0] === 'accesses') last[1].push(...told[1]);
+    else this.#told.push(told);
   }
 
   #step(answer: number): void {

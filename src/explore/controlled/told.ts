@@ -12,6 +12,7 @@ import { FactTracer } from '../oracle/fact-tracer.ts';
 import { FACT_BEGIN, FACT_END, type FactPhase } from '../oracle/oracle.ts';
 import type { SessionCall } from '../world/recorded-session.ts';
 import type { Answer } from '../world/tool-side.ts';
+import type { AccessKind } from '../world/watched-mem.ts';
 import type { World } from '../world/world.ts';
 
 /** Actors by their number in the world, classes by their id. */
@@ -26,6 +27,8 @@ export type Told =
       side: number,
     ]
   | readonly ['fact', actor: number, phase: FactPhase, kind: number, a: number, b: number, c: number]
+  /** Of the memory: kind, address and bytes of one after the other. */
+  | readonly ['accesses', number[]]
   | readonly ['call', id: number, actor: number, call: Omit<SessionCall, 'actor'>]
   | readonly ['effect', vcpu: number, gpa: number, access: number]
   | readonly ['finding', OracleFinding]
@@ -38,12 +41,14 @@ export type Told =
 /** What the engine's world listens to; bits. The rest is always told. */
 const HEARS_LOCKS = 1;
 const HEARS_FACTS = 2;
+const HEARS_MEMORY = 4;
 
 /** For the engine's world, once its observers have begun. */
 export function hears(world: World): number {
   const locks = world.actors.some(({ trace }) => trace !== null);
   const facts = world.actors.some(({ tracer }) => tracer !== null);
-  return (locks ? HEARS_LOCKS : 0) | (facts ? HEARS_FACTS : 0);
+  const memory = world.memoryWatcher !== null;
+  return (locks ? HEARS_LOCKS : 0) | (facts ? HEARS_FACTS : 0) | (memory ? HEARS_MEMORY : 0);
 }
 
 /** Makes `world` tell everything to `tell`. For the thread's world, when its participants have been made. */
@@ -57,6 +62,10 @@ export function tellAll(world: World, heard: number, tell: (told: Told) => void)
     if ((heard & HEARS_FACTS) !== 0) {
       actor.tracer = new FactTracer(world, (...fact) => tell(['fact', number, ...fact]));
     }
+  }
+  // The memory stays from execution to execution, and so does who watches it.
+  if ((heard & HEARS_MEMORY) !== 0 && world.memoryWatcher === null) {
+    world.watchMemory((kind, addr, bytes) => tell(['accesses', [kind, addr, bytes]]));
   }
   vm.onFinding = (finding) => tell(['finding', finding]);
   vm.onEffect = (vcpu, gpa, access) => tell(['effect', vcpu, gpa, access]);
@@ -95,6 +104,14 @@ export class Hearing {
         const [, actor, phase, ...fact] = told;
         const tracer = actors[actor]?.tracer;
         if (tracer) state(tracer, phase, fact);
+        return;
+      }
+      case 'accesses': {
+        const { memoryWatcher } = this.#world;
+        const [, list] = told;
+        for (let i = 0; i < list.length; i += 3) {
+          memoryWatcher?.(list[i] as AccessKind, list[i + 1]!, list[i + 2]!);
+        }
         return;
       }
       case 'call':

@@ -20,7 +20,7 @@ import { addressOf, CHOOSING, kindOf, NOTIFYING, RELAXING, STEPPING } from '../.
 import type { Execution } from '../engine/execution.ts';
 import { generic } from '../engine/finding.ts';
 import { lowest } from '../engine/strategy.ts';
-import { type AccessKind, LOAD, PEEK, POKE, STORE, UPDATE } from '../world/journaled-mem.ts';
+import { type AccessKind, LOAD, PEEK, POKE, STORE, UPDATE } from '../world/watched-mem.ts';
 import type { World } from '../world/world.ts';
 import { ATOMIC, classOf, MARKED, NORMAL, PRIVATE, SYNC } from './marks.ts';
 import type { Oracle } from './oracle.ts';
@@ -307,7 +307,7 @@ function stackHere(): string {
   Error.stackTraceLimit = limit;
   return lines
     .map((line) => line.trim().replace(/^at /, ''))
-    .filter((line) => !/explore[\\/](oracle|engine|world[\\/]journaled-mem)|<anonymous>|\.next /.test(line))
+    .filter((line) => !/explore[\\/](oracle|engine|world[\\/]\w+-mem)|<anonymous>|\.next /.test(line))
     .slice(0, FRAMES_SHOWN)
     .join('\n');
 }

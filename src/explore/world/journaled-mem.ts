@@ -7,29 +7,17 @@
  * For actors that are paths of one thread: a read-modify-write is atomic because nobody else runs, and plain accesses
  * cost a third of what Atomics do. Threads that play in this memory have a `Mem` each.
  */
-import { entryNumber, Mem } from '../../shared/mem.ts';
+import { entryNumber } from '../../shared/mem.ts';
+import { LOAD, PEEK, POKE, STORE, UPDATE, WatchedMem } from './watched-mem.ts';
 
 const BLOCK_SHIFT = 7;
 const BLOCK_BYTES = 1 << BLOCK_SHIFT;
 const BLOCK_WORDS = BLOCK_BYTES >>> 2;
 
-export const LOAD = 0;
-export const STORE = 1;
-/** A read-modify-write, whether or not it stored. */
-export const UPDATE = 2;
-export const PEEK = 3;
-export const POKE = 4;
-export type AccessKind = 0 | 1 | 2 | 3 | 4;
-
-/** Told of an access before it happens. @param bytes  2, 4 or 8; of a `fill` and a `clear64` any number */
-export type MemWatcher = (kind: AccessKind, addr: number, bytes: number) => void;
-
 /** Bytes, from and to: multiples of 4. */
 export type ByteRange = readonly [from: number, to: number];
 
-export class JournaledMem extends Mem {
-  /** Is told of every access through these methods; those by the typed views it does not see. */
-  watcher: MemWatcher | null = null;
+export class JournaledMem extends WatchedMem {
   /** One a block: has it changed since {@link mark}? */
   readonly #changed: Uint8Array;
   #list: Int32Array = new Int32Array(256);
@@ -151,15 +139,13 @@ export class JournaledMem extends Mem {
   override poke(addr: number, value: number): void {
     if (this.watcher !== null) this.watcher(POKE, addr, 4);
     this.#word(addr);
-    super.poke(addr, value);
+    this.i32[addr >>> 2] = value;
   }
   override fill(addr: number, bytes: number, byte: number): void {
-    if (this.watcher !== null) this.watcher(POKE, addr, bytes);
     this.touch(addr, bytes);
     super.fill(addr, bytes, byte);
   }
   override clear64(addr: number, count: number): void {
-    if (this.watcher !== null) this.watcher(STORE, addr, 8 * count);
     this.touch(addr, 8 * count);
     super.clear64(addr, count);
   }
@@ -168,6 +154,7 @@ export class JournaledMem extends Mem {
     return this.u64[addr / 8]!;
   }
   override loadEntry(addr: number): number {
+    if (this.watcher !== null) this.watcher(LOAD, addr, 8);
     return entryNumber(this.i32[addr >>> 2]!, this.i32[(addr >>> 2) + 1]!);
   }
   override store64(addr: number, value: bigint): void {

@@ -21,16 +21,16 @@ import { invariant } from '../../shared/invariant.ts';
 import { CPU, CPU_SCRATCH_UOP } from '../../shared/layout/cpu.ts';
 import { machineLayout } from '../../shared/layout/machine.ts';
 import type { LockValidator } from '../../shared/lockdep/validator.ts';
-import { Mem } from '../../shared/mem.ts';
 import type { Quirks } from '../../shared/quirks.ts';
 import { Actor } from '../../shared/sync/actor.ts';
 import { LockChecks, type LockFinding } from '../../shared/sync/checks.ts';
 import { drive, type Path } from '../../shared/sync/point.ts';
 import { STATS_BYTES } from '../../shared/sync/stats.ts';
 import type { Participant } from '../engine/execution.ts';
-import { type ByteRange, JournaledMem, type MemWatcher } from './journaled-mem.ts';
+import { type ByteRange, JournaledMem } from './journaled-mem.ts';
 import { type CallListener, RecordedSession } from './recorded-session.ts';
 import { type Answer, type Tool, ToolSide } from './tool-side.ts';
+import { type MemWatcher, WatchedMem } from './watched-mem.ts';
 
 export interface WorldOptions {
   readonly vcpuCount?: number;
@@ -75,7 +75,8 @@ export class World {
   readonly serials: string[] = [];
   /** What time it is for lock statistics, ns. */
   clock: () => number = () => 0;
-  /** Null in a world on another's memory. */
+  readonly #mem: WatchedMem;
+  /** The same; null in a world on another's memory. */
   readonly #journal: JournaledMem | null;
   /** The CPU structs: the core writes them unseen. */
   readonly #cpus: readonly ByteRange[];
@@ -91,7 +92,8 @@ export class World {
       shared === undefined ? allocateMemory(config) : { memory: shared, layout: machineLayout(config) };
     this.#options = options;
     this.#journal = shared === undefined ? new JournaledMem(memory) : null;
-    this.vm = new Vm(this.#journal ?? new Mem(memory), layout);
+    this.#mem = this.#journal ?? new WatchedMem(memory);
+    this.vm = new Vm(this.#mem, layout);
     this.#quirkWords = this.vm.quirkWords;
     this.#cpus = Array.from({ length: vcpuCount }, (_, index) => [
       this.vm.cpu(index),
@@ -136,15 +138,19 @@ export class World {
 
   /** Has `watcher` told of every access of its actors, for good. Whoever watched before is told first. */
   watchMemory(watcher: MemWatcher): void {
-    const journal = this.#journalled;
-    const before = journal.watcher;
-    if (before === null) journal.watcher = watcher;
+    const before = this.#mem.watcher;
+    if (before === null) this.#mem.watcher = watcher;
     else {
-      journal.watcher = (kind, addr, bytes) => {
+      this.#mem.watcher = (kind, addr, bytes) => {
         before(kind, addr, bytes);
         watcher(kind, addr, bytes);
       };
     }
+  }
+
+  /** Null: nobody watches. For whoever hears of accesses that were made elsewhere. */
+  get memoryWatcher(): MemWatcher | null {
+    return this.#mem.watcher;
   }
 
   /** Notes the machine as it is: what {@link restore} brings back. */
@@ -170,10 +176,7 @@ export class World {
   }
 
   get #journalled(): JournaledMem {
-    invariant(
-      this.#journal !== null,
-      "a world on another's memory is saved, restored and watched by the other",
-    );
+    invariant(this.#journal !== null, "a world on another's memory is saved and restored by the other");
     return this.#journal;
   }
 
