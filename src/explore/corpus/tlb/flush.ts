@@ -11,12 +11,14 @@ import {
   BUG_RO_MEANS_CLEAN,
   BUG_YIELD_DROPS_FLUSH,
 } from '../../../shared/quirks.ts';
+import { i32, struct } from '../../../shared/struct.ts';
 import { mutexLock, mutexUnlock } from '../../../shared/sync/mutex.ts';
 import type { Path } from '../../../shared/sync/point.ts';
 import type { Participant } from '../../engine/execution.ts';
 import type { World } from '../../world/world.ts';
 import { before, read, write } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
+import { wordsOf } from '../models/cells.ts';
 import { PageWatch, StoreWatch } from '../page-watch.ts';
 import { corpusItem, GFN, hooked, hookedOn, LOGGED, NOT_W, PAGE, SLOT } from '../setting.ts';
 import { hostTakes } from './host.ts';
@@ -90,41 +92,41 @@ const yieldDropsFlush = corpusItem(
   }),
 );
 
+/** In the memory, which is all that a participant's thread shares with whoever checks. */
+const noted = wordsOf(
+  struct('harvest', { HARVESTED: i32('control', 'what the page held when its log was taken') }),
+);
+
 const harvestNoFlush = corpusItem(
   BUG_HARVEST_NO_FLUSH,
   { depth: 2, origin: 'MUT', rules: ['I14', 'I6'], place: 'mmu/dirty-log.ts: harvestDirtyLog' },
-  () => {
-    let harvested = 0;
-    return {
-      setUp(world) {
-        world.slot(LOGGED);
-        before(world, 0, write(GFN, 1));
-      },
-      participants(world) {
-        harvested = 0;
-        return [
-          world.vcpuRunner(0, [write(GFN, 2)]),
-          world.controlRunner(
-            (function* (): Path<void> {
-              yield* harvestDirtyLog(world.control, world.vm, LOGGED.asId, LOGGED.id);
-              harvested = world.byte(GFN * PAGE);
-            })(),
-          ),
-        ];
-      },
-      atEnd(world) {
-        const now = world.byte(GFN * PAGE);
-        return now === harvested || isLogged(world, 0)
-          ? []
-          : [
-              {
-                rule: 'I14',
-                message: `page 0 of slot 1 holds ${now}, ${harvested} when its log was taken, and is not in the next log`,
-              },
-            ];
-      },
-    };
-  },
+  () => ({
+    setUp(world) {
+      world.slot(LOGGED);
+      before(world, 0, write(GFN, 1));
+    },
+    participants: (world) => [
+      world.vcpuRunner(0, [write(GFN, 2)]),
+      world.controlRunner(
+        (function* (): Path<void> {
+          yield* harvestDirtyLog(world.control, world.vm, LOGGED.asId, LOGGED.id);
+          world.vm.mem.store(noted(world.vm, 'HARVESTED'), world.byte(GFN * PAGE));
+        })(),
+      ),
+    ],
+    atEnd(world) {
+      const now = world.byte(GFN * PAGE);
+      const harvested = world.vm.mem.load(noted(world.vm, 'HARVESTED'));
+      return now === harvested || isLogged(world, 0)
+        ? []
+        : [
+            {
+              rule: 'I14',
+              message: `page 0 of slot 1 holds ${now}, ${harvested} when its log was taken, and is not in the next log`,
+            },
+          ];
+    },
+  }),
 );
 
 /** Is this page of the only slot in its dirty log? */

@@ -3,11 +3,13 @@ import { type GuestWalk, type WalkResult, walkGuest } from '../../../actors/mmu/
 import type { Access } from '../../../actors/vcpu/access-program.ts';
 import { ACCESS_R, ACCESS_W } from '../../../shared/layout/cpu.ts';
 import { BUG_AD_WRONG_ADDRESS, BUG_DOUBLE_FETCH } from '../../../shared/quirks.ts';
+import { i32, struct } from '../../../shared/struct.ts';
 import type { Path } from '../../../shared/sync/point.ts';
 import { PTE_A, PTE_D, PTE_P, PTE_RW, PTE_US } from '../../../shared/x86/paging.ts';
 import type { World } from '../../world/world.ts';
 import { before, runner } from '../cast.ts';
 import type { CorpusItem } from '../item.ts';
+import { wordsOf } from '../models/cells.ts';
 import { corpusItem, GFN, PAGE, SLOT } from '../setting.ts';
 
 /** gfns of the tables through which gva 0 is found. */
@@ -60,37 +62,38 @@ function writeEntry(gfn: number, value: bigint): Access {
   return { kind: 'write', gpa: gfn * PAGE, size: 8, value };
 }
 
+/** In the memory, which is all that a participant's thread shares with whoever checks. */
+const noted = wordsOf(struct('walk', { GPA: i32('the walk', 'where it led; 0: nowhere yet') }));
+
 const doubleFetch = corpusItem(
   BUG_DOUBLE_FETCH,
   { depth: 2, origin: 'HIST', rules: ['snapshot'], place: 'mmu/page-walk.ts: walkGuest' },
-  () => {
-    let result: WalkResult | null = null;
-    return {
-      machine: { vcpuCount: 2 },
-      setUp(world) {
-        tables(world, entry(ONE, OPEN | USED));
-        before(world, 1, writeEntry(PT, entry(ONE, OPEN | USED)));
-      },
-      participants(world) {
-        const walks = function* (): Path<void> {
-          result = yield* walk(world, 0, ACCESS_R | ACCESS_W);
-        };
-        return [
-          runner(world.vcpus[0]!.actor, walks()),
-          world.vcpuRunner(1, [writeEntry(PT, entry(OTHER, PTE_P | USED))]),
-        ];
-      },
-      atEnd: () =>
-        result?.kind === 'page' && result.gpa === OTHER * PAGE
-          ? [
-              {
-                rule: 'snapshot',
-                message: `the walk lets a user write frame ${OTHER}, by the rights that the entry gave on frame ${ONE}`,
-              },
-            ]
-          : [],
-    };
-  },
+  () => ({
+    machine: { vcpuCount: 2 },
+    setUp(world) {
+      tables(world, entry(ONE, OPEN | USED));
+      before(world, 1, writeEntry(PT, entry(ONE, OPEN | USED)));
+    },
+    participants(world) {
+      const walks = function* (): Path<void> {
+        const result = yield* walk(world, 0, ACCESS_R | ACCESS_W);
+        if (result.kind === 'page') world.vm.mem.store(noted(world.vm, 'GPA'), result.gpa);
+      };
+      return [
+        runner(world.vcpus[0]!.actor, walks()),
+        world.vcpuRunner(1, [writeEntry(PT, entry(OTHER, PTE_P | USED))]),
+      ];
+    },
+    atEnd: ({ vm }) =>
+      vm.mem.load(noted(vm, 'GPA')) === OTHER * PAGE
+        ? [
+            {
+              rule: 'snapshot',
+              message: `the walk lets a user write frame ${OTHER}, by the rights that the entry gave on frame ${ONE}`,
+            },
+          ]
+        : [],
+  }),
 );
 
 /** A second place for the last table, whose RAM does not lie where its gfn suggests; what lies there is another slot's. */
