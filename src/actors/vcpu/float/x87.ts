@@ -476,7 +476,8 @@ class Instruction {
       fpu.push(0n);
       return;
     }
-    if (fpu.accept(operand.raised, false, BEFORE)) fpu.push(operand.bits);
+    // A denormal number is loaded, whether that is masked or not.
+    if (fpu.accept(operand.raised, false, FP_INVALID)) fpu.push(operand.bits);
   }
 
   /** Onto a stack that is known to be masked. */
