@@ -7,7 +7,7 @@
  * cannot be done leaves the handler, so nothing before it may have been committed.
  */
 import { CPU, EXIT_EXCEPTION } from '../../../shared/layout/cpu.ts';
-import { CR0_EM, CR0_TS, CR4_OSFXSR } from '../../../shared/x86/control-registers.ts';
+import { CR0_EM, CR0_NE, CR0_TS, CR4_OSFXSR } from '../../../shared/x86/control-registers.ts';
 import { RCX } from '../../../shared/x86/registers.ts';
 import { VECTOR_GP, VECTOR_MF, VECTOR_NM, VECTOR_UD } from '../../../shared/x86/vectors.ts';
 import { FSW_ES, FSW_TOP, MM_EXPONENT } from '../../../shared/x86/x87.ts';
@@ -178,7 +178,8 @@ export abstract class Emitter extends Code {
     const cr0 = this.load(I32, 4, this.cpu, CPU.at.CR0);
     this.if(cr0.and(Number(CR0_EM)), () => this.raise(VECTOR_UD));
     this.if(cr0.and(Number(CR0_TS)), () => this.raise(VECTOR_NM));
-    this.if(this.load(I32, 4, this.cpu, CPU.at.FSW).and(FSW_ES), () => this.raise(VECTOR_MF));
+    const pending = this.load(I32, 4, this.cpu, CPU.at.FSW).and(FSW_ES);
+    this.if(this.select(cr0.and(Number(CR0_NE)), pending, this.i32(0)), () => this.raise(VECTOR_MF));
   }
   /** What every MMX instruction does to the x87 state: TOP is 0, and no register empty or (`tags` 0) all of them. */
   commitMmx(tags = 0xff): void {
