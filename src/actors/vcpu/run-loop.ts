@@ -15,13 +15,7 @@ import {
   EXIT_MEMORY,
   EXIT_STEP,
 } from '../../shared/layout/cpu.ts';
-import {
-  VCPU_CRASHED,
-  VCPU_EXITED,
-  VCPU_HALTED,
-  VCPU_RUNNING,
-  VCPU_STOPPED,
-} from '../../shared/layout/vcpu.ts';
+import { VCPU_HALTED, VCPU_RUNNING } from '../../shared/layout/vcpu.ts';
 import { type Path, stepping } from '../../shared/sync/point.ts';
 import {
   VECTOR_AC,
@@ -80,8 +74,7 @@ export function* runVcpu(vcpu: Vcpu, limits: RunLimits = {}): Path<void> {
   vcpu.settleFlags();
   const left = mem.load(state);
   if (left === VCPU_RUNNING || left === VCPU_HALTED) {
-    const off = vcpu.platform !== null && !vcpu.platform.board.isOn;
-    mem.store(state, mem.load(vm.word('DEAD')) !== 0 ? VCPU_CRASHED : off ? VCPU_EXITED : VCPU_STOPPED);
+    mem.store(state, vcpu.endState);
   }
 }
 
@@ -89,6 +82,7 @@ export function* runVcpu(vcpu: Vcpu, limits: RunLimits = {}): Path<void> {
 function* turn(vcpu: Vcpu, limits: RunLimits): Path<boolean> {
   const { platform } = vcpu;
   if (platform !== null) yield* platform.tick();
+  if (platform?.waitsForStart === true) vcpu.mem.store(vcpu.word('STATE'), VCPU_HALTED);
   if (vcpu.mem.load(vcpu.word('STATE')) === VCPU_HALTED) {
     if (platform === null || platform.waitsForStart || !platform.wakes) return yield* sleepHalted(vcpu);
     vcpu.mem.store(vcpu.word('STATE'), VCPU_RUNNING);

@@ -5,7 +5,15 @@
 import { availableParallelism } from 'node:os';
 import { invariant } from '../../shared/invariant.ts';
 import { ACCESS_R, CPU } from '../../shared/layout/cpu.ts';
-import { REQ_PARK, REQ_STOP, REQ_VM_DEAD, VCPU } from '../../shared/layout/vcpu.ts';
+import {
+  REQ_PARK,
+  REQ_STOP,
+  REQ_VM_DEAD,
+  VCPU,
+  VCPU_CRASHED,
+  VCPU_EXITED,
+  VCPU_STOPPED,
+} from '../../shared/layout/vcpu.ts';
 import type { Mem } from '../../shared/mem.ts';
 import { Prng } from '../../shared/prng.ts';
 import { REF_SRCU_ACROSS_EVENT } from '../../shared/quirks.ts';
@@ -240,6 +248,11 @@ export class Vcpu implements IntrospectedVcpu {
   /** REQ_CODE_FLUSH: decoded code of pages written since is dropped. */
   dropStaleCode(): void {
     this.#blocks?.dropStale();
+  }
+  /** What has become of it, when it has to end and has not said why. */
+  get endState(): number {
+    if (this.mem.load(this.vm.word('DEAD')) !== 0) return VCPU_CRASHED;
+    return this.platform === null || this.platform.board.isOn ? VCPU_STOPPED : VCPU_EXITED;
   }
   /** Must it stand still or end, rather than look at something before its next entry? */
   get mustStop(): boolean {

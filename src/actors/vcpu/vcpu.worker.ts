@@ -1,11 +1,5 @@
 /** Thread entry of one vCPU: serves requests until the machine starts, then runs its guest to its end. */
-import {
-  VCPU_CRASHED,
-  VCPU_EXITED,
-  VCPU_RUNNING,
-  VCPU_STATE_NAMES,
-  VCPU_STOPPED,
-} from '../../shared/layout/vcpu.ts';
+import { VCPU_EXITED, VCPU_RUNNING, VCPU_STATE_NAMES } from '../../shared/layout/vcpu.ts';
 import { STOP_NOW } from '../../shared/layout/vm.ts';
 import { drive, type Path, reading, waiting } from '../../shared/sync/point.ts';
 import { ringBell } from '../introspector/hook.ts';
@@ -55,7 +49,7 @@ export default async function vcpuThread(task: VcpuTask): Promise<void> {
   if (vcpu.unknownPlaces.size > 0) unknown(Object.fromEntries(vcpu.unknownPlaces));
   if (vcpu.undefinedOpcodes.size > 0) opcodes(Object.fromEntries(vcpu.undefinedOpcodes));
   if (mem.load(vcpu.word('STATE')) < VCPU_EXITED) {
-    mem.store(vcpu.word('STATE'), mem.load(vm.word('DEAD')) === 1 ? VCPU_CRASHED : VCPU_STOPPED);
+    mem.store(vcpu.word('STATE'), vcpu.endState);
   }
   say();
   if (endIntrospection(vm, task.index)) {

@@ -53,6 +53,18 @@ test('every flag reaches the machine', (t) => {
   t.true(json && quiet);
 });
 
+test('a Linux kernel, its RAM disk and command line, the serial port and the clock', (t) => {
+  const words = '--kernel vmlinuz --initrd disk --serial unix:/tmp/s --clock virtual --board'.split(' ');
+  const { kernel, initrd, append, serial, machine } = parseRun([...words, '--append', 'console=ttyS0 quiet']);
+  t.deepEqual(
+    { kernel, initrd, append },
+    { kernel: 'vmlinuz', initrd: 'disk', append: 'console=ttyS0 quiet' },
+  );
+  t.deepEqual(serial, { kind: 'unix', path: '/tmp/s' });
+  t.like(machine, { clock: 'virtual', board: true });
+  t.deepEqual(parseRun(['--kernel', 'a.elf']).serial, { kind: 'stdio' });
+});
+
 test("QEMU's words mean what they mean there", (t) => {
   const { machine, kernel } = parseRun(
     '-smp cpus=3 -m 64 -kernel a.elf -nographic -no-reboot -display none -serial stdio'
@@ -78,6 +90,10 @@ for (const [words, message, hint] of [
   ['--max-instructions 0', "--max-instructions: '0' is no count", /500m/],
   ['--max-instructions 1e9', "--max-instructions: '1e9' is no count", /500m/],
   ['--flat', '--flat without an image', /--kernel/],
+  ['--append quiet', '--append without a kernel', /--kernel/],
+  ['--board', '--board without an image', /--kernel/],
+  ['--kernel k --clock atomic', '--clock atomic', /real or virtual/],
+  ['--kernel k --serial com2', '--serial com2', /stdio, none, file:PATH/],
   ['--tool t.js', 'the storm brings its own tool', /--kernel/],
   ['--kernel a.elf --reply-timeout 1s', '--reply-timeout without a tool', /--tool/],
   ['guest.elf', "'guest.elf' is no flag", /--kernel guest.elf/],
