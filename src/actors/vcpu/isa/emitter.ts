@@ -32,6 +32,9 @@ import { type AtomicOperation, type FunctionBody, I32, I64 } from './wasm-module
 export type Role = 'dst' | 'src' | 'src2';
 export type Branch = 'taken' | 'next';
 
+/** What many iterations of MOVS and STOS come to. */
+export type Stretch = 'copy' | 'fill';
+
 /** 128 bits. */
 export interface Pair {
   readonly low: Value;
@@ -292,9 +295,10 @@ export abstract class Emitter extends Code {
   abstract raise(vector: number): void;
   /**
    * Runs `body` (one iteration, its registers committed at its end) as the REP prefix asks. `count` is RCX, cut to
-   * the address size. `body` returns whether to go on, apart from the count, or null for always.
+   * the address size. `body` returns whether to go on, apart from the count, or null for always. With a `stretch`, many
+   * iterations may be done at a time in another way.
    */
-  abstract repeat(body: () => Value | null): void;
+  abstract repeat(body: () => Value | null, stretch?: Stretch): void;
 }
 
 /** Operands read from a micro-op record. */

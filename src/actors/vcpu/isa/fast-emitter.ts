@@ -20,12 +20,16 @@ import {
 import { RCX } from '../../../shared/x86/registers.ts';
 import type { Size, Value, Variable } from './code.ts';
 import { lookUpJump } from './core-helpers.ts';
-import { type Branch, type Cell, type Pair, RecordEmitter } from './emitter.ts';
+import { type Branch, type Cell, type Pair, RecordEmitter, type Stretch } from './emitter.ts';
 import type { Bytes } from './insn.ts';
+import { moveStretch } from './string-stretch.ts';
 import { UOP } from './uop.ts';
 import { type AtomicOperation, I32, I64 } from './wasm-module.ts';
 
-/** log2 of an entry's size. */
+/** Iterations done singly where no stretch of them could be. */
+const SINGLE_ITERATIONS = 8;
+/** So many iterations of a stretch count as one. */
+const STRETCH_COST_LOG2 = 4;
 /** REP iterations after which the fast core lets the host look at requests. */
 const REP_ITERATIONS_MAX = 4096;
 
@@ -36,16 +40,20 @@ export class FastEmitter extends RecordEmitter {
    */
   translate(address: Value, size: Bytes, access: number): Value {
     const table = ((access & ACCESS_W) === 0 ? TLB_READ : TLB_WRITE) * TLB_TABLE_BYTES;
-    const index = address
-      .low()
-      .shrU(12 - Math.log2(TLB_ENTRY.bytes))
-      .and((TLB_ENTRIES - 1) * TLB_ENTRY.bytes);
-    const entry = this.let(this.tlb().add(index));
+    const entry = this.#tlbEntry(address);
     const page = (size === 1 ? address : address.add(size - 1)).and(~4095);
     this.if(this.load(I64, 8, entry, table + TLB_ENTRY.at.TAG).ne(page), () =>
       this.leaveAccess(EXIT_MEMORY, address, size, access),
     );
     return this.let(address.low().add(this.load(I32, 4, entry, table + TLB_ENTRY.at.ADDEND)));
+  }
+  /** Address of the entry for `address` in the first table of the TLB. */
+  #tlbEntry(address: Value): Value {
+    const index = address
+      .low()
+      .shrU(12 - Math.log2(TLB_ENTRY.bytes))
+      .and((TLB_ENTRIES - 1) * TLB_ENTRY.bytes);
+    return this.let(this.tlb().add(index));
   }
   /** Address of the TLB of this privilege level. */
   protected tlb(): Value {
@@ -154,22 +162,49 @@ export class FastEmitter extends RecordEmitter {
   override stepOnly(): void {
     this.leave(EXIT_STEP);
   }
-  override repeat(body: () => Value | null): void {
+  override repeat(body: () => Value | null, stretch?: Stretch): void {
     if (this.form.rep === 'none') {
       body();
       this.next();
       return;
     }
     const left = this.variable(this.i32(REP_ITERATIONS_MAX));
-    this.loopWhile(() => {
-      this.if(this.addressRegister(RCX).isZero(), () => this.next());
+    const one = (): void => {
       const goOn = body();
       this.setAddressRegister(RCX, this.register(RCX, 8).sub(1));
       if (goOn !== null) this.if(goOn.isZero(), () => this.next());
       left.assign(left.sub(1));
-      return left;
+    };
+    // Iterations to be done singly before a stretch is tried again.
+    const single = this.variable(this.i32(0));
+    this.loopWhile(() => {
+      this.if(this.addressRegister(RCX).isZero(), () => this.next());
+      if (stretch === undefined) {
+        one();
+        return left.gtS(0);
+      }
+      this.if(
+        single,
+        () => {
+          single.assign(single.sub(1));
+          one();
+        },
+        () => {
+          const moved = moveStretch(this, stretch);
+          left.assign(left.sub(moved.shrU(STRETCH_COST_LOG2)).sub(1));
+          this.if(moved.isZero(), () => single.assign(this.i32(SINGLE_ITERATIONS)));
+        },
+      );
+      return left.gtS(0);
     });
     this.leave(EXIT_BUDGET);
+  }
+  /** As {@link translate}, but a miss is `hit` 0 and nothing else. The access must lie in one page. */
+  probe(address: Value, access: number): { readonly hit: Value; readonly host: Value } {
+    const table = ((access & ACCESS_W) === 0 ? TLB_READ : TLB_WRITE) * TLB_TABLE_BYTES;
+    const entry = this.#tlbEntry(address);
+    const hit = this.let(this.load(I64, 8, entry, table + TLB_ENTRY.at.TAG).eq(address.and(~4095)));
+    return { hit, host: this.let(address.low().add(this.load(I32, 4, entry, table + TLB_ENTRY.at.ADDEND))) };
   }
   /** To the block at `start`, interpreted or compiled. */
   enterBlock(start: Value): void {

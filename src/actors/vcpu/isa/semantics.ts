@@ -447,7 +447,7 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
       e.setAddressRegister(RSI, from.add(step));
       e.setAddressRegister(RDI, to.add(step));
       return null;
-    }),
+    }, 'copy'),
   stos: (e) =>
     e.repeat(() => {
       const { size } = e.form;
@@ -455,7 +455,7 @@ const MEANINGS: Partial<Record<CoreOp | PseudoOp, Meaning>> = {
       e.storeGuest(to, size, e.register(RAX, size));
       e.setAddressRegister(RDI, to.add(stringStep(e)));
       return null;
-    }),
+    }, 'fill'),
   lods: (e) =>
     e.repeat(() => {
       const { size } = e.form;
