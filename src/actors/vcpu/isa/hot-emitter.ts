@@ -65,11 +65,11 @@ export class LoopEmitter extends FastEmitter {
    */
   enter(start: Value): void {
     const heat = this.let(this.load(I32, 4, start, START.HEAT).sub(1));
-    this.store(4, start, START.HEAT, heat);
     this.if(heat.ltS(0), () => {
       this.parts.record.assign(start);
       this.fn.jump(this.parts.handler);
     });
+    this.store(4, start, START.HEAT, heat);
     chargeBlock(this, start, this.cpu, () =>
       this.return(this.call(I32, this.helpers.leave, start, this.cpu, this.i32(EXIT_BUDGET))),
     );
