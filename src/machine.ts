@@ -31,6 +31,7 @@ import type { OracleFinding, Vm } from './actors/mmu/vm.ts';
 import { type ErrorNote, identify } from './actors/thread.ts';
 import { readGuestCrash } from './actors/vcpu/exceptions.ts';
 import { compileCore } from './actors/vcpu/isa/core.ts';
+import type { JitCounters } from './actors/vcpu/jit/jit.api.ts';
 import { alert, lapicWord } from './actors/vcpu/platform/interrupts.ts';
 import type { VcpuTask } from './actors/vcpu/vcpu.api.ts';
 import { ActorThread, type Launch, type Said, ThreadCalls } from './machine/actor-thread.ts';
@@ -145,6 +146,7 @@ export class Machine {
   #console = '';
   readonly #serialText = new TextDecoder();
   readonly #opcodes: Record<string, number> = {};
+  readonly #compiled: JitCounters[] = [];
   readonly #unknownPlaces: Record<string, number> = {};
   /** Threads that we ended by force, and the error that stands for it; null for those that did not end when told to. */
   readonly #forced = new Map<ActorThread, SimError | null>();
@@ -409,6 +411,7 @@ export class Machine {
     if (message.is === 'finding') this.#found(message.finding);
     else if (message.is === 'lockEdge') this.#learnLockEdge(message.edge);
     else if (message.is === 'failure') this.#fail(errorOf(message.error));
+    else if (message.is === 'compiled') this.#compiled.push(message.counters);
     else if (message.is === 'unknown') count(this.#unknownPlaces, message.counts);
     else if (message.is === 'opcodes') {
       count(this.#opcodes, message.counts);
@@ -767,6 +770,7 @@ export class Machine {
       checks: { rounds: this.#checkRounds, skipped: this.#checksSkipped, facts: this.#checkFacts },
       undefinedOpcodes: this.#opcodes,
       unknownPlaces: this.#unknownPlaces,
+      compiled: this.#compiled.toSorted((a, b) => a.vcpu - b.vcpu),
       console: this.#console,
       trace,
       stateHash,

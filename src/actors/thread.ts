@@ -13,6 +13,7 @@ import { STATS_BYTES } from '../shared/sync/stats.ts';
 import { TRACE_FINDING } from '../shared/trace/kinds.ts';
 import { Tracer } from '../shared/trace/tracer.ts';
 import { type OracleFinding, Vm } from './mmu/vm.ts';
+import type { JitCounters } from './vcpu/jit/jit.api.ts';
 
 /** Sent to a worker when it starts: plain data and the shared memory. */
 export interface ThreadTask {
@@ -47,6 +48,8 @@ export type ThreadMessage =
   | { readonly is: 'opcodes'; readonly counts: Readonly<Record<string, number>> }
   /** Ports and MSRs that are not there, and that a vCPU was asked for. */
   | { readonly is: 'unknown'; readonly counts: Readonly<Record<string, number>> }
+  /** What a vCPU has compiled, when it ends. */
+  | { readonly is: 'compiled'; readonly counters: JitCounters }
   /** The run goes on, but not as it was meant to. */
   | { readonly is: 'failure'; readonly error: ErrorNote };
 
@@ -59,6 +62,7 @@ export interface Thread extends Identity {
   announce<Name extends keyof MachineFacts>(name: Name, fact: MachineFacts[Name]): void;
   opcodes(counts: Readonly<Record<string, number>>): void;
   unknown(counts: Readonly<Record<string, number>>): void;
+  compiled(counters: JitCounters): void;
   fail(error: SimError): void;
 }
 
@@ -123,6 +127,7 @@ export function startThread(task: ThreadTask): Thread {
     announce: (name, fact) => send({ is: 'fact', name, fact }),
     opcodes: (counts) => send({ is: 'opcodes', counts }),
     unknown: (counts) => send({ is: 'unknown', counts }),
+    compiled: (counters) => send({ is: 'compiled', counters }),
     fail: ({ code, message, hint, cause }) =>
       send({
         is: 'failure',

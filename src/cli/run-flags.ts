@@ -43,6 +43,7 @@ export const RUN_FLAGS: readonly Flag[] = [
   },
   { name: 'max-instructions', value: 'N', help: 'stop each vCPU when it has carried out so many' },
   { name: 'no-jit', help: 'interpret all guest code: slower, with the same results' },
+  { name: 'jit-stats', help: 'say what was compiled, and how long the vCPUs stood still for it' },
   { name: 'seed', value: 'N', help: 'for all that is left to chance but the races: 1, 0x5eed (1)' },
   { name: 'tool', value: 'MODULE', help: 'introspection tool: a JavaScript module' },
   {
@@ -84,6 +85,7 @@ export const RUN_FLAGS: readonly Flag[] = [
 export interface RunRequest {
   readonly json: boolean;
   readonly quiet: boolean;
+  readonly jitStats: boolean;
   /** Null: the storm. */
   readonly kernel: string | null;
   /** For a Linux kernel. */
@@ -121,6 +123,7 @@ export function parseRun(words: readonly string[]): RunRequest {
   return {
     json: flags.has('json'),
     quiet: flags.has('quiet'),
+    jitStats: flags.has('jit-stats'),
     kernel,
     initrd: flags.value('initrd') ?? null,
     append: flags.value('append') ?? null,

@@ -30,7 +30,7 @@ import { version } from './version.ts';
 export async function run(words: readonly string[]): Promise<number> {
   const request = parseRun(words);
   const options = machineOptions(request);
-  const { json, quiet } = request;
+  const { json, quiet, jitStats } = request;
   const out = (text: string) => process.stdout.write(text);
   if (json) {
     const { kvmi, ...machine } = request.machine;
@@ -82,7 +82,7 @@ export async function run(words: readonly string[]): Promise<number> {
   await line?.close();
   if (broken !== null) throw broken;
   const stoppedBy = signal.release();
-  out(json ? resultLine(report) : reportText(report));
+  out(json ? resultLine(report) : reportText(report, { jitStats }));
   const repeat = stoppedBy === null && report.exitCode !== EXIT.OK ? repeatCommand(words, report) : null;
   if (json) out(verdictLine(report, repeat));
   else out(`${repeat === null ? '' : `repeat: ${repeat}\n`}${report.verdict}\n`);

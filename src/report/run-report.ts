@@ -1,5 +1,6 @@
 /** What a run was: numbers read from the machine's shared memory, and how it ended. */
 import type { OracleFinding, Vm } from '../actors/mmu/vm.ts';
+import type { JitCounters } from '../actors/vcpu/jit/jit.api.ts';
 import type { ExitCode, SimError } from '../shared/errors.ts';
 import { CPU } from '../shared/layout/cpu.ts';
 import { type VCPU, VCPU_EXITED, VCPU_STATE_NAMES } from '../shared/layout/vcpu.ts';
@@ -86,6 +87,8 @@ export interface RunReport extends Counters {
   readonly undefinedOpcodes: Readonly<Record<string, number>>;
   /** Ports and MSRs that are not there and were asked for, by name: how often. */
   readonly unknownPlaces: Readonly<Record<string, number>>;
+  /** What the vCPUs have compiled; empty without the JIT. */
+  readonly compiled: readonly JitCounters[];
   /** What the guest wrote to its console and its serial port, vCPUs mixed as their lines came. */
   readonly console: string;
   readonly trace: TraceSummary | null;

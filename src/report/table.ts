@@ -7,8 +7,13 @@ import type { Finding, RunReport } from './run-report.ts';
 // LIMIT: findings printed in full. The first ones are what the later ones follow from.
 const FINDINGS_SHOWN = 10;
 
+export interface ReportOptions {
+  /** With what the vCPUs have compiled. */
+  readonly jitStats?: boolean;
+}
+
 /** Everything but the verdict, which is the last line of the output. */
-export function reportText(report: RunReport): string {
+export function reportText(report: RunReport, { jitStats = false }: ReportOptions = {}): string {
   return [
     ...vcpuLines(report),
     '',
@@ -23,6 +28,7 @@ export function reportText(report: RunReport): string {
     `checked  ${checkText(report)}`,
     ...(report.stateHash === null ? [] : [`state    ${report.stateHash}`]),
     ...opcodeLines(report),
+    ...(jitStats ? ['', ...compiledLines(report)] : []),
     ...(report.trace === null ? [] : [traceText(report)]),
     ...findingLines(report.findings),
     ...(report.error === null ? [] : ['', formatError(report.error)]),
@@ -79,6 +85,29 @@ function checkText({ checks }: RunReport): string {
   const ids = Object.entries(checks.facts).sort(([a], [b]) => Number(a.slice(1)) - Number(b.slice(1)));
   const skipped = checks.skipped === 0 ? '' : `, ${checks.skipped} skipped`;
   return `${checks.rounds} times${skipped}: ${ids.map(([id, count]) => `${id} ${formatCount(count)}`).join('  ')}`;
+}
+
+function compiledLines({ compiled }: RunReport): string[] {
+  if (compiled.length === 0) return ['compiled nothing: everything was interpreted'];
+  const rows = compiled.map((vcpu) => [
+    `vCPU ${vcpu.vcpu}`,
+    ...[vcpu.regions, vcpu.kept, vcpu.insns, vcpu.bytes, vcpu.keptBytes].map(formatCount),
+    `${vcpu.ms.toFixed(1)} ms`,
+    `${vcpu.msMax.toFixed(1)} ms`,
+    formatCount(vcpu.longPauses),
+  ]);
+  const head = [
+    'compiled',
+    'regions',
+    'kept',
+    'instructions',
+    'bytes',
+    'kept',
+    'took',
+    'longest',
+    'over 10 ms',
+  ];
+  return table([head, ...rows], 1);
 }
 
 function opcodeLines({ undefinedOpcodes, unknownPlaces }: RunReport): string[] {

@@ -18,7 +18,7 @@ import type { ProgramModule, VcpuTask } from './vcpu.api.ts';
 import { Vcpu } from './vcpu.ts';
 
 export default async function vcpuThread(task: VcpuTask): Promise<void> {
-  const { vm, actor, announce, opcodes, unknown } = startThread(task);
+  const { vm, actor, announce, opcodes, unknown, compiled } = startThread(task);
   const { mem } = vm;
   const console = new ConsoleLines((text) => announce('console', { vcpu: task.index, text }));
   const vcpu = new Vcpu(vm, task.index, actor, {
@@ -46,6 +46,7 @@ export default async function vcpuThread(task: VcpuTask): Promise<void> {
   }
   console.flush();
   vcpu.platform?.flushSerial();
+  if (vcpu.jit !== null) compiled({ vcpu: task.index, ...vcpu.jit.counters });
   if (vcpu.unknownPlaces.size > 0) unknown(Object.fromEntries(vcpu.unknownPlaces));
   if (vcpu.undefinedOpcodes.size > 0) opcodes(Object.fromEntries(vcpu.undefinedOpcodes));
   if (mem.load(vcpu.word('STATE')) < VCPU_EXITED) {

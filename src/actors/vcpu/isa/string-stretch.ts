@@ -6,15 +6,20 @@ import { ACCESS_R, ACCESS_W } from '../../../shared/layout/cpu.ts';
 import { RAX, RCX, RDI, RSI } from '../../../shared/x86/registers.ts';
 import { RFLAGS_DF } from '../../../shared/x86/rflags.ts';
 import type { Value } from './code.ts';
-import type { Stretch } from './emitter.ts';
-import type { FastEmitter } from './fast-emitter.ts';
+import type { Emitter, Stretch } from './emitter.ts';
+
+/** An emitter whose guest memory is reached through the soft TLB. */
+export interface TlbEmitter extends Emitter {
+  /** Where `address` is, if the TLB has it: `hit` is i32 0 or 1. The access must lie in one page. */
+  probe(address: Value, access: number): { readonly hit: Value; readonly host: Value };
+}
 
 /** Fewer are done one by one. */
 const ITERATIONS_MIN = 8;
 const PAGE_BYTES = 4096;
 
 /** Does them, with their registers committed. @returns how many (i32), 0 where none could be */
-export function moveStretch(e: FastEmitter, stretch: Stretch): Value {
+export function moveStretch(e: TlbEmitter, stretch: Stretch): Value {
   const shift = Math.log2(e.form.size);
   const to = e.addressRegister(RDI);
   const from = stretch === 'copy' ? e.addressRegister(RSI) : null;
@@ -55,12 +60,12 @@ export function moveStretch(e: FastEmitter, stretch: Stretch): Value {
   return moved;
 }
 
-function copy(e: FastEmitter, to: Value, from: Value, bytes: Value): void {
+function copy(e: TlbEmitter, to: Value, from: Value, bytes: Value): void {
   for (const value of [to, from, bytes]) value.put();
   e.fn.memoryCopy();
 }
 
-function fill(e: FastEmitter, to: Value, bytes: Value): void {
+function fill(e: TlbEmitter, to: Value, bytes: Value): void {
   const { size } = e.form;
   const value = e.register(RAX, size);
   if (size === 1) {

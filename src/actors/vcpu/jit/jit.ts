@@ -12,6 +12,7 @@ import { HEAT_NEVER, START } from '../isa/uop.ts';
 import { I32, ModuleBuilder } from '../isa/wasm-module.ts';
 import { CodeStore } from './code-store.ts';
 import { emitRegion } from './emit-region.ts';
+import type { JitCounters } from './jit.api.ts';
 import type { Region } from './region.ts';
 import { selectRegion } from './select.ts';
 
@@ -22,22 +23,10 @@ export interface JitOptions {
   readonly bytesMax?: number;
 }
 
-/** What the JIT has done so far. */
-export interface JitCounters {
-  /** Regions compiled. */
-  regions: number;
-  /** Guest instructions in them. */
-  insns: number;
-  /** Bytes of WebAssembly. */
-  bytes: number;
-  /** Milliseconds that compiling has taken, and the longest time at a stretch. */
-  ms: number;
-  msMax: number;
-}
-
 const HEAT = 4000;
 /** A block is worth a place in a region when it has been entered this fraction as often as a hot one. */
 const WARM = 32;
+const LONG_PAUSE_MS = 10;
 const BYTES_MAX = 16 * 1024 ** 2;
 
 /** Where decoded code is. */
@@ -49,7 +38,7 @@ export interface DecodedCode {
 
 export class Jit implements BlockCompiler {
   readonly heat: number;
-  readonly counters: JitCounters = { regions: 0, insns: 0, bytes: 0, ms: 0, msMax: 0 };
+  readonly #done = { regions: 0, insns: 0, bytes: 0, ms: 0, msMax: 0, longPauses: 0 };
   readonly store: CodeStore;
   readonly #mem: Mem;
   readonly #core: Core;
@@ -63,6 +52,11 @@ export class Jit implements BlockCompiler {
     this.#core = core;
     this.#code = code;
     this.store = new CodeStore(mem, core.table, { handler: interpreted, heat: this.heat });
+  }
+
+  /** What has been done so far. */
+  get counters(): Omit<JitCounters, 'vcpu'> {
+    return { ...this.#done, kept: this.store.count, keptBytes: this.store.bytes };
   }
 
   pageDropped(page: number): void {
@@ -89,8 +83,9 @@ export class Jit implements BlockCompiler {
     });
     this.#compile(region, block.page);
     const took = performance.now() - began;
-    this.counters.ms += took;
-    if (took > this.counters.msMax) this.counters.msMax = took;
+    this.#done.ms += took;
+    this.#done.msMax = Math.max(this.#done.msMax, took);
+    if (took > LONG_PAUSE_MS) this.#done.longPauses += 1;
   }
 
   #compile(region: Region, page: number): void {
@@ -116,9 +111,9 @@ export class Jit implements BlockCompiler {
       },
       instance.exports['region'] as CallableFunction,
     );
-    this.counters.regions += 1;
-    this.counters.insns += region.count;
-    this.counters.bytes += bytes.length;
+    this.#done.regions += 1;
+    this.#done.insns += region.count;
+    this.#done.bytes += bytes.length;
     if (this.store.bytes > this.#bytesMax) this.store.shrink(this.#bytesMax / 2);
   }
 }
