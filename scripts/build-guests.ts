@@ -11,6 +11,7 @@
  *   run:    -smp 2 -m 4M
  *   expect: exit 0, console "hello", "world" in either order, and whatever else a reader should know
  *   host:   what somebody outside has to do for the guest to end; absent when nothing
+ *   flags:  of the compiler, for code that needs more than general registers
  *
  * `@NAME@` in a console text stands for the last line that the same C program prints when it is compiled for, and run
  * on, this machine. A .c file that includes "NAME.expected.h" gets that file from such a run too: the program compiled
@@ -35,8 +36,8 @@ import { parseElf } from '../src/image/elf.ts';
 import { hex, parseSize } from '../src/shared/units.ts';
 import {
   compile,
-  GUEST_CFLAGS,
   GUESTS,
+  guestFlags,
   hashOf,
   IMAGES,
   inGuests,
@@ -173,7 +174,7 @@ function buildImage(guest: Guest, work: string): Uint8Array {
   if (includesRecord(guest)) {
     writeFileSync(join(work, `${guest.name}.expected.h`), runNatively(guest, ['-DGUEST_RECORD'], work));
   }
-  const objects = assembled(guest).map((source) => compile(source, GUEST_CFLAGS, work));
+  const objects = assembled(guest).map((source) => compile(source, guestFlags(source), work));
   const out = join(work, `${guest.name}.elf`);
   run('ld', [...LDFLAGS, '-T', LINKER_SCRIPT, '-o', out, ...objects]);
   // Labels that macros made: nobody asks for them by name.

@@ -9,8 +9,8 @@ export const IMAGES = 'test/guests/images';
 export const LINKER_SCRIPT = 'test/guests/guest.ld';
 
 export const CFLAGS = ['-std=gnu11', '-Wall', '-Wextra', '-Werror', '-O2', '-ffreestanding', '-fno-pic'];
-// No SSE, no red zone: crt0's handlers may run on any stack. No unwind tables, no notes: nobody reads them.
-export const CODE_FLAGS = [
+// No SSE (but see codeFlags), no red zone: crt0's handlers may run on any stack. No unwind tables, no notes: nobody reads them.
+const CODE_FLAGS = [
   '-mno-red-zone',
   '-mgeneral-regs-only',
   '-fcf-protection=none',
@@ -18,17 +18,32 @@ export const CODE_FLAGS = [
   '-fno-asynchronous-unwind-tables',
   '-fno-tree-loop-distribute-patterns',
 ];
-export const GUEST_CFLAGS = ['-nostdlib', '-static', ...CODE_FLAGS];
+const LINK_FLAGS = ['-nostdlib', '-static'];
 export const LDFLAGS = [
   ...['-m', 'elf_x86_64', '-static', '-nostdlib', '--build-id=none', '--strip-debug'],
   ...['-z', 'noexecstack', '-z', 'max-page-size=0x1000'],
 ];
 const NATIVE_SHIM = 'test/guests/native/shim.c';
 /** Part of every source hash: other flags make other images. */
-const RECIPE = [CFLAGS, GUEST_CFLAGS, LDFLAGS].flat().join(' ');
+const RECIPE = [CFLAGS, LINK_FLAGS, CODE_FLAGS, LDFLAGS].flat().join(' ');
 
 export function inGuests(file: string): string {
   return `${GUESTS}/${file}`;
+}
+
+/**
+ * Flags for a guest's code, wherever it runs. A source whose header has a line `flags: …` uses those units of the
+ * processor instead of general registers alone.
+ */
+export function codeFlags(source: string): string[] {
+  const [, own] = /^ \* flags: +(.+)$/m.exec(readFileSync(source, 'utf8')) ?? [];
+  if (own === undefined) return CODE_FLAGS;
+  return [...CODE_FLAGS.filter((flag) => flag !== '-mgeneral-regs-only'), ...own.split(' ')];
+}
+
+/** The same, for code that runs with no operating system. */
+export function guestFlags(source: string): string[] {
+  return [...LINK_FLAGS, ...codeFlags(source)];
 }
 
 /** Object files are called by relative source names only, so that no path of this machine shows in them. */

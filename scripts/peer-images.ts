@@ -5,7 +5,7 @@
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { compile, GUEST_CFLAGS, GUESTS, hashOf, IMAGES, inGuests, run, sha256 } from './compile-guest.ts';
+import { compile, GUESTS, guestFlags, hashOf, IMAGES, inGuests, run, sha256 } from './compile-guest.ts';
 
 const CRT0_32 = inGuests('peers/crt0-i386.asm');
 const LINKER_SCRIPT_32 = inGuests('peers/i386.ld');
@@ -47,7 +47,7 @@ function image32(source: string): PeerImage {
     build(work) {
       const crt0 = join(work, 'crt0-i386.o');
       run('nasm', ['-f', 'elf32', '-w+error', CRT0_32, '-o', crt0]);
-      const objects = [crt0, compile(source, [...GUEST_CFLAGS, ...CFLAGS_32], work)];
+      const objects = [crt0, compile(source, [...guestFlags(source), ...CFLAGS_32], work)];
       const [linked, out] = [join(work, 'i386.elf'), join(work, 'i386.bin')];
       run('ld', ['-m', 'elf_i386', ...LDFLAGS_32, '-T', LINKER_SCRIPT_32, '-o', linked, ...objects]);
       run('objcopy', ['-O', 'binary', linked, out]);

@@ -32,6 +32,7 @@ const ROUNDS: Readonly<Record<string, number>> = {
   'bench-calls': 3_000,
   'bench-qsort': 1_200,
   'bench-matmul': 600,
+  'bench-sse': 2_000,
   'bench-strings': 5_000,
   'bench-chase': 5_000,
   'bench-pagetables': 4_000,

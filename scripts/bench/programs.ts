@@ -11,8 +11,8 @@ interface Program {
 }
 
 const ALONE = [
-  ...['registers', 'mix', 'sieve', 'sha256', 'recursion', 'bytecode', 'calls', 'qsort', 'matmul', 'strings'],
-  ...['chase', 'pagetables', 'exceptions', 'smc'],
+  ...['registers', 'mix', 'sieve', 'sha256', 'recursion', 'bytecode', 'calls', 'qsort', 'matmul', 'sse'],
+  ...['strings', 'chase', 'pagetables', 'exceptions', 'smc'],
 ];
 /** On two vCPUs: contention for a lock, for words, for nothing. */
 const IN_PARALLEL = ['locks', 'xadd', 'mix'];

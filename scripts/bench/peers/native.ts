@@ -2,12 +2,16 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CODE_FLAGS, inGuests, linkNatively } from '../../compile-guest.ts';
+import { codeFlags, inGuests, linkNatively } from '../../compile-guest.ts';
 import { needCommand, type Peer, runCommand } from './peer.ts';
 
 let work = '';
 /** Programs by guest. */
 const built = new Map<string, string>();
+
+function buildNative(source: string, name: string): string {
+  return linkNatively(name, [source], codeFlags(source), work);
+}
 
 export const native: Peer = {
   name: 'native',
@@ -17,8 +21,7 @@ export const native: Peer = {
   },
   can: ({ guest, vcpuCount }) => vcpuCount === 1 && guest.native,
   run({ guest, rounds }) {
-    const program =
-      built.get(guest.name) ?? linkNatively(guest.name, [inGuests(`${guest.name}.c`)], CODE_FLAGS, work);
+    const program = built.get(guest.name) ?? buildNative(inGuests(`${guest.name}.c`), guest.name);
     built.set(guest.name, program);
     return runCommand(program, [String(rounds)]);
   },
