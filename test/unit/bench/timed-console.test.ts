@@ -28,6 +28,12 @@ test('each lap goes from the line before it', (t) => {
   });
 });
 
+test('a clock of its own is believed rather than the arrival of lines', (t) => {
+  const console = new TimedConsole();
+  console.put(`begin\n${CHECKSUM}\ntook 1500000 ns\n`, 100);
+  t.is(console.result().seconds, 0.0015);
+});
+
 test('a guest that did not begin, or did not end, has no time', (t) => {
   for (const text of ['', `${CHECKSUM}\n`, 'begin\n', `${CHECKSUM}\nbegin\n`, 'begin\nexception 06\n']) {
     const console = new TimedConsole();
