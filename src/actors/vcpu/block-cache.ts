@@ -41,6 +41,7 @@ import {
 } from './isa/forms.ts';
 import { type Insn, isHostOp, type Undecoded } from './isa/insn.ts';
 import { HEAT_NEVER, LINK_NEVER, LINK_OPEN, UOP, writeRecord, writeStart } from './isa/uop.ts';
+import { RewrittenBlocks } from './rewritten-blocks.ts';
 import { flushJumpCache, lookup } from './tlb.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -91,6 +92,7 @@ export class BlockCache {
   /** What EXIT_HOST is about, by UOP.INSN_INDEX. */
   #works: HostWork[] = [];
   #nextRecord: number;
+  readonly #rewritten = new RewrittenBlocks<Item>();
 
   constructor(vcpu: Vcpu) {
     this.#vm = vcpu.vm;
@@ -151,7 +153,7 @@ export class BlockCache {
     const rip = this.#vcpu.get64('RIP');
     const page = this.#fetchPage(rip);
     const version = yield* this.#mark(page);
-    const items = this.#decodeBlock(rip, page);
+    const items = this.#decodeBlock(rip, page, version);
     if (items.length > 0) {
       // Written first: a full arena makes it forget all pages.
       const { start, insns, count } = this.#write(items, rip, false);
@@ -247,9 +249,13 @@ export class BlockCache {
   }
 
   /** Empty when the very first instruction goes on in the next page. */
-  #decodeBlock(rip: bigint, page: number): Item[] {
+  #decodeBlock(rip: bigint, page: number, version: number): readonly Item[] {
     const { u8 } = this.#vcpu.mem;
     const base = this.#vm.ramPage(page);
+    // SHARED: plain reads. The page is marked, so whoever stores to it now voids what is made here.
+    const code = u8.subarray(base, base + PAGE_BYTES);
+    const known = version === 0 ? null : this.#rewritten.find(rip, page, code);
+    if (known !== null) return known;
     const items: Item[] = [];
     let at = Number(rip & 0xfffn);
     let here = rip;
@@ -262,7 +268,10 @@ export class BlockCache {
       at += item.insn.length;
       here = BigInt.asUintN(64, here + BigInt(item.insn.length));
     }
-    return items.length === 0 ? items : withoutWaste(items);
+    if (items.length === 0) return items;
+    const block = withoutWaste(items);
+    if (version !== 0) this.#rewritten.keep(rip, page, code, block, at);
+    return block;
   }
 
   #item(decoded: Insn | Undecoded, rip: bigint): Item {
