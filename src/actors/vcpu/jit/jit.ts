@@ -23,7 +23,7 @@ export interface JitOptions {
   readonly bytesMax?: number;
 }
 
-const HEAT = 4000;
+const HEAT = 2000;
 /** A block is worth a place in a region when it has been entered this fraction as often as a hot one. */
 const WARM = 32;
 const LONG_PAUSE_MS = 10;
