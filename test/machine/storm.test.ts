@@ -45,5 +45,6 @@ test.serial(`the same storm under the reference design ends in findings (SEED=${
   const report = await storm(t, { reference: true });
   t.is(report.exitCode, 1);
   t.log(report.verdict);
-  t.true(report.findings.some(({ id }) => id === 'I3'));
+  // Which of its mistakes show in these turns depends on how the threads run.
+  t.true(report.findings.some(({ id }) => ['I3', 'I5', 'I18'].includes(id)));
 });
