@@ -10,7 +10,7 @@ test.serial('tools that come and go leave nothing in the process', async (t) => 
   for (const { threads, descriptors } of others) {
     // V8's own threads may still come; those of a tool would be twenty more at each look.
     t.true(Math.abs(threads - first!.threads) <= 4, `${first!.threads} threads, then ${threads}`);
-    // The next connection may be there already, or not yet.
-    t.true(Math.abs(descriptors - first!.descriptors) <= 2, `${first!.descriptors}, then ${descriptors}`);
+    // The next connection may be there already, or not yet; at first also what threads load from.
+    t.true(descriptors - first!.descriptors <= 2, `${first!.descriptors}, then ${descriptors}`);
   }
 });

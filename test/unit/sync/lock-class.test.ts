@@ -33,6 +33,7 @@ test('the acquisition order is the model’s', (t) => {
       'split_lock',
       'job_lock',
       'connection_lock',
+      'board_lock',
     ],
   );
   // Never together, whatever comes first.

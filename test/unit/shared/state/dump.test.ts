@@ -149,7 +149,7 @@ test('locks and lock statistics are printed by the names of the locks', (t) => {
 test('caches are printed on request only', (t) => {
   const { mem, layout } = fresh();
   t.notRegex(dumpRegion(mem, layout, 'cpus'), /tlb|uops/);
-  t.regex(dumpRegion(mem, layout, 'cpus', { caches: true }), /\[1\]\.tlb user fetch\[0…255\]/);
+  t.regex(dumpRegion(mem, layout, 'cpus', { caches: true }), /\[1\]\.tlb user fetch\[0…1023\]/);
 });
 
 test('an unknown region is a usage error that suggests the nearest and lists all', (t) => {
