@@ -7,10 +7,10 @@ test.serial('tools that come and go leave nothing in the process', async (t) => 
   const findings = await cycles({ count: 60, every: 20, sample: (holdings) => samples.push(holdings) });
   t.deepEqual(findings, []);
   const [first, ...others] = samples;
+  // One of either that each tool left would be twenty more at each look. A few come and go by themselves: V8's threads,
+  // files that modules are loaded from, the next connection.
   for (const { threads, descriptors } of others) {
-    // V8's own threads may still come; those of a tool would be twenty more at each look.
-    t.true(Math.abs(threads - first!.threads) <= 4, `${first!.threads} threads, then ${threads}`);
-    // The next connection may be there already, or not yet; at first also what threads load from.
-    t.true(descriptors - first!.descriptors <= 2, `${first!.descriptors}, then ${descriptors}`);
+    t.true(threads - first!.threads < 10, `${first!.threads} threads, then ${threads}`);
+    t.true(descriptors - first!.descriptors < 10, `${first!.descriptors} descriptors, then ${descriptors}`);
   }
 });
